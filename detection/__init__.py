@@ -1,0 +1,22 @@
+"""R-CNN and SPPnet, the two classic region detectors.
+
+The pipeline in order, one module a line::
+
+    data         photographs and their annotations: VOC, COCO, synthetic
+    proposals    about 2,000 boxes an image by selective search
+    backbones    the conv layers, and the weights that they need
+    features     one vector a box: SPPnet pools a shared map, R-CNN runs on each warped crop
+    heads        fc6 and fc7, feature normalisation, linear SVMs, bounding-box regressors
+    postprocess  threshold, suppression, the best of each class
+    detector     all of the above in twenty lines
+    evaluation   VOC and COCO average precision
+    training     fine-tuning, SVMs with hard negatives, regressors
+    benchmark    seconds a stage, R-CNN against SPPnet
+    report       pictures and the HTML report
+"""
+
+from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
+
+__version__ = "0.1.0"
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "DetectionError", "__version__"]

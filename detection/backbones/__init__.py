@@ -1,0 +1,1 @@
+"""Step 2: the conv layers, and the weights that they need."""

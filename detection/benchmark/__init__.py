@@ -1,0 +1,1 @@
+"""Seconds a stage, R-CNN against SPPnet."""

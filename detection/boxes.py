@@ -1,0 +1,112 @@
+"""The algebra of boxes ``x1 y1 x2 y2`` in continuous pixels; an image is ``(0, 0, width, height)``.
+
+VOC's 1-based inclusive corners become this convention when they are parsed (xmin - 1, ymin - 1,
+xmax, ymax), so that no ``+ 1`` appears here and the IoU still equals the devkit's.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detection.structures import Size
+
+MAX_LOG_SIZE = math.log(1000.0 / 16.0)
+"""Limit of dw and dh before the exponential: a guard of ours against overflow, in neither paper."""
+
+
+def area(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """Give each box's area in square pixels; an inverted box has area 0."""
+    return (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
+
+
+def intersection(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
+    """Give the area that each box of ``a`` shares with each box of ``b``."""
+    top_left = torch.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    return (bottom_right - top_left).clamp(min=0).prod(dim=2)
+
+
+def iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
+    """Give the intersection over union of each pair; 0 where both boxes are empty.
+
+    Law: ``iou(a, b) == iou(b, a).T``, values in [0, 1], 1 for a box of positive area with itself.
+    """
+    shared = intersection(a, b)
+    union = area(a)[:, None] + area(b)[None, :] - shared
+    return torch.where(
+        union > 0, shared / union.clamp(min=torch.finfo(union.dtype).tiny), torch.zeros_like(union)
+    )
+
+
+def clip(boxes: Float[Tensor, "*n 4"], size: Size) -> Float[Tensor, "*n 4"]:
+    """Move every corner into the image.
+
+    Args:
+        boxes: image pixels.
+        size: (height, width) of the image.
+    """
+    height, width = size
+    x = boxes[..., 0::2].clamp(0, width)
+    y = boxes[..., 1::2].clamp(0, height)
+    return torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), dim=-1)
+
+
+def flip(boxes: Float[Tensor, "n 4"], width: int) -> Float[Tensor, "n 4"]:
+    """Mirror boxes about the image's vertical axis. Law: flipping twice changes nothing."""
+    return torch.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), dim=1)
+
+
+def rescale(boxes: Float[Tensor, "n 4"], size: Size, new_size: Size) -> Float[Tensor, "n 4"]:
+    """Carry boxes from an image of ``size`` (height, width) to the same image at ``new_size``."""
+    fy, fx = new_size[0] / size[0], new_size[1] / size[1]
+    return boxes * boxes.new_tensor([fx, fy, fx, fy])
+
+
+def encode_deltas(
+    boxes: Float[Tensor, "n 4"], gt_boxes: Float[Tensor, "n 4"]
+) -> Float[Tensor, "n 4"]:
+    """Give (dx, dy, dw, dh) that move ``boxes`` onto ``gt_boxes``.
+
+    Both must have positive width and height. Law: ``decode_deltas(b, encode_deltas(b, g)) == g``.
+
+    Source:
+        Girshick et al. 2014, Appendix C, equations 6-9.
+    """
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    gt_width, gt_height = gt_boxes[:, 2] - gt_boxes[:, 0], gt_boxes[:, 3] - gt_boxes[:, 1]
+    dx = (gt_boxes[:, 0] + gt_boxes[:, 2] - boxes[:, 0] - boxes[:, 2]) / (2 * width)
+    dy = (gt_boxes[:, 1] + gt_boxes[:, 3] - boxes[:, 1] - boxes[:, 3]) / (2 * height)
+    return torch.stack((dx, dy, (gt_width / width).log(), (gt_height / height).log()), dim=1)
+
+
+def decode_deltas(
+    boxes: Float[Tensor, "n 4"], deltas: Float[Tensor, "n *k 4"]
+) -> Float[Tensor, "n *k 4"]:
+    """Move boxes by (dx, dy, dw, dh): shifts in units of the box's size, growth as a logarithm.
+
+    Args:
+        boxes: image pixels.
+        deltas: for each box one delta, or one for each class.
+
+    Source:
+        Girshick et al. 2014, Appendix C, equations 1-4.
+    """
+    shape = (-1,) + (1,) * (deltas.ndim - 2)
+    width, height = (boxes[:, 2] - boxes[:, 0]).view(shape), (boxes[:, 3] - boxes[:, 1]).view(shape)
+    centre_x = (boxes[:, 0] + boxes[:, 2]).view(shape) / 2 + deltas[..., 0] * width
+    centre_y = (boxes[:, 1] + boxes[:, 3]).view(shape) / 2 + deltas[..., 1] * height
+    half_width = width * deltas[..., 2].clamp(max=MAX_LOG_SIZE).exp() / 2
+    half_height = height * deltas[..., 3].clamp(max=MAX_LOG_SIZE).exp() / 2
+    return torch.stack(
+        (
+            centre_x - half_width,
+            centre_y - half_height,
+            centre_x + half_width,
+            centre_y + half_height,
+        ),
+        dim=-1,
+    )

@@ -1,0 +1,429 @@
+"""Every setting, as frozen dataclasses: the defaults are the papers' values, each with its source.
+
+This module imports neither torch nor OpenCV, so that ``detection --help`` is instant. ``RC`` is
+Girshick et al. 2014 (arXiv 1311.2524v5), ``SPP`` He et al. 2015 (arXiv 1406.4729), ``FR`` Girshick
+2015 (arXiv 1504.08083); *released code* is the authors' own MATLAB and Caffe, rbgirshick/rcnn and
+ShaoqingRen/SPP_net.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from detection.errors import ConfigError
+
+Method = Literal["sppnet", "rcnn"]
+
+
+def require(holds: bool, place: str, expected: str, got: object) -> None:
+    """Raise ConfigError ``place: expected ..., got ...`` unless ``holds``."""
+    if not holds:
+        message = f"{place}: expected {expected}, got {got!r}"
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Which photographs, which annotations.
+
+    Attributes:
+        root: a VOC folder (``VOCdevkit``, ``VOCdevkit/VOC2007``, or any folder with JPEGImages,
+            Annotations and ImageSets/Main), or with ``format: coco`` the folder of the images.
+        format: how the annotations are written.
+        year: which VOC<year> below a ``VOCdevkit`` root; 0 takes the only one there is.
+        train_split: the list to train on (``ImageSets/Main/<split>.txt``), or the COCO JSON file.
+        test_split: the list to evaluate on, or the COCO JSON file.
+        class_names: label order; empty takes the names found in the training annotations, sorted.
+        train_difficult: train on objects marked difficult. FR §4.3 says that SPPnet did not; the
+            released code does.
+        max_pixels: a larger image is refused before it is decoded (a guard of ours).
+        max_skipped: the fraction of training images that may be unreadable before the run stops.
+        ignore_unknown_classes: leave out objects of a class that is not in ``class_names``,
+            counted.
+    """
+
+    root: str = "data/VOCdevkit"
+    format: Literal["voc", "coco"] = "voc"
+    year: int = 0
+    train_split: str = "trainval"
+    test_split: str = "test"
+    class_names: tuple[str, ...] = ()
+    train_difficult: bool = False
+    max_pixels: int = 89_000_000
+    max_skipped: float = 0.01
+    ignore_unknown_classes: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self.max_pixels > 0, "data.max_pixels", "a positive number", self.max_pixels)
+        require(
+            0 <= self.max_skipped <= 1, "data.max_skipped", "a fraction in [0, 1]", self.max_skipped
+        )
+        blank = any(not name.strip() for name in self.class_names)
+        distinct = len(set(self.class_names)) == len(self.class_names)
+        names = list(self.class_names)
+        require(distinct and not blank, "data.class_names", "distinct names without blanks", names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalConfig:
+    """Selective search (RC §2.1, SPP §4.1).
+
+    Attributes:
+        backend: ``native`` is this package's numba implementation, ``opencv`` is cv2.ximgproc,
+            ``auto`` takes native where numba is installed. Both follow the same parameters.
+        mode: ``fast`` and ``quality`` as OpenCV defines them (2 colour spaces x 3 segmentations x 2
+            similarities; 5 x 5 x 4), ``paper_fast`` as the papers used it (HSV and Lab, k =
+            min_size = 50 and 100; native only).
+        base_k: the first segmentation's k (OpenCV's default is 150).
+        inc_k: added to k for each further segmentation.
+        sigma: Gaussian smoothing before the segmentation; 0.8 in the IJCV code and OpenCV.
+        min_side: boxes narrower or lower than this many pixels are dropped; 20 in the released
+            code.
+        max_boxes: how many boxes to keep, best ranked first; 0 keeps all. About 2,000 in both
+            papers.
+        max_side: an image with a longer side is proposed on at this size; 0 never resizes (neither
+            code does for VOC).
+        seed: seeds the random part of the ranking; the same image then always gives the same list.
+        workers: processes; 0 takes one a CPU core.
+    """
+
+    backend: Literal["auto", "native", "opencv"] = "auto"
+    mode: Literal["fast", "quality", "paper_fast"] = "fast"
+    base_k: int = 150
+    inc_k: int = 150
+    sigma: float = 0.8
+    min_side: int = 20
+    max_boxes: int = 2000
+    max_side: int = 0
+    seed: int = 0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self.base_k > 0, "proposals.base_k", "a positive number", self.base_k)
+        require(self.inc_k > 0, "proposals.inc_k", "a positive number", self.inc_k)
+        require(self.sigma > 0, "proposals.sigma", "a positive number", self.sigma)
+        require(self.min_side >= 0, "proposals.min_side", "a number >= 0", self.min_side)
+        require(self.max_boxes >= 0, "proposals.max_boxes", "a number >= 0", self.max_boxes)
+        require(self.max_side >= 0, "proposals.max_side", "a number >= 0", self.max_side)
+        require(self.workers >= 0, "proposals.workers", "a number >= 0", self.workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneConfig:
+    """The conv layers, and the fc layers that came with them.
+
+    Attributes:
+        name: ``zf5``, ``alexnet``, ``vgg16``, ``squeezenet``, ``resnet18_c4``, ``resnet50_c4`` or
+            ``timm/<model>``.
+        weights: ``none`` (random, said loudly), ``torchvision`` (the published weights, downloaded
+            or from TORCH_HOME), or the path of a .safetensors file or state dict.
+        preprocessing: what the weights expect; ``auto`` knows it for zf5 (BGR minus 128), for
+            torchvision's weights (mean/std) and for random weights; a weight file needs one of the
+            others by name.
+        seed: initialises random weights.
+    """
+
+    name: str = "zf5"
+    weights: str = "none"
+    preprocessing: Literal["auto", "caffe", "constant128", "torchvision"] = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureConfig:
+    """From an image and its boxes to one vector a box: the only step where the methods differ.
+
+    Attributes:
+        method: ``sppnet`` (conv layers once an image) or ``rcnn`` (the whole network once a box).
+        layer: which layer the SVMs read. ``pool5`` needs no fc layers.
+        scales: SPPnet: short sides of the resized image. 688 is the 1-scale network, (480, 576,
+            688, 864, 1200) the 5-scale one (SPP §4.1; the released scripts have 874).
+        max_long_side: SPPnet: a cap on the resized longer side; 0 for none. FR uses 2000, SPP none.
+        scale_rule: SPPnet: ``paper`` takes the scale whose box area is nearest to 224 x 224 (SPP
+            §4.1), ``released_code`` the scale nearest to the one that makes it 208 x 208.
+        projection: SPPnet: ``paper`` is SPP Appendix A, ``released_code`` shrinks by 6.5 pixels
+            instead of 8.
+        levels: SPPnet: the pyramid, 1+4+9+36 = 50 bins (SPP §4.1).
+        context: R-CNN: pixels of context around the box in the warped crop (RC Appendix A).
+        warp: R-CNN: ``warp`` to a square regardless of aspect ratio, or ``square``, the tightest
+            square (RC Appendix A).
+        batch_size: R-CNN: crops a forward pass; 256 in the released code. 0 chooses by device.
+        dtype: the precision of the conv and fc layers at test; ``auto`` is float32 on a CPU without
+            bf16 units, otherwise bfloat16.
+        device: ``auto`` takes a GPU where there is one.
+    """
+
+    method: Method = "sppnet"
+    layer: Literal["pool5", "fc6", "fc7"] = "fc7"
+    scales: tuple[int, ...] = (688,)
+    max_long_side: int = 0
+    scale_rule: Literal["paper", "released_code"] = "paper"
+    projection: Literal["paper", "released_code"] = "paper"
+    levels: tuple[int, ...] = (1, 2, 3, 6)
+    context: int = 16
+    warp: Literal["warp", "square"] = "warp"
+    batch_size: int = 0
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        scales_hold = len(self.scales) > 0 and all(s >= 32 for s in self.scales)
+        require(scales_hold, "features.scales", "one or more short sides >= 32", list(self.scales))
+        levels_hold = len(self.levels) > 0 and all(1 <= n <= 32 for n in self.levels)
+        require(
+            levels_hold, "features.levels", "one or more pyramid levels in 1..32", list(self.levels)
+        )
+        require(0 <= self.context < 100, "features.context", "pixels in [0, 100)", self.context)
+        require(self.batch_size >= 0, "features.batch_size", "a number >= 0", self.batch_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SvmConfig:
+    """One linear SVM a class, with hard negatives (RC §2.3, Appendix B; the released code).
+
+    Attributes:
+        solver: ``newton`` trains all classes together; ``sklearn`` is liblinear through
+            scikit-learn, the reference.
+        loss: ``hinge`` as in the released code, ``squared_hinge`` for the fast solver.
+        c: regularisation, 1e-3.
+        positive_weight: weight of a positive's loss, 2.
+        bias_multiplier: the value of the constant feature, 10.
+        negative_iou: a proposal below this IoU with every object of the class is a negative, 0.3
+            (RC §2.3).
+        feature_norm: features are scaled to this mean norm, 20.
+        hard_score: a negative above this score is hard, -1.0001.
+        easy_score: a cached negative below this score is dropped after a retraining, -1.2.
+        retrain_after: new hard negatives that trigger a retraining, 2000.
+        epochs: passes over the training images, 1.
+        first_images: all negatives of this many images start the training, 1.
+    """
+
+    solver: Literal["newton", "sklearn"] = "newton"
+    loss: Literal["hinge", "squared_hinge"] = "squared_hinge"
+    c: float = 1e-3
+    positive_weight: float = 2.0
+    bias_multiplier: float = 10.0
+    negative_iou: float = 0.3
+    feature_norm: float = 20.0
+    hard_score: float = -1.0001
+    easy_score: float = -1.2
+    retrain_after: int = 2000
+    epochs: int = 1
+    first_images: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self.c > 0, "svm.c", "a positive number", self.c)
+        require(
+            self.positive_weight > 0,
+            "svm.positive_weight",
+            "a positive number",
+            self.positive_weight,
+        )
+        require(
+            self.bias_multiplier > 0,
+            "svm.bias_multiplier",
+            "a positive number",
+            self.bias_multiplier,
+        )
+        require(
+            0 < self.negative_iou <= 1, "svm.negative_iou", "an IoU in (0, 1]", self.negative_iou
+        )
+        require(self.feature_norm > 0, "svm.feature_norm", "a positive number", self.feature_norm)
+        require(
+            self.easy_score <= self.hard_score,
+            "svm.easy_score",
+            "at most svm.hard_score",
+            self.easy_score,
+        )
+        require(
+            self.retrain_after > 0, "svm.retrain_after", "a positive number", self.retrain_after
+        )
+        require(self.epochs > 0, "svm.epochs", "a positive number", self.epochs)
+        require(self.first_images > 0, "svm.first_images", "a positive number", self.first_images)
+        newton_on_hinge = self.solver == "newton" and self.loss == "hinge"
+        require(not newton_on_hinge, "svm.loss", "squared_hinge with solver newton", self.loss)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BBoxConfig:
+    """One ridge regressor a class on the pooled conv features (RC Appendix C).
+
+    Attributes:
+        enabled: train and apply the regressors.
+        ridge: lambda; 1000 in RC Appendix C, 4000 in the SPPnet release.
+        min_iou: a box trains the regressor of the object it overlaps by more than this; 0.6 in RC,
+            0.5 in SPP §4.1.
+        feature_norm: features are scaled to this mean norm, 20.
+        whiten: decorrelate the four targets before the fit, as the released code does.
+    """
+
+    enabled: bool = True
+    ridge: float = 1000.0
+    min_iou: float = 0.6
+    feature_norm: float = 20.0
+    whiten: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self.ridge > 0, "bbox.ridge", "a positive number", self.ridge)
+        require(0 < self.min_iou < 1, "bbox.min_iou", "an IoU in (0, 1)", self.min_iou)
+        require(self.feature_norm > 0, "bbox.feature_norm", "a positive number", self.feature_norm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostprocessConfig:
+    """From scores to detections (RC §2.2, SPP §4.1; released spp_test.m).
+
+    Attributes:
+        score_threshold: lower scores are dropped, -1.5 in the SPPnet release.
+        nms_iou: a box that overlaps a better one of its class by more than this is suppressed, 0.3.
+        max_per_class: boxes kept for each class of an image after the first suppression, 100.
+        second_nms: suppress once more after the boxes moved, as the released evaluation does.
+    """
+
+    score_threshold: float = -1.5
+    nms_iou: float = 0.3
+    max_per_class: int = 100
+    second_nms: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(0 < self.nms_iou <= 1, "postprocess.nms_iou", "an IoU in (0, 1]", self.nms_iou)
+        require(
+            self.max_per_class > 0,
+            "postprocess.max_per_class",
+            "a positive number",
+            self.max_per_class,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuneConfig:
+    """Fine-tuning for detection (RC §2.3, SPP §4.1). Off by default: it needs the fc layers.
+
+    Attributes:
+        enabled: run it before the SVMs.
+        iterations: mini-batches; 300k in SPP §4.1.
+        learning_rate: at the start, 1e-4 in SPP §4.1, 1e-3 in RC §2.3.
+        decay_at: fractions of ``iterations`` at which the rate falls tenfold; 250k of 300k in SPP
+            §4.1.
+        batch_size: RoIs, 128 in RC §2.3 and the releases.
+        images_per_batch: images that the RoIs of one batch come from; 0 draws over the whole set.
+        positive_fraction: 25% (both papers).
+        positive_iou: at least this IoU with an object, 0.5.
+        negative_iou: half-open range of the negatives' IoU: [0.1, 0.5) in SPP §4.1, [0, 0.5) in RC.
+        momentum: 0.9.
+        weight_decay: 5e-4.
+        new_layer_multiplier: learning-rate multiplier of the new classifier; 10 in the R-CNN
+            release, 1 in SPPnet.
+        dropout: after fc6 and fc7, 0.5.
+        flip: train on mirrored images too.
+        random_scale: SPPnet: draw the scale of each RoI at random, as the released code does.
+        fc_size: width of fc6 and fc7 where the backbone has none, 4096.
+        open_layers: how many conv layers, from the last, are trained too; -1 for what the method's
+            paper trains (SPPnet none, R-CNN all). FR §4.5 shows why it matters.
+        conv_multiplier: learning-rate multiplier of open conv layers.
+        joint_bbox: train a box regressor jointly with the classifier (beyond both papers; FR §2.3).
+        scores: ``svm`` as in the papers or ``softmax`` (RC Appendix B).
+        validation_fraction: part of the *training* images held out to choose the snapshot; 0 keeps
+            the last.
+        checkpoint_every: iterations between checkpoints.
+        seed: of the sampling, the initialisation and dropout.
+    """
+
+    enabled: bool = False
+    iterations: int = 300_000
+    learning_rate: float = 1e-4
+    decay_at: tuple[float, ...] = (0.8333,)
+    batch_size: int = 128
+    images_per_batch: int = 0
+    positive_fraction: float = 0.25
+    positive_iou: float = 0.5
+    negative_iou: tuple[float, float] = (0.1, 0.5)
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    new_layer_multiplier: float = 1.0
+    dropout: float = 0.5
+    flip: bool = True
+    random_scale: bool = False
+    fc_size: int = 4096
+    open_layers: int = -1
+    conv_multiplier: float = 1.0
+    joint_bbox: bool = False
+    scores: Literal["svm", "softmax"] = "svm"
+    validation_fraction: float = 0.1
+    checkpoint_every: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self.iterations > 0, "finetune.iterations", "a positive number", self.iterations)
+        require(
+            self.learning_rate > 0,
+            "finetune.learning_rate",
+            "a positive number",
+            self.learning_rate,
+        )
+        require(self.batch_size > 0, "finetune.batch_size", "a positive number", self.batch_size)
+        low, high = self.negative_iou
+        require(
+            0 <= low < high <= 1,
+            "finetune.negative_iou",
+            "0 <= low < high <= 1",
+            list(self.negative_iou),
+        )
+        require(
+            0 < self.positive_fraction < 1,
+            "finetune.positive_fraction",
+            "in (0, 1)",
+            self.positive_fraction,
+        )
+        require(
+            0 <= self.validation_fraction < 1,
+            "finetune.validation_fraction",
+            "in [0, 1)",
+            self.validation_fraction,
+        )
+        require(0 <= self.dropout < 1, "finetune.dropout", "in [0, 1)", self.dropout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How detections are scored.
+
+    Attributes:
+        iou: a detection is right at this IoU or above, 0.5 (the VOC devkit).
+        bootstrap: resamplings of the images for the confidence interval; 0 leaves it out.
+        seed: of the resampling.
+        allow_missing: count an unreadable image as one without detections instead of stopping.
+    """
+
+    iou: float = 0.5
+    bootstrap: int = 1000
+    seed: int = 0
+    allow_missing: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(0 < self.iou <= 1, "evaluation.iou", "an IoU in (0, 1]", self.iou)
+        require(self.bootstrap >= 0, "evaluation.bootstrap", "a number >= 0", self.bootstrap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A detector and how it is trained and tested: everything that a run folder records."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    svm: SvmConfig = field(default_factory=SvmConfig)
+    bbox: BBoxConfig = field(default_factory=BBoxConfig)
+    finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,0 +1,35 @@
+"""The errors that the package raises on purpose.
+
+::
+
+    Exception
+    └── DetectionError          anything a user can mend; the command line prints one line and exits
+    with 2
+        ├── ConfigError         a configuration value, an option, a class list
+        ├── DataError           a data set, an annotation, an image, a proposal or a feature store
+        └── CheckpointError     a weight file, a model file, a checkpoint
+
+Programming mistakes (a wrong shape, a negative scale) stay builtin exceptions: ``ValueError``,
+``TypeError``.
+
+The grammar of a message is *place: expected X, got Y; remedy*, for example
+``000012.xml: object 3: expected 0 <= xmin < xmax <= 500, got xmin=300 xmax=280``.
+Every class takes exactly one string, so that each error survives the way back from a worker
+process.
+"""
+
+
+class DetectionError(Exception):
+    """Say in one line what a user can mend."""
+
+
+class ConfigError(DetectionError):
+    """A configuration value, an option or a class list is wrong."""
+
+
+class DataError(DetectionError):
+    """A data set, annotation, image or store is wrong."""
+
+
+class CheckpointError(DetectionError):
+    """A weight, model or checkpoint file is wrong."""

@@ -1,0 +1,1 @@
+"""Step 6: how good the detections are."""

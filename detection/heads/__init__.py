@@ -1,0 +1,1 @@
+"""Step 4: fc layers, feature normalisation, linear SVMs and bounding-box regressors."""

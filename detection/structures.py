@@ -1,0 +1,177 @@
+"""The values that travel through the pipeline: frozen, keyword-only, plain tensors inside.
+
+Boxes are ``x1 y1 x2 y2`` in pixels of the original image, continuous: the whole image is ``(0, 0,
+width, height)``. Sizes are ``(height, width)``. Labels run from 0 to K-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Image:
+    """One decoded photograph.
+
+    Attributes:
+        image_id: stable identifier, the file's stem in a VOC folder.
+        pixels: 8-bit RGB, upright (EXIF applied), on the CPU.
+    """
+
+    image_id: str
+    pixels: UInt8[Tensor, "h w 3"]
+
+    @property
+    def size(self) -> Size:
+        """The (height, width) of the image in pixels."""
+        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class GroundTruth:
+    """The annotated objects of one image.
+
+    Attributes:
+        image_id: stable identifier.
+        size: (height, width) of the image.
+        boxes: image pixels, x1 y1 x2 y2.
+        labels: 0..K-1.
+        difficult: True where VOC says that an object is not to be counted.
+    """
+
+    image_id: str
+    size: Size
+    boxes: Float[Tensor, "n 4"]
+    labels: Int[Tensor, " n"]
+    difficult: Bool[Tensor, " n"]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Record:
+    """One image of a data set: where its pixels are, and its ground truth."""
+
+    image_id: str
+    path: Path
+    truth: GroundTruth
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Dataset:
+    """One split of a data set, in the order of its list.
+
+    Attributes:
+        name: what to print, for example ``VOC2012 val``.
+        split: the split's name.
+        class_names: label -> name.
+        records: one per image, images without objects included.
+        notes: what the reader mended or left out, kind -> count (for example ``clipped boxes``).
+    """
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    records: tuple[Record, ...]
+    notes: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Proposals:
+    """Class-agnostic candidate boxes of one image, best first.
+
+    Attributes:
+        image_id: stable identifier.
+        boxes: image pixels, x1 y1 x2 y2.
+    """
+
+    image_id: str
+    boxes: Float[Tensor, "r 4"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvGeometry:
+    """Where the cells of a feature map lie on the network's input.
+
+    Attributes:
+        stride: input pixels per cell (16 for conv5 of ZF-5, AlexNet, VGG16).
+        offset: input pixel (0-based) of the centre of the first cell's receptive field (20 for ZF-5
+            as released).
+    """
+
+    stride: int
+    offset: float
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class FeatureMap:
+    """What a network computed once for an image, at one scale.
+
+    Attributes:
+        values: channels x rows x columns.
+        image_size: (height, width) of the original image.
+        input_size: (height, width) of the resized image that went into the network.
+        geometry: where the cells lie on that input.
+    """
+
+    values: Float[Tensor, "c h w"]
+    image_size: Size
+    input_size: Size
+    geometry: ConvGeometry
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class RoIFeatures:
+    """The feature vectors of r RoIs, each distinct vector stored once.
+
+    Many proposals fall on the same feature cells: they share a row of ``values``, and every layer
+    after the pooling sees the distinct rows only.
+
+    Attributes:
+        values: distinct vectors.
+        rows: for each RoI its row in ``values``.
+    """
+
+    values: Float[Tensor, "u d"]
+    rows: Int[Tensor, " r"]
+
+    def map(self, layer: Callable[[Tensor], Tensor]) -> RoIFeatures:
+        """Apply a row-wise layer once to each distinct vector."""
+        return RoIFeatures(values=layer(self.values), rows=self.rows)
+
+    def expand(self) -> Float[Tensor, "r d"]:
+        """Give one row for each RoI, in the order of the boxes."""
+        return self.values[self.rows]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Detections:
+    """What a detector found in one image, best first.
+
+    Attributes:
+        image_id: stable identifier.
+        boxes: image pixels, x1 y1 x2 y2.
+        scores: unbounded SVM scores (or probabilities of a softmax).
+        labels: 0..K-1.
+    """
+
+    image_id: str
+    boxes: Float[Tensor, "n 4"]
+    scores: Float[Tensor, " n"]
+    labels: Int[Tensor, " n"]
+
+    @staticmethod
+    def none(image_id: str) -> Detections:
+        """No detection at all."""
+        return Detections(
+            image_id=image_id,
+            boxes=torch.zeros(0, 4),
+            scores=torch.zeros(0),
+            labels=torch.zeros(0, dtype=torch.int64),
+        )
