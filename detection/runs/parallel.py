@@ -1,0 +1,142 @@
+"""The same function on many items in several processes, every failure with the item's name."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_KINDS: dict[str, type[DetectionError]] = {
+    kind.__name__: kind for kind in (DetectionError, ConfigError, DataError, CheckpointError)
+}
+
+
+def resolve_workers(workers: int) -> int:
+    """Give the number of processes: 0 means one for each core that this process may use."""
+    if workers > 0:
+        return workers
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parallel_map(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    workers: int,
+    names: Sequence[str],
+    backend: str = "loky",
+    timeout: float | None = None,
+    on_error: Callable[[int, DetectionError], None] | None = None,
+) -> Iterator[tuple[int, R]]:
+    """Yield (index of the item, result) as the results come in.
+
+    Args:
+        function: of a module's top level, so that a process can find it.
+        items: what it is called with.
+        workers: processes; 1 stays in this one, 0 takes one a core.
+        names: of the items, for the messages.
+        backend: any of joblib's: ``loky``, ``threading``, or a registered one such as ``dask``.
+        timeout: seconds that one item may take; None waits for ever.
+        on_error: called with (index, error) for each item that fails, and the rest goes on; None
+            raises the first failure.
+
+    Raises:
+        DetectionError: of the item's own kind, or DataError for any other exception, for a process
+            that was killed and for one that took too long; the message names the item.
+    """
+    count = min(resolve_workers(workers), max(len(items), 1))
+    outcomes: Iterator[tuple[int, Any, Any]]
+    if count == 1:
+        outcomes = (_attempt(function, index, item) for index, item in enumerate(items))
+    else:
+        outcomes = _in_processes(function, items, count, names, backend, timeout)
+    for index, result, failure in outcomes:
+        if failure is None:
+            yield index, result
+            continue
+        error = _rebuild(failure, names[index])
+        if on_error is None:
+            raise error
+        on_error(index, error)
+
+
+def _attempt(function: Callable[[T], R], index: int, item: T) -> tuple[int, Any, Any]:
+    """Give (index, result, None), or (index, None, (kind, message, traceback)).
+
+    Exceptions travel as text: one that cannot be pickled would otherwise never arrive.
+    """
+    try:
+        return index, function(item), None
+    except DetectionError as error:
+        return index, None, (type(error).__name__, str(error), traceback.format_exc())
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        return index, None, ("", message, traceback.format_exc())
+
+
+def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
+    """Make the error of an item again, with its name and the worker's traceback as a note."""
+    kind, message, trace = failure
+    text = message if kind and name in message else f"{name}: {message}"
+    error = _KINDS.get(kind, DataError)(" ".join(text.split()))
+    error.add_note(trace)
+    return error
+
+
+def _in_processes(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    count: int,
+    names: Sequence[str],
+    backend: str,
+    timeout: float | None,
+) -> Iterator[tuple[int, Any, Any]]:
+    """Run ``_attempt`` on all items with joblib, at most ``count`` of them at a time."""
+    import joblib
+
+    waiting: dict[int, str] = {}
+
+    def tasks() -> Iterator[Any]:
+        for index, item in enumerate(items):
+            waiting[index] = names[index]
+            yield joblib.delayed(_attempt)(function, index, item)
+
+    threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
+    with joblib.parallel_config(backend=backend, n_jobs=count, **threads):
+        parallel = joblib.Parallel(
+            return_as="generator_unordered", batch_size=1, pre_dispatch=count, timeout=timeout
+        )
+        try:
+            for outcome in parallel(tasks()):
+                waiting.pop(outcome[0], None)
+                yield outcome
+        except DetectionError:
+            raise
+        except TimeoutError as error:
+            message = f"{_list(waiting)}: took longer than {timeout:g} s"
+            raise DataError(message) from error
+        except Exception as error:
+            raise DataError(_explain(error, waiting)) from error
+
+
+def _explain(error: Exception, waiting: dict[int, str]) -> str:
+    """Say which items were under way when the processes themselves failed."""
+    if type(error).__name__ in {"TerminatedWorkerError", "BrokenProcessPool"}:
+        return (
+            f"{_list(waiting)}: a worker process was killed while these were under way, perhaps "
+            "for lack of memory; use fewer workers, or run again to continue"
+        )
+    return f"{_list(waiting)}: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _list(waiting: dict[int, str]) -> str:
+    """Name the items that are under way."""
+    return ", ".join(waiting.values()) or "no item"

@@ -1,0 +1,130 @@
+"""Named tensors and a JSON header in one safetensors file: checked when read, atomic when written.
+
+Nothing is pickled, so reading a file never runs code. The header holds a hash of the tensors: a
+flipped bit is found when the file is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from detection.errors import CheckpointError
+from detection.runs.files import to_plain, write_bytes_atomic
+
+_HEADER = "header"
+_DIGEST = "sha256"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors (any device, any strides) and what they mean.
+
+    Args:
+        path: conventionally ``*.safetensors``.
+        tensors: by name.
+        metadata: values that JSON can hold.
+
+    Raises:
+        DataError: where the disk is full or the folder cannot be written; the old file stays.
+    """
+    plain = _separate(tensors)
+    header = json.dumps(to_plain(dict(metadata)), ensure_ascii=False)
+    extra = {_HEADER: header, _DIGEST: _digest(plain, header)}
+    write_bytes_atomic(path, safetensors.torch.save(plain, metadata=extra))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a safetensors file, this package's or anybody's: (tensors on the CPU, header).
+
+    Raises:
+        CheckpointError: if the file is missing, truncated, not safetensors, altered, or holds a
+            value that is not finite.
+    """
+    path = Path(path)
+    try:
+        with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
+            extra = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(_explain(path, error)) from error
+    _check(path, tensors, extra)
+    try:
+        header = json.loads(extra[_HEADER]) if _HEADER in extra else dict(extra)
+    except json.JSONDecodeError as error:
+        message = f"{path}: header: expected JSON, got {error}"
+        raise CheckpointError(message) from error
+    return tensors, header
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy to the CPU what is elsewhere, strided, or a view of memory that others share."""
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        storage = value.untyped_storage()
+        whole = storage.nbytes() == value.nbytes
+        alone = all(storage.data_ptr() != p.untyped_storage().data_ptr() for p in plain.values())
+        plain[name] = value if whole and alone else value.clone()
+    return plain
+
+
+def _digest(tensors: Mapping[str, Tensor], header: str) -> str:
+    """Hash names, shapes, types and values."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, str]) -> None:
+    """Raise CheckpointError if the tensors are not what was written, or not finite."""
+    if _DIGEST in extra and extra[_DIGEST] != _digest(tensors, extra.get(_HEADER, "")):
+        message = f"{path}: expected the content it was written with, got altered bytes; restore it"
+        raise CheckpointError(message)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            message = f"{path}: tensor {name}: expected finite values, got NaN or infinity"
+            raise CheckpointError(message)
+
+
+def _explain(path: Path, error: Exception) -> str:
+    """Say in one line why a file is not readable."""
+    if isinstance(error, OSError) and not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        return f"{path}: expected a safetensors file, got {what}"
+    try:
+        size, expected = path.stat().st_size, _expected_size(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{path}: expected a safetensors file, got something else ({error})"
+    if size < expected:
+        return f"{path}: truncated ({size:,} of {expected:,} bytes); restore or write it again"
+    return f"{path}: expected a safetensors file, got a broken one ({error})"
+
+
+def _expected_size(path: Path) -> int:
+    """Give the size that a safetensors file's header announces."""
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        size = os.fstat(file.fileno()).st_size
+        if len(prefix) < 8:
+            return 8
+        length = int.from_bytes(prefix, "little")
+        if length > 100_000_000:
+            message = "not a header"
+            raise ValueError(message)
+        if size < 8 + length:
+            return 8 + length
+        entries = json.loads(file.read(length))
+    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+    return 8 + length + max(ends, default=0)
