@@ -14,7 +14,7 @@ import sys
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from detection.errors import DataError
 
@@ -113,7 +113,7 @@ class FolderLock:
         self._path = self._folder / ".lock"
         self._descriptor = -1
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> FolderLock:
         """Take the lock.
 
         Raises:

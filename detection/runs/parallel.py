@@ -17,6 +17,10 @@ _KINDS: dict[str, type[DetectionError]] = {
 }
 
 
+class WorkerTraceback(Exception):  # noqa: N818
+    """Where in a worker an exception came from, as text."""
+
+
 def resolve_workers(workers: int) -> int:
     """Give the number of processes: 0 means one for each core that this process may use."""
     if workers > 0:
@@ -83,11 +87,11 @@ def _attempt(function: Callable[[T], R], index: int, item: T) -> tuple[int, Any,
 
 
 def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
-    """Make the error of an item again, with its name and the worker's traceback as a note."""
+    """Make the error of an item again, with its name caused by the worker's traceback."""
     kind, message, trace = failure
     text = message if kind and name in message else f"{name}: {message}"
     error = _KINDS.get(kind, DataError)(" ".join(text.split()))
-    error.add_note(trace)
+    error.__cause__ = WorkerTraceback(trace)
     return error
 
 
@@ -118,22 +122,19 @@ def _in_processes(
             for outcome in parallel(tasks()):
                 waiting.pop(outcome[0], None)
                 yield outcome
-        except DetectionError:
-            raise
-        except TimeoutError as error:
-            message = f"{_list(waiting)}: took longer than {timeout:g} s"
-            raise DataError(message) from error
         except Exception as error:
-            raise DataError(_explain(error, waiting)) from error
+            raise DataError(_explain(error, waiting, timeout)) from error
 
 
-def _explain(error: Exception, waiting: dict[int, str]) -> str:
+def _explain(error: Exception, waiting: dict[int, str], timeout: float | None) -> str:
     """Say which items were under way when the processes themselves failed."""
     if type(error).__name__ in {"TerminatedWorkerError", "BrokenProcessPool"}:
         return (
             f"{_list(waiting)}: a worker process was killed while these were under way, perhaps "
             "for lack of memory; use fewer workers, or run again to continue"
         )
+    if timeout is not None and type(error).__name__ == "TimeoutError":
+        return f"{_list(waiting)}: took longer than {timeout:g} s"
     return f"{_list(waiting)}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
