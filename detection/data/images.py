@@ -1,0 +1,232 @@
+"""The one image reader: every stage sees the same upright 8-bit RGB pixels.
+
+What a file is follows from its first bytes, not from its name. The size is checked before anything
+is decoded, a truncated file is refused, and nothing is ever written. Of an animation or a
+multi-page file the first frame is taken.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import PIL.Image
+import PIL.TiffImagePlugin
+import torch
+from numpy.typing import NDArray
+
+from detection.errors import DataError
+from detection.structures import Image, Size
+
+MAX_PIXELS = 89_000_000
+"""The largest image that is decoded by default, in pixels: 267 MB as 8-bit RGB."""
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+"""File name endings, in lower case, that are looked for when an image is named without one."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+
+_FORMAT_LIST = "JPEG, PNG, BMP, WEBP, GIF, TIFF or PPM"
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+_OPENING = threading.Lock()
+
+
+def read_image(path: Path, image_id: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Read one image file as 8-bit RGB, upright.
+
+    Args:
+        path: the file.
+        image_id: identifier of the result; the file's stem where absent.
+        max_pixels: a larger image is refused before it is decoded.
+
+    Raises:
+        DataError: where the file cannot be read, is no image, is truncated or too large.
+    """
+    name = path.stem if image_id is None else image_id
+    return Image(image_id=name, pixels=_decode(read_file(path), str(path), max_pixels))
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode the bytes of an image file; ``name`` identifies it in the result and in errors.
+
+    Raises:
+        DataError: where the bytes are no image, truncated or too large.
+    """
+    return Image(image_id=name, pixels=_decode(data, name, max_pixels))
+
+
+def read_size(path: Path) -> Size:
+    """Give the upright (height, width) of an image file from its header alone.
+
+    Raises:
+        DataError: where the file cannot be read or is no image.
+    """
+    upright, _ = read_sizes(path)
+    return upright
+
+
+def read_sizes(path: Path) -> tuple[Size, Size]:
+    """Give the (height, width) as shown and as stored; they differ where EXIF turns the image.
+
+    Raises:
+        DataError: where the file cannot be read or is no image.
+    """
+    try:
+        with path.open("rb") as file, _open(file, str(path)) as image:
+            width, height = image.size
+            orientation = _orientation(image)
+            if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
+                # some versions of Pillow turn a TIFF's size when they open it, others do not
+                width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
+                orientation = int(image.tag_v2.get(_ORIENTATION_TAG, 1))
+    except OSError as error:
+        raise DataError(_unreadable(path, error)) from error
+    stored = (height, width)
+    return ((width, height) if 5 <= orientation <= 8 else stored), stored
+
+
+def read_file(path: Path) -> bytes:
+    """Give the bytes of a file.
+
+    Raises:
+        DataError: naming path and reason where it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path}: expected a readable file, got {error.strerror or error} (errno {error.errno})"
+
+
+def _decode(data: bytes, place: str, max_pixels: int) -> torch.Tensor:
+    if not data:
+        message = f"{place}: expected an image, got an empty file; fetch it again"
+        raise DataError(message)
+    with _open(io.BytesIO(data), place) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            message = (
+                f"{place}: expected at most {max_pixels:,} pixels, got {width} x {height} = "
+                f"{width * height:,}; make the image smaller or raise data.max_pixels"
+            )
+            raise DataError(message)
+        try:
+            orientation = _orientation(image)
+            pixels = np.array(_upright(_to_rgb(image, place), orientation))
+        except DataError:
+            raise
+        except Exception as error:  # the decoders raise whatever they like on damaged files
+            message = (
+                f"{place}: expected a whole {image.format} image, got one that cannot be decoded "
+                f"({_words(error)}); fetch or save it again"
+            )
+            raise DataError(message) from error
+    return torch.from_numpy(pixels)
+
+
+def _open(file: IO[bytes], place: str) -> PIL.Image.Image:
+    """Read the header."""
+    try:
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size limit here is ours
+            image = PIL.Image.open(file, formats=FORMATS)
+    except PIL.Image.DecompressionBombError as error:
+        message = (
+            f"{place}: expected at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels, got more "
+            f"({_words(error)}); make the image smaller"
+        )
+        raise DataError(message) from error
+    except Exception as error:
+        head = file.seek(0) or file.read(12)
+        message = (
+            f"{place}: expected an image ({_FORMAT_LIST}), got a file that begins with {head!r}; "
+            "convert or remove it"
+        )
+        raise DataError(message) from error
+    if min(image.size) < 1:
+        message = f"{place}: expected an image of at least 1 x 1 pixels, got {image.size}"
+        raise DataError(message)
+    return image
+
+
+def _to_rgb(image: PIL.Image.Image, place: str) -> PIL.Image.Image:
+    """Give 8-bit RGB, transparent pixels laid over white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F":
+        message = (
+            f"{place}: expected 8- or 16-bit pixels, got floating-point ones whose range is "
+            "unknown; convert the image to 8 bits"
+        )
+        raise DataError(message)
+    if image.mode.startswith("I"):
+        return PIL.Image.fromarray(_high_bytes(np.array(image), place)).convert("RGB")
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", picture.size, "white")
+        return PIL.Image.alpha_composite(white, picture).convert("RGB")
+    return image.convert("RGB")
+
+
+def _high_bytes(values: NDArray[np.generic], place: str) -> NDArray[np.uint8]:
+    """Scale 16 bits to 8 by their high byte, as Pillow does with 16-bit colour."""
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 0xFFFF:
+        message = (
+            f"{place}: expected 8- or 16-bit pixels, got values from {wide.min()} to {wide.max()}; "
+            "convert the image to 8 bits"
+        )
+        raise DataError(message)
+    return (wide >> 8).astype(np.uint8)
+
+
+def _upright(image: PIL.Image.Image, orientation: int) -> PIL.Image.Image:
+    transpose = _TRANSPOSES.get(orientation)
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    """Give the EXIF orientation that stands before the pixels, 1 where there is none.
+
+    A TIFF's is not among them: Pillow turns its pixels itself.
+    """
+    try:
+        return _orientation_of_exif(image.info.get("exif", b""))
+    except struct.error:  # a block that ends too early says nothing
+        return 1
+
+
+def _orientation_of_exif(block: bytes) -> int:
+    """Find tag 0x0112 in the first directory of an EXIF block."""
+    block = block.removeprefix(b"Exif\x00\x00")
+    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(block[:4])
+    if order is None:
+        return 1
+    (start,) = struct.unpack_from(order + "I", block, 4)
+    (count,) = struct.unpack_from(order + "H", block, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, _, value = struct.unpack_from(order + "HHIH", block, entry)
+        if tag == _ORIENTATION_TAG and kind == 3:
+            return value if value in _TRANSPOSES else 1
+    return 1
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
