@@ -1,0 +1,114 @@
+"""A trunk with all that the rest of the package must know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from detection.structures import ConvGeometry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """What a set of weights expects of its input; it belongs to the weights, not to the network.
+
+    Attributes:
+        order: of the colour channels.
+        scale: pixel values 0..255 are divided by this first.
+        mean: subtracted from each channel, in ``order``, after the division.
+        std: divides each channel after the subtraction.
+    """
+
+    order: Literal["rgb", "bgr"]
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def apply(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """Normalise RGB pixels 0..255; a pixel equal to the mean becomes 0, the fill value."""
+        ordered = pixels if self.order == "rgb" else pixels.flip(1)
+        mean = torch.tensor(self.mean, dtype=pixels.dtype, device=pixels.device) * self.scale
+        std = torch.tensor(self.std, dtype=pixels.dtype, device=pixels.device) * self.scale
+        return (ordered - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+
+
+PREPROCESSINGS = {
+    "caffe": Preprocessing(order="bgr", scale=1.0, mean=(104.0, 117.0, 123.0)),
+    "constant128": Preprocessing(order="bgr", scale=1.0, mean=(128.0, 128.0, 128.0)),
+    "torchvision": Preprocessing(
+        order="rgb", scale=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    ),
+}
+"""By name: Caffe's published nets; SPP Appendix A (VOC); torchvision's published weights."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Blueprint:
+    """A network before it has weights.
+
+    Attributes:
+        trunk: image -> conv5 after its ReLU, without the last pool; parameters may be on ``meta``.
+        channels: of the map.
+        crop_size: side of the crops that R-CNN feeds.
+        grid: side of R-CNN's pool5.
+        last_pool: the map of a crop -> channels x grid x grid.
+        min_size: shortest side of an input that still gives a cell.
+        renames: prefixes of the published keys -> ours (``trunk.`` or ``fc.``).
+        unused: prefixes of published keys that belong to layers behind the trunk.
+        published: the name under ``torchvision.models``, if it is published there.
+    """
+
+    trunk: nn.Module
+    channels: int
+    crop_size: int
+    grid: int
+    last_pool: nn.Module
+    min_size: int
+    renames: tuple[tuple[str, str], ...]
+    unused: tuple[str, ...] = ()
+    published: str | None = None
+
+
+class Backbone(nn.Module):
+    """The conv layers, where their cells lie, and the fc layers that came with them.
+
+    Attributes:
+        name: what the configuration calls it.
+        trunk: image -> conv5 after its ReLU, without the last pool.
+        geometry: stride and offset of the map.
+        channels: of the map.
+        crop_size: side of the crops that R-CNN feeds.
+        grid: side of R-CNN's pool5.
+        last_pool: the map of a crop -> channels x grid x grid.
+        fc: fc6 and fc7 that came with the weights, flat pool5 -> 4096; None without.
+        preprocessing: what the weights expect.
+        min_size: shortest side of an input that still gives a cell.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        blueprint: Blueprint,
+        geometry: ConvGeometry,
+        preprocessing: Preprocessing,
+        fc: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.trunk = blueprint.trunk
+        self.last_pool = blueprint.last_pool
+        self.fc = fc
+        self.geometry = geometry
+        self.channels = blueprint.channels
+        self.crop_size = blueprint.crop_size
+        self.grid = blueprint.grid
+        self.preprocessing = preprocessing
+        self.min_size = blueprint.min_size
+
+    def forward(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
+        """Give conv5 of normalised images."""
+        return self.trunk(inputs)

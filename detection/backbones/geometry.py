@@ -1,0 +1,92 @@
+"""Where the cells of a trunk's map lie on its input, read off the layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from detection.errors import ConfigError
+from detection.structures import ConvGeometry
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """One layer: side of its input and output, its stride, the shift of the first centre."""
+
+    side: int
+    next_side: int
+    stride: int
+    shift: float
+
+
+_SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
+    """Derive stride and offset by following the conv and pool layers through one forward pass.
+
+    A layer with kernel k, stride s and padding p moves the centre of the first cell by
+    ``(k - 1) / 2 - p`` cells of its input and multiplies the stride by s. Of parallel branches that
+    shrink the map the first one run counts: all branches that are added together share a centre.
+
+    Args:
+        trunk: any network that is a sequence of conv and pool layers, with or without branches; its
+            parameters may be on ``meta``.
+        size: side of the input to follow; any that the trunk accepts gives the same answer.
+
+    Raises:
+        ConfigError: for a layer with padding that depends on the input's size, and for strides that
+            differ between the axes.
+    """
+    steps: list[_Step] = []
+    hooks = [
+        module.register_forward_hook(lambda m, x, y: steps.append(_step(m, x[0], y)))
+        for module in trunk.modules()
+        if isinstance(module, _SLIDING)
+    ]
+    device = next(trunk.parameters()).device
+    was_training = trunk.training
+    try:
+        with torch.no_grad():
+            trunk.eval()(torch.zeros(1, 3, size, size, device=device))
+    finally:
+        trunk.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return _follow(steps, size)
+
+
+def _follow(steps: list[_Step], size: int) -> ConvGeometry:
+    """Chain the layers whose input is as large as what the layers before them left."""
+    stride, offset, current = 1, 0.0, size
+    for step in steps:
+        if step.side == current:
+            offset += step.shift * stride
+            stride *= step.stride
+            current = step.next_side
+    return ConvGeometry(stride=stride, offset=offset)
+
+
+def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
+    """Read one layer's arithmetic and check that its output has the size that follows from it."""
+    kernel, stride, padding = (_square(module, name) for name in ("kernel_size", "stride", "padding"))
+    side, next_side = int(inputs.shape[-1]), int(outputs.shape[-1])
+    span = side + 2 * padding - kernel
+    if next_side not in {span // stride + 1, -(-span // stride) + 1}:
+        message = (
+            f"backbone: expected layers with a fixed padding, got {module} from {side} to "
+            f"{next_side} cells; choose a network without 'same' padding"
+        )
+        raise ConfigError(message)
+    return _Step(side=side, next_side=next_side, stride=stride, shift=(kernel - 1) / 2 - padding)
+
+
+def _square(module: nn.Module, name: str) -> int:
+    """Give a layer's setting, which must be the same on both axes."""
+    value = getattr(module, name)
+    sides = set(value) if isinstance(value, tuple) else {value}
+    if len(sides) != 1 or not isinstance(value, int | tuple):
+        message = f"backbone: expected the same {name} on both axes, got {value} in {module}"
+        raise ConfigError(message)
+    return int(sides.pop())
