@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detection.errors import ConfigError
 from detection.structures import ConvGeometry
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
     """One layer: side of its input and output, its stride, the shift of the first centre."""
@@ -70,7 +71,9 @@ def _follow(steps: list[_Step], size: int) -> ConvGeometry:
 
 def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
     """Read one layer's arithmetic and check that its output has the size that follows from it."""
-    kernel, stride, padding = (_square(module, name) for name in ("kernel_size", "stride", "padding"))
+    kernel, stride, padding = (
+        _square(module, name) for name in ("kernel_size", "stride", "padding")
+    )
     side, next_side = int(inputs.shape[-1]), int(outputs.shape[-1])
     span = side + 2 * padding - kernel
     if next_side not in {span // stride + 1, -(-span // stride) + 1}:

@@ -1,0 +1,16 @@
+"""The only place that asks which method it is."""
+
+from __future__ import annotations
+
+from detection.backbones.backbone import Backbone
+from detection.config import FeatureConfig
+from detection.features.extractor import FeatureExtractor
+from detection.features.rcnn import RcnnExtractor
+from detection.features.sppnet import SppExtractor
+
+
+def make_extractor(backbone: Backbone, config: FeatureConfig) -> FeatureExtractor:
+    """Give the extractor of ``config.method``."""
+    if config.method == "sppnet":
+        return SppExtractor(backbone, config)
+    return RcnnExtractor(backbone, config)

@@ -1,0 +1,83 @@
+"""R-CNN: the whole network once a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from detection.backbones.backbone import Backbone
+from detection.config import FeatureConfig
+from detection.features.network import Network
+from detection.features.warp import warp_boxes
+from detection.structures import ConvGeometry, FeatureMap, Image, RoIFeatures
+
+_CPU_BATCH, _GPU_BATCH = 32, 256
+_PIXELS = ConvGeometry(stride=1, offset=0.0)
+
+
+class RcnnExtractor:
+    """pool5 of each warped crop (RC §2.1-2.2).
+
+    Attributes:
+        backbone: as given, moved to the configured device.
+        config: as given.
+        feature_dim: channels x grid x grid.
+        channels: of conv5.
+    """
+
+    def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
+        self.backbone = backbone
+        self.config = config
+        self.network = Network(backbone, config)
+        self.channels = backbone.channels
+        self.feature_dim = backbone.channels * backbone.grid**2
+        default = _CPU_BATCH if self.network.device.type == "cpu" else _GPU_BATCH
+        self.batch_size = config.batch_size or default
+
+    def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Give the normalised image itself, as a map of stride 1."""
+        pixels = self.network.normalise(self.network.upload(image)[None])[0]
+        return (
+            FeatureMap(
+                values=pixels, image_size=image.size, input_size=image.size, geometry=_PIXELS
+            ),
+        )
+
+    def pool(self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
+        """Give each box its vector, a batch of crops at a time; equal boxes share one."""
+        boxes, rows = torch.unique(boxes.to(self.network.device), dim=0, return_inverse=True)
+        parts = [self.conv(self.warp(maps, part)) for part in boxes.split(self.batch_size)]
+        return RoIFeatures(values=torch.cat(parts), rows=rows)
+
+    def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
+        """Give each box its vector; equal boxes share one."""
+        return self.pool(self.prepare(image), boxes)
+
+    def trainable(self) -> list[nn.Module]:
+        """Give the conv layers: R-CNN fine-tunes everything (RC §2.3)."""
+        return [self.network.trunk]
+
+    def fixed_fc(self) -> nn.Module | None:
+        """Give the fc6 and fc7 that came with the weights, if they fit this pool5."""
+        return self.network.fitting_fc(self.feature_dim)
+
+    def warp(
+        self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]
+    ) -> Float[Tensor, "r 3 s s"]:
+        """Give the crop of each box."""
+        return warp_boxes(
+            maps[0].values,
+            boxes.to(self.network.device),
+            self.backbone.crop_size,
+            self.config.context,
+            self.config.warp,
+        )
+
+    def conv(self, crops: Float[Tensor, "r 3 s s"]) -> Float[Tensor, "r d"]:
+        """Give pool5 of each crop: conv layers and the network's own last pool."""
+        if len(crops) == 0:
+            return torch.zeros(0, self.feature_dim, device=self.network.device)
+        return self.backbone.last_pool(self.network.conv(crops)).flatten(1).float()

@@ -1,0 +1,131 @@
+"""SPPnet: the conv layers once an image, then one pooled vector a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from detection.backbones.backbone import Backbone
+from detection.config import FeatureConfig
+from detection.features.network import Network
+from detection.features.projection import project_boxes
+from detection.features.pyramid import pyramid_pool
+from detection.features.scale import choose_scale, resized_size
+from detection.structures import FeatureMap, Image, RoIFeatures
+
+
+class SppExtractor:
+    """Pyramid-pooled conv5 features of the whole image (SPP §4.1).
+
+    Attributes:
+        backbone: as given, moved to the configured device.
+        config: as given.
+        feature_dim: channels times bins of the pyramid.
+        channels: of conv5.
+    """
+
+    def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
+        self.backbone = backbone
+        self.config = config
+        self.network = Network(backbone, config)
+        self.channels = backbone.channels
+        self.feature_dim = backbone.channels * sum(n * n for n in config.levels)
+
+    def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Give conv5 of the whole image, one map a scale."""
+        return tuple(
+            FeatureMap(
+                values=self.conv(inputs),
+                image_size=image.size,
+                input_size=(int(inputs.shape[1]), int(inputs.shape[2])),
+                geometry=self.backbone.geometry,
+            )
+            for inputs in self.resize(image)
+        )
+
+    def pool(self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
+        """Give each box its vector; boxes that fall on the same cells share one."""
+        windows, rows = self.project(maps, boxes)
+        return RoIFeatures(values=self.pool_windows(maps, windows), rows=rows)
+
+    def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
+        """Give each box its vector; boxes that fall on the same cells share one."""
+        return self.pool(self.prepare(image), boxes)
+
+    def trainable(self) -> list[nn.Module]:
+        """Give nothing: SPPnet fine-tunes the fc layers only (SPP §4.1)."""
+        return []
+
+    def fixed_fc(self) -> nn.Module | None:
+        """Give the fc6 and fc7 that came with the weights, if they fit this pyramid."""
+        return self.network.fitting_fc(self.feature_dim)
+
+    def resize(self, image: Image) -> list[Float[Tensor, "3 h w"]]:
+        """Give the normalised image at each scale, bilinear without antialiasing."""
+        pixels = self.network.upload(image)
+        return [
+            self.network.normalise(
+                functional.interpolate(
+                    pixels[None],
+                    resized_size(
+                        image.size,
+                        scale,
+                        self.config.max_long_side,
+                        min_size=self.backbone.min_size,
+                    ),
+                    mode="bilinear",
+                    align_corners=False,
+                )
+            )[0]
+            for scale in self.config.scales
+        ]
+
+    def conv(self, inputs: Float[Tensor, "3 h w"]) -> Float[Tensor, "c rows columns"]:
+        """Give conv5 of one normalised image."""
+        return self.network.conv(inputs[None])[0]
+
+    def project(
+        self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]
+    ) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
+        """Give the distinct windows (scale index, x1, y1, x2, y2), ascending, and each box's."""
+        boxes = boxes.to(self.network.device)
+        scale = choose_scale(boxes, maps[0].image_size, self.config.scales, self.config.scale_rule)
+        windows = torch.zeros(len(boxes), 4, dtype=torch.int64, device=boxes.device)
+        for index, feature_map in enumerate(maps):
+            here = scale == index
+            windows[here] = project_boxes(
+                boxes[here],
+                feature_map.image_size,
+                feature_map.input_size,
+                feature_map.geometry,
+                (int(feature_map.values.shape[1]), int(feature_map.values.shape[2])),
+                self.config.projection,
+            )
+        return distinct_windows(scale, windows)
+
+    def pool_windows(
+        self, maps: Sequence[FeatureMap], windows: Int[Tensor, "u 5"]
+    ) -> Float[Tensor, "u d"]:
+        """Pool each window (scale index, x1, y1, x2, y2; ascending in scale) on its map."""
+        parts = [
+            pyramid_pool(
+                feature_map.values, windows[windows[:, 0] == index, 1:], self.config.levels
+            )
+            for index, feature_map in enumerate(maps)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def distinct_windows(
+    scale: Int[Tensor, " r"], windows: Int[Tensor, "r 4"]
+) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
+    """Give the distinct (scale, window) pairs in ascending order, and for each box its pair."""
+    base = 1 << 12
+    keyed = torch.cat((scale[:, None], windows), dim=1)
+    powers = torch.tensor([base**k for k in (4, 3, 2, 1, 0)], device=windows.device)
+    keys, rows = torch.unique((keyed * powers).sum(dim=1), return_inverse=True)
+    return torch.stack([keys // p % base for p in powers.tolist()], dim=1), rows
