@@ -41,6 +41,11 @@ class DataConfig:
         max_skipped: the fraction of training images that may be unreadable before the run stops.
         ignore_unknown_classes: leave out objects of a class that is not in ``class_names``,
             counted.
+        drop_empty_classes: train without the classes that have no object to train on, instead of
+            stopping.
+        allow_degenerate: leave out boxes without area when evaluating, counted, instead of
+            stopping.
+        strict_splits: stop where a test image is also in the training list, instead of warning.
     """
 
     root: str = "data/VOCdevkit"
@@ -53,6 +58,9 @@ class DataConfig:
     max_pixels: int = 89_000_000
     max_skipped: float = 0.01
     ignore_unknown_classes: bool = False
+    drop_empty_classes: bool = False
+    allow_degenerate: bool = False
+    strict_splits: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -200,6 +208,10 @@ class SvmConfig:
         retrain_after: new hard negatives that trigger a retraining, 2000.
         epochs: passes over the training images, 1.
         first_images: all negatives of this many images start the training, 1.
+        tolerance: newton stops at this relative duality gap, a bound on the distance to the optimum
+            (ours).
+        cache_gib: memory for cached negatives; beyond it the easiest are dropped, and the log says
+            so (ours).
     """
 
     solver: Literal["newton", "sklearn"] = "newton"
@@ -214,9 +226,13 @@ class SvmConfig:
     retrain_after: int = 2000
     epochs: int = 1
     first_images: int = 1
+    tolerance: float = 1e-3
+    cache_gib: float = 3.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        require(0 < self.tolerance < 1, "svm.tolerance", "a fraction in (0, 1)", self.tolerance)
+        require(self.cache_gib > 0, "svm.cache_gib", "a positive number", self.cache_gib)
         require(self.c > 0, "svm.c", "a positive number", self.c)
         require(
             self.positive_weight > 0,

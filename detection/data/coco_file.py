@@ -1,0 +1,245 @@
+"""The tables of a COCO JSON file, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from detection.data.examined import FoundObject
+from detection.data.images import read_file
+from detection.data.problems import Corners, Problem, stop_at
+from detection.errors import DataError
+from detection.structures import Size
+
+Identifier = int | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoImage:
+    """An image of a COCO file: its identifier, its file name, its stated (height, width)."""
+
+    image_id: Identifier
+    file_name: str
+    size: Size | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoFile:
+    """The tables of a COCO file.
+
+    Attributes:
+        path: of the file.
+        categories: identifier -> name, in the order of the identifiers.
+        images: in the order of the file.
+        objects: image identifier -> its objects.
+        problems: everything that is wrong with the tables.
+    """
+
+    path: Path
+    categories: Mapping[Identifier, str]
+    images: tuple[CocoImage, ...]
+    objects: Mapping[Identifier, Sequence[FoundObject]]
+    problems: tuple[Problem, ...]
+
+    def used_names(self) -> tuple[str, ...]:
+        """Give the names of the categories that have objects, in the order of their identifiers."""
+        used = {item.class_name for objects in self.objects.values() for item in objects}
+        return tuple(name for name in self.categories.values() if name in used)
+
+
+def category_ids(annotations: Path) -> dict[str, Identifier]:
+    """Give the identifier of each category name, to write results in the file's own terms.
+
+    Raises:
+        DataError: if the file is no COCO file.
+    """
+    coco = _read(annotations)
+    stop_at(coco.problems)
+    return {name: identifier for identifier, name in coco.categories.items()}
+
+
+def open_coco(images: Path, annotations: Path) -> CocoFile:
+    """Read the tables of a COCO file; faults of single entries stand in its ``problems``.
+
+    Raises:
+        DataError: if the file cannot be read or has not the form of a COCO file.
+    """
+    below = images / annotations
+    return _read(below if below.is_file() and not annotations.is_file() else annotations)
+
+
+class _Tables:
+    """Gathers the entries that are right and the problems of the others."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self.content = content
+        self.problems: list[Problem] = []
+        self.categories: dict[Identifier, str] = {}
+        self.images: dict[Identifier, CocoImage] = {}
+        self.objects: dict[Identifier, list[FoundObject]] = {}
+        self.image_ids: set[str] = set()
+        self.annotation_ids: set[Identifier] = set()
+
+    def read(self, table: str, add: Callable[[dict[str, Any], str], None]) -> None:
+        """Hand each entry of a table to ``add``, and note what is wrong with it."""
+        entries = self.content.get(table)
+        if not isinstance(entries, list):
+            message = f"{self.path}: expected a list {table!r}, got {_type(entries)}; not COCO"
+            raise DataError(message)
+        for number, entry in enumerate(entries, start=1):
+            place = f"{self.path}: {table}[{number}]"
+            try:
+                if not isinstance(entry, dict):
+                    message = f"expected an object, got {_type(entry)}"
+                    raise DataError(message)
+                if "id" in entry:
+                    place = f"{self.path}: {_SINGULAR[table]} {str(entry['id'])[:60]}"
+                add(entry, place)
+            except DataError as error:
+                self.problems.append(
+                    Problem(
+                        kind=f"bad {_SINGULAR[table]}", place=place, what=str(error), action="stop"
+                    )
+                )
+
+    def add_category(self, entry: dict[str, Any], _: str) -> None:
+        """Take a category."""
+        identifier, name = _identifier(entry, "id"), _text(entry, "name").strip()
+        _require_new(identifier, self.categories, "id")
+        _require_new(name, self.categories.values(), "name")
+        self.categories[identifier] = name
+
+    def add_image(self, entry: dict[str, Any], _: str) -> None:
+        """Take an image."""
+        identifier = _identifier(entry, "id")
+        _require_new(str(identifier), self.image_ids, "id")  # 1 and "1" would be one image
+        self.image_ids.add(str(identifier))
+        file_name = _text(entry, "file_name")
+        parts = PurePosixPath(file_name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in file_name or "\0" in file_name:
+            message = (
+                f"expected a file below the images' folder, got {file_name[:80]!r}; correct it"
+            )
+            raise DataError(message)
+        sides = (entry.get("height"), entry.get("width"))
+        known = all(isinstance(side, int) and side > 0 for side in sides)
+        size = (int(sides[0] or 0), int(sides[1] or 0)) if known else None
+        self.images[identifier] = CocoImage(image_id=identifier, file_name=str(parts), size=size)
+
+    def add_object(self, entry: dict[str, Any], place: str) -> None:
+        """Take an annotation."""
+        if "id" in entry:
+            identifier = _identifier(entry, "id")
+            _require_new(identifier, self.annotation_ids, "id")
+            self.annotation_ids.add(identifier)
+        image_id, category_id = _identifier(entry, "image_id"), _identifier(entry, "category_id")
+        for key, table, what in (
+            (image_id, self.images, "image_id"),
+            (category_id, self.categories, "category_id"),
+        ):
+            if key not in table:
+                message = f"expected an {what} that the file lists, got {key!r}; correct it"
+                raise DataError(message)
+        crowd = entry.get("iscrowd", 0)
+        if crowd not in {0, 1}:
+            message = f"expected iscrowd 0 or 1, got {crowd!r}; correct it"
+            raise DataError(message)
+        if crowd:
+            what = "expected a single object, got a crowd; read as difficult"
+            self.problems.append(Problem(kind="crowd", place=place, what=what, action="note"))
+        self.objects.setdefault(image_id, []).append(
+            FoundObject(
+                place=place,
+                class_name=self.categories[category_id],
+                corners=_corners(entry.get("bbox")),
+                difficult=bool(crowd),
+            )
+        )
+
+
+def _read(path: Path) -> CocoFile:
+    tables = _Tables(path, _load(path))
+    tables.read("categories", tables.add_category)
+    tables.read("images", tables.add_image)
+    tables.read("annotations", tables.add_object)
+    if not tables.images and not tables.problems:
+        what = "expected at least one image, got none; list the images"
+        tables.problems.append(
+            Problem(kind="empty list", place=str(path), what=what, action="stop")
+        )
+    ordered = sorted(tables.categories, key=lambda key: (isinstance(key, str), key))
+    return CocoFile(
+        path=path,
+        categories={identifier: tables.categories[identifier] for identifier in ordered},
+        images=tuple(tables.images.values()),
+        objects=tables.objects,
+        problems=tuple(tables.problems),
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_file(path))
+    except json.JSONDecodeError as error:
+        message = (
+            f"{path}: line {error.lineno}, column {error.colno}: expected JSON, got {error.msg}; "
+            "write the file again"
+        )
+        raise DataError(message) from error
+    except (ValueError, RecursionError) as error:
+        message = f"{path}: expected JSON, got {error}; write the file again"
+        raise DataError(message) from error
+    if not isinstance(content, dict):
+        message = f"{path}: expected images, annotations and categories, got {_type(content)}"
+        raise DataError(message)
+    return content
+
+
+def _identifier(entry: Mapping[str, Any], key: str) -> Identifier:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        message = f"expected a number or a text as {key}, got {_type(value)}; correct it"
+        raise DataError(message)
+    return value
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str) or not value.strip():
+        message = f"expected a text as {key}, got {_type(value)}; correct it"
+        raise DataError(message)
+    return value
+
+
+def _require_new(value: Identifier, seen: Collection[Identifier], what: str) -> None:
+    if value in seen:
+        message = f"expected a new {what}, got {value!r} again; remove one"
+        raise DataError(message)
+
+
+def _corners(bbox: object) -> Corners:
+    """Turn x, y, width, height into corners."""
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        message = (
+            f"expected bbox as four numbers x, y, width, height, got {str(bbox)[:80]}; correct it"
+        )
+        raise DataError(message)
+    x, y, width, height = map(float, bbox)
+    return x, y, x + width, y + height
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e12
+
+
+def _type(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+_SINGULAR = {"categories": "category", "images": "image", "annotations": "annotation"}

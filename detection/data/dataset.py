@@ -1,0 +1,151 @@
+"""The data set that a configuration names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from detection.config import DataConfig
+from detection.data.coco import read_coco
+from detection.data.problems import Allowed
+from detection.data.voc import read_voc
+from detection.data.voc_folder import open_voc_folder, read_split
+from detection.errors import DataError
+from detection.structures import Dataset, Record
+
+_LOG = logging.getLogger(__name__)
+
+
+def read_dataset(
+    config: DataConfig,
+    split: Literal["train", "test"],
+    *,
+    class_names: Sequence[str] = (),
+    allow_missing: bool = False,
+) -> Dataset:
+    """Read the training or the test images that a configuration names.
+
+    Training leaves out degenerate boxes and, up to ``max_skipped``, unreadable images; evaluation
+    keeps every image and stops instead. Difficult objects are kept in both.
+
+    Args:
+        config: the ``data`` section.
+        split: which of its two lists.
+        class_names: label order; empty takes the configuration's, or else the names in the training
+            annotations, sorted.
+        allow_missing: keep unreadable images of the test list; they count as images in which
+            nothing was found.
+
+    Raises:
+        DataError: at the first fault that is not to be left out or mended, or where the training
+            list has no object of a class.
+    """
+    names = tuple(class_names) or config.class_names
+    if split == "train":
+        dataset = _read(config, config.train_split, names, strict=False, allow=())
+        return _with_every_class(dataset, config)
+    if not names:
+        names = read_dataset(config, "train").class_names
+    allow: list[Allowed] = ["degenerate"] if config.allow_degenerate else []
+    allow += ["missing"] if allow_missing else []
+    dataset = _read(config, config.test_split, names, strict=True, allow=allow)
+    shared = len(_shared_ids(config, dataset))
+    if shared and config.strict_splits:
+        message = (
+            f"{dataset.name}: expected no training image, got {shared} that are also in "
+            f"{config.train_split!r}; choose disjoint lists or unset data.strict_splits"
+        )
+        raise DataError(message)
+    if not shared:
+        return dataset
+    _LOG.warning("%s: %d images are also in %r", dataset.name, shared, config.train_split)
+    return replace(dataset, notes={**dataset.notes, "also in the training list": shared})
+
+
+def _read(
+    config: DataConfig,
+    split: str,
+    class_names: Sequence[str],
+    *,
+    strict: bool,
+    allow: Sequence[Allowed],
+) -> Dataset:
+    if config.format == "coco":
+        return read_coco(
+            Path(config.root),
+            Path(split),
+            class_names=class_names,
+            strict=strict,
+            ignore_unknown_classes=config.ignore_unknown_classes,
+            allow=allow,
+            max_skipped=config.max_skipped,
+        )
+    return read_voc(
+        Path(config.root),
+        split,
+        year=config.year,
+        class_names=class_names,
+        strict=strict,
+        ignore_unknown_classes=config.ignore_unknown_classes,
+        allow=allow,
+        max_skipped=config.max_skipped,
+    )
+
+
+def _with_every_class(dataset: Dataset, config: DataConfig) -> Dataset:
+    """Make sure that each class has an object to train on, or drop those that have none."""
+    found: set[int] = set()
+    for record in dataset.records:
+        used = torch.ones_like(record.truth.difficult)
+        if not config.train_difficult:
+            used = ~record.truth.difficult
+        found.update(record.truth.labels[used].tolist())
+    empty = [name for label, name in enumerate(dataset.class_names) if label not in found]
+    if not empty:
+        return dataset
+    if not config.drop_empty_classes or not found:
+        message = (
+            f"{dataset.name}: expected objects of every class to train on, got none of "
+            f"{', '.join(map(repr, empty))}; correct data.class_names, add images or set "
+            "data.drop_empty_classes"
+        )
+        raise DataError(message)
+    _LOG.warning("%s: dropped the classes without objects: %s", dataset.name, ", ".join(empty))
+    return _select_classes(dataset, sorted(found))
+
+
+def _select_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:
+    """Keep the objects of some classes only, relabelled in their order."""
+    new_label = torch.full((len(dataset.class_names),), -1, dtype=torch.int64)
+    new_label[list(labels)] = torch.arange(len(labels))
+    records = []
+    for record in dataset.records:
+        truth = record.truth
+        mapped = new_label[truth.labels]
+        kept = mapped >= 0
+        truth = replace(
+            truth,
+            boxes=truth.boxes[kept],
+            labels=mapped[kept],
+            difficult=truth.difficult[kept],
+        )
+        records.append(Record(image_id=record.image_id, path=record.path, truth=truth))
+    names = tuple(dataset.class_names[label] for label in labels)
+    return replace(dataset, class_names=names, records=tuple(records))
+
+
+def _shared_ids(config: DataConfig, test: Dataset) -> set[str]:
+    """Find the test images that the training list names too; none where there is no such list."""
+    test_ids = {record.image_id for record in test.records}
+    if config.format != "voc":
+        return set()
+    try:
+        listed = read_split(open_voc_folder(Path(config.root), config.year), config.train_split)
+    except DataError:
+        return set()
+    return test_ids.intersection(listed.image_ids)
