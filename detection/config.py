@@ -94,6 +94,9 @@ class ProposalConfig:
         max_side: an image with a longer side is proposed on at this size; 0 never resizes (neither
             code does for VOC).
         seed: seeds the random part of the ranking; the same image then always gives the same list.
+        import_file: a .mat file of boxes in the authors' format, which then replaces the search on
+            the images of a data set (the papers' own boxes cannot be regenerated); empty for none.
+        time_limit: seconds that the search may take on one image of a data set; 0 for no limit.
         workers: processes; 0 takes one a CPU core.
     """
 
@@ -106,6 +109,8 @@ class ProposalConfig:
     max_boxes: int = 2000
     max_side: int = 0
     seed: int = 0
+    import_file: str = ""
+    time_limit: float = 0.0
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -116,6 +121,8 @@ class ProposalConfig:
         require(self.min_side >= 0, "proposals.min_side", "a number >= 0", self.min_side)
         require(self.max_boxes >= 0, "proposals.max_boxes", "a number >= 0", self.max_boxes)
         require(self.max_side >= 0, "proposals.max_side", "a number >= 0", self.max_side)
+        require(self.seed >= 0, "proposals.seed", "a number >= 0", self.seed)
+        require(self.time_limit >= 0, "proposals.time_limit", "seconds >= 0", self.time_limit)
         require(self.workers >= 0, "proposals.workers", "a number >= 0", self.workers)
 
 

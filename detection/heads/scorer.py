@@ -1,0 +1,55 @@
+"""From the features of a RoI to one score a class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from detection.heads.normalisation import Normaliser
+from detection.heads.svm import Svms
+
+
+class Scorer(Protocol):
+    """Row-wise: one score a class, higher is better."""
+
+    def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
+        """Give the scores of each RoI."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class SvmScorer:
+    """Features scaled to the mean norm that the SVMs were trained at, then one SVM a class.
+
+    Attributes:
+        normaliser: of the layer that the SVMs read.
+        svms: one a class.
+    """
+
+    normaliser: Normaliser
+    svms: Svms
+
+    def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
+        """Give unbounded scores; the margin's edges are at -1 and 1 (RC §2.3)."""
+        return self.svms.score(self.normaliser.scale(features))
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class SoftmaxScorer:
+    """The fine-tuned network's own classifier over K classes and background (RC Appendix B).
+
+    Attributes:
+        weight: of fc8, background last.
+        bias: of fc8.
+    """
+
+    weight: Float[Tensor, "k1 d"]
+    bias: Float[Tensor, " k1"]
+
+    def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
+        """Give the probabilities of the classes, background left out."""
+        return functional.linear(features, self.weight, self.bias).softmax(dim=1)[:, :-1]

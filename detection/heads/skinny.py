@@ -1,0 +1,77 @@
+"""Products of a tall matrix of features with few columns, the two that linear SVMs need.
+
+The matrix is a list of row blocks, float32 or bfloat16, so that a growing cache needs no copy. Where
+numba is installed, a kernel reads each block once at the speed of memory; otherwise, and on a GPU,
+torch multiplies. Sums are in float32 in both.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
+
+
+def times(blocks: Sequence[Tensor], weights: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
+    """Give the product of every row with every weight vector."""
+    out = weights.new_empty(sum(len(block) for block in blocks), len(weights))
+    for start, block in _starts(blocks):
+        rows = out[start : start + len(block)]
+        if _on_numba(block):
+            _kernel("times", block)(_bits(block), weights.numpy(), rows.numpy())
+        else:
+            torch.mm(block.to(weights.dtype), weights.T, out=rows)
+    return out
+
+
+def transposed_times(
+    blocks: Sequence[Tensor], factors: Float[Tensor, "n k"]
+) -> Float[Tensor, "k d"]:
+    """Give, for every column of factors, the sum of the rows times their factors."""
+    out = factors.new_zeros(factors.shape[1], blocks[0].shape[1])
+    for start, block in _starts(blocks):
+        rows = factors[start : start + len(block)]
+        if _on_numba(block):
+            _kernel("transposed", block)(_bits(block), rows.numpy(), out.numpy())
+        else:
+            out.addmm_(rows.T, block.to(factors.dtype))
+    return out
+
+
+def _starts(blocks: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    start = 0
+    for block in blocks:
+        if len(block):
+            yield start, block
+        start += len(block)
+
+
+def _on_numba(block: Tensor) -> bool:
+    return (
+        NUMBA_AVAILABLE
+        and block.device.type == "cpu"
+        and block.dtype in {torch.float32, torch.bfloat16}
+    )
+
+
+def _kernel(name: Literal["times", "transposed"], block: Tensor) -> Callable[..., None]:
+    from detection.heads import skinny_kernels
+
+    kind = "bfloat16" if block.dtype == torch.bfloat16 else "float32"
+    kernel: Callable[..., None] = getattr(skinny_kernels, f"{name}_{kind}")
+    return kernel
+
+
+def _bits(block: Tensor) -> np.ndarray[Any, Any]:
+    """Give a bfloat16 block as the upper halves of float32 numbers, float32 as it is."""
+    block = block.contiguous()
+    if block.dtype == torch.bfloat16:
+        return block.view(torch.uint16).numpy()
+    return block.numpy()
