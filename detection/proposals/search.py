@@ -1,0 +1,108 @@
+"""The proposals of one image, by whichever backend the configuration names."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from detection.config import ProposalConfig
+from detection.errors import DataError
+from detection.proposals.jit import NATIVE_AVAILABLE
+from detection.structures import Image, Proposals
+
+Backend = Literal["native", "opencv"]
+
+
+def propose(image: Image, config: ProposalConfig, *, threads: int = 1) -> Proposals:
+    """Find the boxes of one image that may hold an object, the best ``max_boxes`` of them.
+
+    The same image and configuration give the same list in any process and at any number of
+    threads. An image on which nothing is found has no boxes.
+
+    Args:
+        image: 8-bit RGB.
+        config: backend, mode and their parameters.
+        threads: of the native backend; OpenCV uses one.
+
+    Raises:
+        ConfigError: if the backend is not installed or lacks the mode.
+        DataError: naming the image, if OpenCV fails on it.
+    """
+    found = propose_all(image, config, threads=threads)
+    return truncate(found, config.max_boxes)
+
+
+def truncate(proposals: Proposals, max_boxes: int) -> Proposals:
+    """Keep the best ``max_boxes`` boxes; 0 keeps all."""
+    if max_boxes == 0 or len(proposals.boxes) <= max_boxes:
+        return proposals
+    return Proposals(image_id=proposals.image_id, boxes=proposals.boxes[:max_boxes].clone())
+
+
+def propose_all(image: Image, config: ProposalConfig, *, threads: int = 1) -> Proposals:
+    """Do what `propose` does without the cut to ``max_boxes``."""
+    pixels = image.pixels.contiguous().numpy()
+    seed = zlib.crc32(pixels.data, zlib.crc32(f"{config.seed} {pixels.shape}".encode()))
+    try:
+        boxes = _search_at_size(pixels, config, seed, threads)
+    except cv2.error as error:
+        reason = " ".join(str(error).split())
+        message = f"{image.image_id}: expected an image that OpenCV can search, got {reason}"
+        raise DataError(message) from error
+    return Proposals(image_id=image.image_id, boxes=torch.from_numpy(boxes))
+
+
+def resolve_backend(config: ProposalConfig) -> Backend:
+    """Give the backend that is used: ``auto`` is native where numba is installed."""
+    if config.backend == "auto":
+        return "native" if NATIVE_AVAILABLE or config.mode == "paper_fast" else "opencv"
+    return config.backend
+
+
+def _search_at_size(
+    pixels: UInt8[np.ndarray, "h w 3"], config: ProposalConfig, seed: int, threads: int
+) -> Float32[np.ndarray, "r 4"]:
+    """Search on the image, shrunk to ``max_side`` where that is set and smaller."""
+    height, width = pixels.shape[:2]
+    factor = config.max_side / max(height, width) if config.max_side else 1.0
+    if factor >= 1.0:
+        return _search(pixels, config, config.min_side, seed, threads)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    boxes = _search(small, config, 1, seed, threads)
+    x, y = width / size[0], height / size[1]
+    boxes = np.multiply(boxes, np.array([x, y, x, y], np.float32))
+    large = (boxes[:, 2:] - boxes[:, :2] >= config.min_side).all(axis=1)
+    return np.asarray(boxes[large], np.float32)
+
+
+def _search(
+    pixels: UInt8[np.ndarray, "h w 3"],
+    config: ProposalConfig,
+    min_side: int,
+    seed: int,
+    threads: int,
+) -> Float32[np.ndarray, "r 4"]:
+    """Call the backend."""
+    if resolve_backend(config) == "opencv":
+        from detection.proposals.opencv import selective_search_opencv
+
+        return selective_search_opencv(pixels, replace(config, min_side=min_side), seed)
+    from detection.proposals.native import selective_search
+
+    return selective_search(
+        pixels,
+        mode=config.mode,
+        base_k=config.base_k,
+        inc_k=config.inc_k,
+        sigma=config.sigma,
+        min_side=min_side,
+        seed=seed,
+        threads=threads,
+    )

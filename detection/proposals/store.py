@@ -1,0 +1,214 @@
+"""Proposals on disk: one small file an image, with everything that they depend on.
+
+A file is used only if the image file's content, the parameters and the backend's version are those
+that it was written with; otherwise it is computed anew. Files are written atomically, so that
+several processes, or several runs, may fill the same store, and a killed one loses at most the
+images that it was working on. The whole ranked list is kept; ``max_boxes`` cuts when loading.
+"""
+
+from __future__ import annotations
+
+import logging
+import urllib.parse
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detection.config import ProposalConfig
+from detection.data.images import MAX_PIXELS, decode_image, read_file
+from detection.errors import CheckpointError, DataError, DetectionError
+from detection.proposals.search import propose_all, resolve_backend, truncate
+from detection.runs.files import sha256_of_bytes, sha256_of_file, to_plain
+from detection.runs.parallel import parallel_map
+from detection.runs.progress import track
+from detection.runs.tensors import load_tensors, save_tensors
+from detection.structures import Dataset, Proposals, Record
+
+logger = logging.getLogger(__name__)
+
+# What a list does not depend on.
+_NOT_IN_KEY = ("backend", "max_boxes", "workers", "time_limit", "import_file")
+_MAX_NAME = 150
+
+
+class ProposalStore:
+    """The proposals of many images, made with one set of parameters, in one folder.
+
+    Args:
+        folder: of all stores; each set of parameters has a folder of its own below it.
+        config: what the proposals are made with.
+
+    Raises:
+        DataError: if ``config.import_file`` is set and cannot be read.
+    """
+
+    def __init__(self, folder: Path, config: ProposalConfig) -> None:
+        self.config = config
+        self.parameters = store_parameters(config)
+        digest = sha256_of_bytes(repr(sorted(self.parameters.items())).encode())[:12]
+        name = f"{self.parameters['backend']}-{config.mode}-{digest}"
+        if config.import_file:
+            name = f"imported-{digest}"
+        self.folder = Path(folder) / name
+
+    def load(self, record: Record) -> Proposals | None:
+        """Give the stored proposals of an image, the best ``max_boxes``; None if there are none.
+
+        None also where the image or a parameter changed since, or the file is damaged.
+        """
+        found = self._read(record, sha256_of_file(record.path))
+        return None if found is None else truncate(found, self.config.max_boxes)
+
+    def save(self, record: Record, proposals: Proposals) -> None:
+        """Store the whole ranked list of an image.
+
+        Raises:
+            DataError: where the disk is full or the folder cannot be written.
+        """
+        self._write(record, proposals, sha256_of_file(record.path))
+
+    def path(self, image_id: str) -> Path:
+        """Give the file of an image, whatever characters its identifier holds."""
+        name = urllib.parse.quote(image_id, safe=" ")
+        if len(name) > _MAX_NAME or name.startswith("."):
+            name = f"{name[:60].lstrip('.')}-{sha256_of_bytes(image_id.encode())[:16]}"
+        return self.folder / f"{name}.safetensors"
+
+    def _read(self, record: Record, content: str) -> Proposals | None:
+        path = self.path(record.image_id)
+        if not path.is_file():
+            return None
+        try:
+            tensors, header = load_tensors(path)
+        except CheckpointError as error:
+            logger.warning("%s; computing it again", error)
+            return None
+        expected = self._header(record.image_id, content)
+        if "boxes" not in tensors or any(header.get(key) != expected[key] for key in expected):
+            return None
+        return Proposals(image_id=record.image_id, boxes=tensors["boxes"])
+
+    def _write(self, record: Record, proposals: Proposals, content: str) -> None:
+        header = self._header(record.image_id, content)
+        save_tensors(self.path(record.image_id), {"boxes": proposals.boxes}, header)
+
+    def _header(self, image_id: str, content: str) -> dict[str, Any]:
+        """Give all that a list of boxes depends on."""
+        return {"image_id": image_id, "image_sha256": content, "parameters": self.parameters}
+
+
+def store_parameters(config: ProposalConfig) -> dict[str, Any]:
+    """Give everything besides the image that its full list of boxes depends on."""
+    if config.import_file:
+        return {"backend": "imported", "file_sha256": sha256_of_file(Path(config.import_file))}
+    backend = resolve_backend(config)
+    parameters = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_KEY}
+    plain: dict[str, Any] = to_plain(parameters)
+    return {"backend": backend, "version": backend_version(backend), **plain}
+
+
+def backend_version(backend: str) -> str:
+    """Give the version that a list of boxes depends on."""
+    if backend == "native":
+        from detection.proposals.native import VERSION
+
+        return VERSION
+    import cv2
+
+    return str(cv2.__version__)
+
+
+def propose_dataset(
+    dataset: Dataset,
+    config: ProposalConfig,
+    folder: Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_failed: float = 0.0,
+) -> ProposalStore:
+    """Compute the proposals that a store lacks, in ``config.workers`` processes; give the store.
+
+    Finished images are kept whatever happens to the others.
+
+    Args:
+        dataset: of which images.
+        config: how.
+        folder: of the stores.
+        max_pixels: a larger image is refused.
+        max_failed: fraction of the images that may fail; each is named in the log.
+
+    Raises:
+        ConfigError: if the backend is not installed or lacks the mode.
+        DataError: naming the images, if more of them failed.
+    """
+    store = ProposalStore(folder, config)
+    if config.import_file:
+        from detection.proposals.imported import import_mat
+
+        import_mat(Path(config.import_file), dataset, store)
+        return store
+    _check_backend(config)
+    missing = [record for record in dataset.records if not _is_stored(store, record)]
+    if missing:
+        done = len(dataset.records) - len(missing)
+        logger.info("proposals: %d of %d images are stored", done, len(dataset.records))
+    failures = _compute(store, missing, max_pixels)
+    if len(failures) > max_failed * len(dataset.records):
+        shown = "; ".join(str(error) for error in failures[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        message = f"{dataset.name}: proposals failed on {len(failures)} images: {shown}{more}"
+        raise DataError(message)
+    return store
+
+
+def _is_stored(store: ProposalStore, record: Record) -> bool:
+    """Tell whether an image's proposals are there; an unreadable image's are not."""
+    try:
+        return store.load(record) is not None
+    except DataError:
+        return False
+
+
+def _check_backend(config: ProposalConfig) -> None:
+    """Fail, or compile, once and here rather than in every process."""
+    from detection.proposals.native import warm_up
+    from detection.proposals.opencv import segmentation_module
+
+    if resolve_backend(config) == "native":
+        warm_up()
+    else:
+        segmentation_module()
+
+
+def _compute(
+    store: ProposalStore, records: Sequence[Record], max_pixels: int
+) -> list[DetectionError]:
+    """Compute and store proposals; give the errors of the images that failed."""
+    failures: list[DetectionError] = []
+
+    def note(index: int, error: DetectionError) -> None:
+        logger.warning("%s", error)
+        failures.append(error)
+
+    results = parallel_map(
+        partial(_propose_record, store, max_pixels),
+        records,
+        workers=store.config.workers,
+        names=[str(record.path) for record in records],
+        timeout=store.config.time_limit or None,
+        on_error=note,
+    )
+    for _ in track(results, len(records), "proposals"):
+        pass
+    return failures
+
+
+def _propose_record(store: ProposalStore, max_pixels: int, record: Record) -> int:
+    """Compute and store the proposals of one image; give their number."""
+    data = read_file(record.path)
+    image = decode_image(data, record.image_id, max_pixels=max_pixels)
+    proposals = propose_all(image, store.config)
+    store._write(record, proposals, sha256_of_bytes(data))
+    return len(proposals.boxes)
