@@ -1,0 +1,233 @@
+"""Configurations as plain dictionaries and YAML files; unknown names and wrong types are refused.
+
+Options, files and stored configurations all pass through one conversion, so that each mistake is
+reported in the same words. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from detection.config import Config
+from detection.errors import ConfigError
+
+Departures = dict[str, dict[str, Any]]
+"""Section -> field -> value: where a configuration departs from another."""
+
+
+def config_to_dict(config: Config) -> Departures:
+    """Give every value of a configuration, as JSON and YAML can hold it.
+
+    Law: ``config_from_dict(config_to_dict(c)) == c``.
+    """
+    return {
+        section.name: {
+            field.name: _plain(getattr(getattr(config, section.name), field.name))
+            for field in fields(getattr(config, section.name))
+        }
+        for section in fields(Config)
+    }
+
+
+def config_from_dict(values: Mapping[str, Any], place: str = "config") -> Config:
+    """Build a configuration; what is not named keeps its default.
+
+    Args:
+        values: section -> field -> value.
+        place: where they come from, for the message.
+
+    Raises:
+        ConfigError: for an unknown name, a wrong type, or a value out of range.
+    """
+    return apply(Config(), read_departures(values, place))
+
+
+def read_departures(values: object, place: str) -> Departures:
+    """Check names and types of what a file or a dictionary says, and convert the values.
+
+    Raises:
+        ConfigError: for an unknown name or a wrong type; the message starts with ``place``.
+    """
+    if not isinstance(values, Mapping):
+        message = f"{place}: expected section: {{option: value}}, got {values!r}"
+        raise ConfigError(message)
+    hints = section_hints()
+    departures: Departures = {}
+    for section, options in values.items():
+        if section not in hints:
+            message = f"{place}: {section}: unknown section{did_you_mean(section, hints)}"
+            raise ConfigError(message)
+        if not isinstance(options, Mapping):
+            message = f"{place}: {section}: expected options and values, got {options!r}"
+            raise ConfigError(message)
+        departures[section] = {
+            name: _convert_option(section, name, value, place) for name, value in options.items()
+        }
+    return departures
+
+
+def read_option(section: str, name: str, text: str) -> Any:
+    """Convert the text of one command-line option; a tuple is written ``480,576`` or ``[480,576]``.
+
+    Raises:
+        ConfigError: for a wrong type.
+    """
+    hint = section_hints()[section][name]
+    if hint is str or get_origin(hint) is Literal:
+        return _convert(text, hint, f"{section}.{name}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if get_origin(hint) is tuple and not isinstance(value, list):
+        strings = get_args(hint)[0] is str
+        value = [part.strip() if strings else yaml.safe_load(part) for part in text.split(",")]
+    return _convert(value, hint, f"{section}.{name}")
+
+
+def read_config_file(path: Path) -> Departures:
+    """Read the departures that a YAML file holds.
+
+    Raises:
+        ConfigError: if the file cannot be read or is not YAML, for an unknown name and a wrong
+            type; the message names the file.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{path}: cannot be read: {error.strerror}"
+        raise ConfigError(message) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        message = f"{path}: expected YAML, got an error: {' '.join(str(error).split())}"
+        raise ConfigError(message) from error
+    return read_departures({} if values is None else values, str(path))
+
+
+def write_config(config: Config) -> str:
+    """Give a whole configuration as YAML text that ``read_config_file`` understands."""
+    text: str = yaml.safe_dump(config_to_dict(config), sort_keys=False, default_flow_style=None)
+    return text
+
+
+def merge(*sources: Departures) -> Departures:
+    """Join departures; where two name the same option, the later one holds."""
+    merged: Departures = {}
+    for source in sources:
+        for section, options in source.items():
+            merged[section] = {**merged.get(section, {}), **options}
+    return merged
+
+
+def apply(config: Config, departures: Departures) -> Config:
+    """Give the configuration with the departures in place.
+
+    Raises:
+        ConfigError: for a value out of range.
+    """
+    changed = {
+        section: replace(getattr(config, section), **options)
+        for section, options in departures.items()
+    }
+    return replace(config, **changed)
+
+
+def difference(old: Config, new: Config) -> list[str]:
+    """List what changed, one ``section.option: old -> new`` each."""
+    before, after = config_to_dict(old), config_to_dict(new)
+    return [
+        f"{section}.{name}: {before[section][name]!r} -> {value!r}"
+        for section, options in after.items()
+        for name, value in options.items()
+        if before[section][name] != value
+    ]
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Give ``; did you mean X?`` if a known word is close, or nothing."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+@functools.cache
+def section_hints() -> dict[str, dict[str, Any]]:
+    """Give section -> option -> type, in the order of the configuration."""
+    return {name: get_type_hints(cls) for name, cls in get_type_hints(Config).items()}
+
+
+def describe(hint: Any) -> str:
+    """Say in words what a type accepts."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"a list of {describe(arguments[0]).split(' ', 1)[1]}s"
+    if origin is tuple:
+        return f"{len(arguments)} values"
+    if origin in {Union, type(int | None)}:
+        return " or ".join(describe(argument) for argument in arguments)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return "null" if hint is NoneType else names.get(hint, str(hint))
+
+
+def _convert_option(section: str, name: object, value: object, place: str) -> Any:
+    """Convert the value of one option of a file."""
+    hints = section_hints()
+    if name not in hints[section]:
+        known = [f"{other}.{option}" for other in hints for option in hints[other]]
+        near = did_you_mean(f"{section}.{name}", known)
+        message = f"{place}: {section}.{name}: unknown option{near}"
+        raise ConfigError(message)
+    return _convert(value, hints[section][str(name)], f"{place}: {section}.{name}")
+
+
+def _convert(value: Any, hint: Any, place: str) -> Any:
+    """Give ``value`` as the type that ``hint`` names, or raise ConfigError."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal and value in arguments and type(value) in map(type, arguments):
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        types = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(types) == len(value):
+            return tuple(_convert(v, t, place) for v, t in zip(value, types, strict=True))
+    if origin in {Union, type(int | None)}:
+        for argument in arguments:
+            try:
+                return _convert(value, argument, place)
+            except ConfigError:
+                continue
+    if hint is NoneType and value is None:
+        return None
+    if hint is float and not isinstance(value, bool) and isinstance(value, int | float | str):
+        number = _to_float(value)
+        if number is not None:
+            return number
+    if hint in {int, bool, str} and type(value) is hint:
+        return value
+    near = did_you_mean(value, map(str, arguments)) if origin is Literal else ""
+    message = f"{place}: expected {describe(hint)}, got {value!r}{near}"
+    raise ConfigError(message)
+
+
+def _to_float(value: float | str) -> float | None:
+    """Give a number, also from YAML's ``1e-4``, which PyYAML takes for a text; None for NaN."""
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if math.isnan(number) else number
+
+
+def _plain(value: Any) -> Any:
+    """Give a value that both JSON and YAML can hold; an infinity becomes a text."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value

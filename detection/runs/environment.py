@@ -1,0 +1,89 @@
+"""What a run was made with: versions, processor, graphics card, revision of the source."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import detection
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+    "opencv-python",
+    "opencv-python-headless",
+    "pycocotools",
+    "pillow",
+    "numba",
+    "timm",
+)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Give what ``environment.json`` of a run folder holds."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "detection": detection.__version__,
+        "revision": source_revision(),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "cuda": torch.version.cuda if gpus else None,
+        "packages": installed_versions(),
+    }
+
+
+def installed_versions() -> dict[str, str]:
+    """Give package -> version for those that influence a result and are installed."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def processor_name() -> str:
+    """Give the processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def source_revision() -> str | None:
+    """Give the commit of the source folder, with ``+`` for local changes; None outside git."""
+    folder = Path(detection.__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+" if commit and changes else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Give the output of a git command, or None where that does not work."""
+    try:
+        command = ["git", "-C", str(folder), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() or None

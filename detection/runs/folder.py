@@ -1,0 +1,196 @@
+"""A run folder: everything that made a result, beside the result.
+
+::
+
+    RUN/config.yaml        every setting
+        environment.json   versions, processor, graphics card, revision of the source
+        command.txt        the command lines, one each
+        log.txt            what was said
+        model.safetensors  the detector
+        metrics.json       how good it is
+        detections/        what it found
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from detection.config import Config
+from detection.errors import ConfigError, DataError
+from detection.runs.config_io import (
+    apply,
+    difference,
+    read_config_file,
+    write_config,
+)
+from detection.runs.environment import describe_environment
+from detection.runs.files import (
+    FolderLock,
+    remove_leftovers,
+    write_json_atomic,
+    write_text_atomic,
+)
+
+logger = logging.getLogger(__name__)
+
+_CONFIG = "config.yaml"
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Where a run keeps its files.
+
+    Attributes:
+        path: the folder.
+        config: what the run was started with.
+    """
+
+    path: Path
+    config: Config
+
+    @property
+    def model(self) -> Path:
+        """The trained detector."""
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """The evaluation's result."""
+        return self.path / "metrics.json"
+
+    @property
+    def detections(self) -> Path:
+        """The folder of what was found."""
+        return self.path / "detections"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what an interrupted training resumes from."""
+        return self.path / "checkpoints"
+
+
+@contextlib.contextmanager
+def open_run(
+    path: Path,
+    config: Config,
+    *,
+    resume: bool = False,
+    override: bool = False,
+    overwrite: bool = False,
+) -> Iterator[RunFolder]:
+    """Start a run in a folder of its own, locked against a second one.
+
+    Args:
+        path: a new or empty folder, unless ``resume`` or ``overwrite``.
+        config: written as config.yaml.
+        resume: continue the run in there, if there is one.
+        override: resume although the configuration changed.
+        overwrite: remove the run in there first.
+
+    Raises:
+        DataError: if the folder is locked, holds something, or cannot be written.
+        ConfigError: if a resumed run's configuration changed.
+    """
+    path = Path(path)
+    with FolderLock(path):
+        remove_leftovers(path)
+        if overwrite and not resume:
+            _clear(path)
+        elif resume and (path / _CONFIG).is_file():
+            _compare(path, config, override=override)
+        elif any(entry.name != _LOCK for entry in path.iterdir()):
+            message = (
+                f"{path}: expected an empty folder, got one with files; continue with --resume, "
+                "replace with --overwrite, or choose another folder"
+            )
+            raise DataError(message)
+        write_text_atomic(path / _CONFIG, write_config(config))
+        write_json_atomic(path / "environment.json", describe_environment())
+        with _record(path):
+            yield RunFolder(path=path, config=config)
+
+
+@contextlib.contextmanager
+def reopen_run(path: Path) -> Iterator[RunFolder]:
+    """Work in the folder of a finished run, locked against a second process.
+
+    Raises:
+        DataError: if there is no run, or the folder is locked.
+    """
+    config = read_run_config(path)
+    with FolderLock(path), _record(path):
+        yield RunFolder(path=Path(path), config=config)
+
+
+def read_run_config(path: Path) -> Config:
+    """Read the configuration that a run folder holds.
+
+    Raises:
+        DataError: if the folder is not one of a run.
+        ConfigError: if its configuration cannot be understood.
+    """
+    path = Path(path)
+    if not (path / _CONFIG).is_file():
+        what = "none" if path.is_dir() else "no such folder" if not path.exists() else "a file"
+        message = f"{path}: expected a run folder with {_CONFIG}, got {what}"
+        raise DataError(message)
+    return apply(Config(), read_config_file(path / _CONFIG))
+
+
+def _clear(path: Path) -> None:
+    """Remove the run in a folder, and nothing that is not one."""
+    entries = [entry for entry in path.iterdir() if entry.name != _LOCK]
+    if entries and not (path / _CONFIG).is_file():
+        message = f"{path}: expected a run folder to overwrite, got other files; choose another"
+        raise DataError(message)
+    for entry in entries:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _compare(path: Path, config: Config, *, override: bool) -> None:
+    """Stop if a resumed run's configuration changed, unless ``override``."""
+    changes = difference(read_run_config(path), config)
+    if not changes:
+        return
+    for change in changes:
+        logger.warning("%s: changed since this run began: %s", path, change)
+    if not override:
+        message = (
+            f"{path}: expected the configuration this run began with, got {'; '.join(changes)}; "
+            "resume with the old values, or with --override"
+        )
+        raise ConfigError(message)
+
+
+@contextlib.contextmanager
+def _record(path: Path) -> Iterator[None]:
+    """Note the command, and copy to log.txt what the package says."""
+    try:
+        with (path / "command.txt").open("a", encoding="utf-8") as file:
+            file.write(shlex.join(["detection", *sys.argv[1:]]) + "\n")
+        handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
+    except OSError as error:
+        message = f"{path}: cannot be written: {error.strerror}"
+        raise DataError(message) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("detection")
+    level = package.level
+    package.setLevel(min(level or logging.INFO, logging.INFO))
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
+        package.removeHandler(handler)
+        handler.close()
