@@ -1,0 +1,184 @@
+"""COCO's average precision, computed by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from pycocotools import mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from detection.evaluation.matching import align
+from detection.evaluation.voc_ap import mean_of_known
+from detection.structures import Detections, GroundTruth
+
+MAX_DETECTIONS = 100
+"""pycocotools reads this many of the best detections of each class of an image (COCO's maxDets)."""
+
+COCO_RULE = (
+    "COCO: mean of 101 interpolated precisions, averaged over IoU 0.50:0.05:0.95, the best "
+    f"{MAX_DETECTIONS} detections for each class of an image, difficult objects ignored, classes "
+    "without objects left out of the mean"
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class CocoResult:
+    """COCO's summary of all classes.
+
+    Attributes:
+        ap: the mean over classes and over the IoUs 0.50, 0.55, ... 0.95; NaN without any object.
+        ap50: the same at IoU 0.5.
+        ap75: the same at IoU 0.75.
+        per_class: AP of each class; NaN where the split has no object of it to find.
+        per_class_50: the same at IoU 0.5.
+        rule: which number this is, in words.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    per_class: Float[np.ndarray, " k"]
+    per_class_50: Float[np.ndarray, " k"]
+    rule: str = COCO_RULE
+
+
+class _BoxEvaluation(COCOeval):  # type: ignore[misc]
+    """COCOeval in which an ignored object overlaps like any other.
+
+    pycocotools takes ``ignore`` from ``iscrowd`` alone and measures crowds by another overlap
+    (intersection over the detection's area). Difficult objects are marked ``iscrowd`` here, so that
+    any number of detections on one is ignored as the VOC devkit does, and keep the ordinary IoU.
+    """
+
+    def computeIoU(self, imgId: Any, catId: Any) -> Any:  # noqa: N802, N803
+        """Give the ordinary IoU of the best detections with the objects of a class."""
+        objects, found = self._gts[imgId, catId], self._dts[imgId, catId]
+        if not objects or not found:
+            return []
+        order = np.argsort([-row["score"] for row in found], kind="mergesort")
+        best = [found[index]["bbox"] for index in order[: self.params.maxDets[-1]]]
+        return mask.iou(best, [row["bbox"] for row in objects], [0] * len(objects))
+
+
+def evaluate_coco(
+    truths: Sequence[GroundTruth], detections: Sequence[Detections], class_names: Sequence[str]
+) -> CocoResult:
+    """Score detections as COCO does. Law: the ground truth itself scores 1.
+
+    Without any detection every AP is 0. Where an image has more than 100 detections of a class the
+    worst-scored ones are not read; a warning says how many.
+
+    Args:
+        truths: one for each image of the split.
+        detections: in any order; an image may be absent, it then has none.
+        class_names: label -> name.
+
+    Raises:
+        DataError: see ``evaluate_voc``.
+    """
+    aligned = align(truths, detections, len(class_names))
+    _warn_of_surplus(aligned)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = _BoxEvaluation(
+            _index(_truth_rows(truths), len(truths), class_names),
+            _index(_found_rows(aligned), len(truths), class_names),
+            "bbox",
+        )
+        evaluation.params.maxDets = [MAX_DETECTIONS]
+        evaluation.params.areaRng = [[0, float("inf")]]
+        evaluation.params.areaRngLbl = ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    by_iou = _precision(evaluation).mean(axis=1)
+    per_class = by_iou.mean(axis=0)
+    return CocoResult(
+        ap=mean_of_known(per_class),
+        ap50=mean_of_known(by_iou[0]),
+        ap75=mean_of_known(by_iou[5]),
+        per_class=per_class,
+        per_class_50=by_iou[0],
+    )
+
+
+def _precision(evaluation: _BoxEvaluation) -> Float[np.ndarray, "t r k"]:
+    """Give the interpolated precision by IoU, recall and class; NaN without objects.
+
+    pycocotools divides by a count plus 2e-16, so that one right detection of one has a precision
+    just below 1: that is set right here.
+    """
+    precision = evaluation.eval["precision"][:, :, :, 0, 0]
+    precision = np.where(precision > 1 - 1e-12, 1.0, precision)
+    return np.where(precision < 0, np.nan, precision)
+
+
+def _warn_of_surplus(detections: Sequence[Detections]) -> None:
+    surplus = sum(
+        int(np.maximum(np.bincount(found.labels.numpy()) - MAX_DETECTIONS, 0).sum())
+        for found in detections
+        if len(found.labels) > MAX_DETECTIONS
+    )
+    if surplus:
+        logger.warning(
+            "COCO AP reads the best %d detections for each class of an image: %d of %d are not "
+            "read",
+            MAX_DETECTIONS,
+            surplus,
+            sum(len(found.labels) for found in detections),
+        )
+
+
+def _truth_rows(truths: Sequence[GroundTruth]) -> list[dict[str, Any]]:
+    return [
+        {**row, "iscrowd": int(hard)}
+        for image, truth in enumerate(truths)
+        for row, hard in zip(
+            _rows(image, truth.boxes.numpy(), truth.labels.numpy()),
+            truth.difficult.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _found_rows(detections: Sequence[Detections]) -> list[dict[str, Any]]:
+    return [
+        {**row, "score": score}
+        for image, found in enumerate(detections)
+        for row, score in zip(
+            _rows(image, found.boxes.numpy(), found.labels.numpy()),
+            found.scores.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _rows(image: int, boxes: Float[np.ndarray, "n 4"], labels: np.ndarray) -> list[dict[str, Any]]:
+    corners = boxes.astype(np.float64)
+    extents = corners[:, 2:] - corners[:, :2]
+    xywh = np.concatenate([corners[:, :2], extents], axis=1).tolist()
+    areas = extents.prod(axis=1).tolist()
+    return [
+        {"image_id": image, "category_id": int(label), "bbox": box, "area": area}
+        for box, area, label in zip(xywh, areas, labels, strict=True)
+    ]
+
+
+def _index(rows: list[dict[str, Any]], num_images: int, class_names: Sequence[str]) -> COCO:
+    """Give pycocotools' index; object ids start at 1, for it reads 0 as *not matched*."""
+    index = COCO()
+    index.dataset = {
+        "images": [{"id": image} for image in range(num_images)],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(class_names)],
+        "annotations": [{**row, "id": place} for place, row in enumerate(rows, start=1)],
+    }
+    index.createIndex()
+    return index

@@ -1,0 +1,262 @@
+"""What an evaluation leaves in the run folder: metrics.json, VOC's files, COCO's JSON, a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detection.config import EvaluationConfig
+from detection.errors import DataError
+from detection.evaluation.bootstrap import bootstrap_map
+from detection.evaluation.coco_ap import evaluate_coco
+from detection.evaluation.matching import match_detections
+from detection.evaluation.voc_ap import describe_rule, score_matches
+from detection.runs.files import write_json_atomic, write_text_atomic
+from detection.structures import Detections, GroundTruth
+
+CONFIDENCE = 0.95
+
+logger = logging.getLogger(__name__)
+
+
+def metrics(
+    truths: Sequence[GroundTruth],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    *,
+    method: str,
+    split: str,
+    config: EvaluationConfig | None = None,
+) -> dict[str, Any]:
+    """Score detections by every rule; give what ``metrics.json`` holds.
+
+    ``map`` and each entry of ``per_class`` hold ``voc07`` (11 points), ``voc10`` (area), ``coco``
+    and ``coco50``; a value is None where there is nothing to find. ``interval`` is the 95% interval
+    of ``map["voc07"]`` over resampled images, None where the configuration leaves it out.
+
+    Args:
+        truths: one for each image of the split.
+        detections: in any order; an image may be absent, it then has none.
+        class_names: label -> name.
+        method: ``sppnet`` or ``rcnn``.
+        split: the split's name.
+        config: IoU and resampling; the defaults are the VOC devkit's.
+
+    Raises:
+        DataError: at an unknown or repeated image, a score or box that is not finite, or a label
+            outside the classes.
+    """
+    config = config or EvaluationConfig()
+    matches = match_detections(truths, detections, len(class_names), iou=config.iou)
+    voc07 = score_matches(matches, class_names, iou=config.iou, rule="voc07")
+    voc10 = score_matches(matches, class_names, iou=config.iou, rule="voc10")
+    coco = evaluate_coco(truths, detections, class_names)
+    interval = None
+    if config.bootstrap:
+        interval = bootstrap_map(
+            matches, resamplings=config.bootstrap, seed=config.seed, confidence=CONFIDENCE
+        )
+    for name in voc07.classes_without_ground_truth:
+        logger.warning("class %s: no object to find in %s: left out of the mean", name, split)
+    return {
+        "method": method,
+        "split": split,
+        "num_images": len(truths),
+        "map": {
+            "voc07": _known(voc07.map),
+            "voc10": _known(voc10.map),
+            "coco": _known(coco.ap),
+            "coco50": _known(coco.ap50),
+        },
+        "interval": None if interval is None else [_known(bound) for bound in interval],
+        "per_class": {
+            name: {
+                "voc07": _known(voc07.ap[label]),
+                "voc10": _known(voc10.ap[label]),
+                "coco": _known(coco.per_class[label]),
+                "coco50": _known(coco.per_class_50[label]),
+                "num_objects": voc07.num_objects[label],
+                "num_difficult": voc07.num_difficult[label],
+                "num_detections": len(matches[label].scores),
+            }
+            for label, name in enumerate(class_names)
+        },
+        "rule": {
+            "voc07": describe_rule("voc07", config.iou),
+            "voc10": describe_rule("voc10", config.iou),
+            "coco": coco.rule,
+            "interval": f"{CONFIDENCE:.0%} percentile interval of voc07 over images, "
+            f"{config.bootstrap} resamplings",
+        },
+        "iou": config.iou,
+        "class_names": list(class_names),
+        "num_objects": sum(voc07.num_objects),
+        "num_difficult": sum(voc07.num_difficult),
+        "num_detections": sum(len(found.scores) for found in detections),
+        "classes_without_ground_truth": list(voc07.classes_without_ground_truth),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def format_table(values: dict[str, Any]) -> str:
+    """Give a metrics.json as text: rule, split, counts, and a line for each class."""
+    names = list(values["per_class"])
+    width = max([len(_one_line(name)) for name in names] + [len("class"), len("mean")])
+    header = f"{'class':<{width}}  11-point   area   COCO  objects  difficult"
+    lines = [
+        f"{values['method']} on {values['split']}: {values['num_images']} images, "
+        f"{values['num_objects']} objects, {values['num_difficult']} difficult, "
+        f"{values['num_detections']} detections",
+        *(f"{name}: {text}" for name, text in values["rule"].items() if _is_said(name, values)),
+        header,
+        "-" * len(header),
+    ]
+    for name, row in values["per_class"].items():
+        note = "" if row["num_objects"] else "  no ground truth"
+        lines.append(
+            f"{_one_line(name):<{width}}  {_percent(row['voc07']):>8} {_percent(row['voc10']):>6} "
+            f"{_percent(row['coco']):>6} {row['num_objects']:>8} {row['num_difficult']:>10}{note}"
+        )
+    mean = values["map"]
+    lines += [
+        "-" * len(header),
+        f"{'mean':<{width}}  {_percent(mean['voc07']):>8} {_percent(mean['voc10']):>6} "
+        f"{_percent(mean['coco']):>6}",
+    ]
+    if values["interval"]:
+        low, high = (_percent(bound) for bound in values["interval"])
+        lines.append(f"95% interval of the 11-point mean over images: {low} to {high}")
+    return "\n".join(lines)
+
+
+def _is_said(name: str, values: dict[str, Any]) -> bool:
+    return name != "interval" or values["interval"] is not None
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())[:40]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def slug(name: str) -> str:
+    """Give a file name for any text: itself where it is safe, else its safe part and a hash."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._")[:60]
+    if safe == name:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{safe or 'class'}-{digest}"
+
+
+def write_voc_files(
+    folder: Path, detections: Sequence[Detections], class_names: Sequence[str], split: str
+) -> list[Path]:
+    """Write the devkit's ``comp4_det_<split>_<class>.txt`` files; give their paths.
+
+    One line a detection: image, score, then 1-based inclusive xmin ymin xmax ymax with all digits,
+    so that a devkit computes from them the numbers that stand in metrics.json. Letters that are
+    unsafe in a file name are replaced.
+
+    Raises:
+        DataError: if the folder cannot be written.
+    """
+    lines: list[list[str]] = [[] for _ in class_names]
+    for found in detections:
+        boxes = found.boxes.double() + torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+        rows = zip(boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+        for box, score, label in rows:
+            corners = " ".join(f"{value:.10g}" for value in box)
+            lines[label].append(f"{found.image_id} {score:.9g} {corners}\n")
+    paths = [Path(folder) / f"comp4_det_{slug(split)}_{slug(name)}.txt" for name in class_names]
+    for path, content in zip(paths, lines, strict=True):
+        write_text_atomic(path, "".join(content))
+    return paths
+
+
+def write_coco_json(path: Path, detections: Sequence[Detections]) -> None:
+    """Write detections in COCO's result format: ``image_id category_id bbox score``.
+
+    ``category_id`` is the label plus 1; ``image_id`` is a number where the image's name is one, as
+    in COCO's own sets, otherwise the name.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    rows = []
+    for found in detections:
+        corners = found.boxes.double()
+        boxes = torch.cat((corners[:, :2], corners[:, 2:] - corners[:, :2]), dim=1).tolist()
+        image_id = _coco_id(found.image_id)
+        rows += [
+            {"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score}
+            for box, score, label in zip(
+                boxes, found.scores.tolist(), found.labels.tolist(), strict=True
+            )
+        ]
+    text = ",\n".join(json.dumps(row) for row in rows)
+    write_text_atomic(path, f"[\n{text}\n]\n")
+
+
+def _coco_id(image_id: str) -> int | str:
+    plain = image_id.isascii() and image_id.isdecimal() and str(int(image_id)) == image_id
+    return int(image_id) if plain else image_id
+
+
+def read_coco_json(path: Path) -> dict[str, Detections]:
+    """Read what ``write_coco_json`` wrote: image -> detections, images without any left out.
+
+    Raises:
+        DataError: if the file is not there or is not a list of COCO results.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        by_image: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_image.setdefault(str(row["image_id"]), []).append(row)
+        return {image_id: _read_rows(image_id, own) for image_id, own in by_image.items()}
+    except OSError as error:
+        message = f"{path}: expected a file of detections: {error.strerror}"
+        raise DataError(message) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        message = f"{path}: expected a list of COCO results, got {type(error).__name__}: {error}"
+        raise DataError(message) from error
+
+
+def _read_rows(image_id: str, rows: list[dict[str, Any]]) -> Detections:
+    xywh = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64).reshape(-1, 4)
+    return Detections(
+        image_id=image_id,
+        boxes=torch.cat((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), dim=1).float(),
+        scores=torch.tensor([float(row["score"]) for row in rows]),
+        labels=torch.tensor([int(row["category_id"]) - 1 for row in rows], dtype=torch.int64),
+    )
+
+
+def write_results(
+    folder: Path,
+    values: dict[str, Any],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+) -> None:
+    """Write ``metrics.json`` and ``detections/`` (COCO's JSON, VOC's files) into a run folder.
+
+    Raises:
+        DataError: if the folder cannot be written.
+    """
+    folder = Path(folder)
+    write_coco_json(folder / "detections" / "coco.json", detections)
+    write_voc_files(folder / "detections", detections, class_names, values["split"])
+    write_json_atomic(folder / "metrics.json", values)
