@@ -96,6 +96,8 @@ class ProposalConfig:
         seed: seeds the random part of the ranking; the same image then always gives the same list.
         import_file: a .mat file of boxes in the authors' format, which then replaces the search on
             the images of a data set (the papers' own boxes cannot be regenerated); empty for none.
+        folder: where the boxes of data sets are kept, for all runs; a folder below it for each set
+            of parameters.
         time_limit: seconds that the search may take on one image of a data set; 0 for no limit.
         workers: processes; 0 takes one a CPU core.
     """
@@ -110,6 +112,7 @@ class ProposalConfig:
     max_side: int = 0
     seed: int = 0
     import_file: str = ""
+    folder: str = "runs/proposals"
     time_limit: float = 0.0
     workers: int = 0
 

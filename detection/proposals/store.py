@@ -29,7 +29,7 @@ from detection.structures import Dataset, Proposals, Record
 logger = logging.getLogger(__name__)
 
 # What a list does not depend on.
-_NOT_IN_KEY = ("backend", "max_boxes", "workers", "time_limit", "import_file")
+_NOT_IN_KEY = ("backend", "max_boxes", "workers", "time_limit", "import_file", "folder")
 _MAX_NAME = 150
 
 
