@@ -40,12 +40,14 @@ class VocObject:
         class_name: without blanks at its ends.
         corners: xmin, ymin, xmax, ymax as they stand in the file: 1-based, inclusive.
         difficult: the flag; False where it is absent.
+        truncated: the flag, written only.
     """
 
     number: int
     class_name: str
     corners: Corners
     difficult: bool
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +249,7 @@ def write_voc_annotation(
         for tag, text in (
             ("name", item.class_name),
             ("pose", "Unspecified"),
-            ("truncated", "0"),
+            ("truncated", str(int(item.truncated))),
             ("difficult", str(int(item.difficult))),
         ):
             SubElement(element, tag).text = text

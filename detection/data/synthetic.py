@@ -1,0 +1,150 @@
+"""Write a synthetic data set as a folder in VOC layout: something to train on in a minute."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from detection.data.scenes import SCENE_CLASSES, Scene, draw_scene
+from detection.data.voc_xml import VocObject, write_voc_annotation
+from detection.errors import DataError
+from detection.runs.files import write_json_atomic
+from detection.runs.progress import track
+from detection.structures import Size
+
+_LOG = logging.getLogger(__name__)
+_STAMP = "synthetic.json"
+_VERSION = 1
+_EMPTY = 0.03
+_WHOLE = 0.95
+_PORTRAIT = 0.25
+
+
+def synthesize(
+    root: Path,
+    *,
+    train_images: int = 300,
+    test_images: int = 100,
+    seed: int = 0,
+    min_size: Size = (240, 320),
+    max_size: Size = (375, 500),
+    max_objects: int = 5,
+) -> None:
+    """Write ``JPEGImages``, ``Annotations`` and the lists train, val, trainval and test.
+
+    The same arguments give the same files, and image *n* does not depend on how many there are. A
+    folder that already holds the same data set is left as it is.
+
+    Args:
+        root: the new folder.
+        train_images: images of trainval; every fifth is in val, the others in train.
+        test_images: images of test.
+        seed: decides everything.
+        min_size: the smallest (height, width).
+        max_size: the largest (height, width); may be exchanged for a portrait.
+        max_objects: objects in an image; a few images have none.
+
+    Raises:
+        DataError: if the folder holds something else.
+    """
+    settings: dict[str, Any] = {
+        "version": _VERSION,
+        "train_images": train_images,
+        "test_images": test_images,
+        "seed": seed,
+        "min_size": list(min_size),
+        "max_size": list(max_size),
+        "max_objects": max_objects,
+        "class_names": list(SCENE_CLASSES),
+    }
+    if _is_done(root, settings):
+        _LOG.info("%s: holds this data set already", root)
+        return
+    partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (partial / folder).mkdir(parents=True)
+        total = train_images + test_images
+        for number in track(range(1, total + 1), total, "synthesize"):
+            rng = np.random.default_rng([seed, number])
+            size = _draw_size(rng, min_size, max_size)
+            num_objects = 0 if rng.uniform() < _EMPTY else int(rng.integers(1, max_objects + 1))
+            _write_image(partial, f"{number:06d}", draw_scene(rng, size, num_objects=num_objects))
+        _write_splits(partial, train_images, test_images)
+        write_json_atomic(partial / _STAMP, settings)
+        if root.exists():
+            root.rmdir()
+        partial.replace(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_done(root: Path, settings: Mapping[str, Any]) -> bool:
+    """Say whether the folder holds the data set already; False where there is nothing.
+
+    Raises:
+        DataError: if it holds something else.
+    """
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    try:
+        done = json.loads((root / _STAMP).read_text(encoding="utf-8")) == settings
+    except (OSError, ValueError):
+        done = False
+    if not done:
+        message = f"{root}: expected a new folder, got one that holds other data; choose another"
+        raise DataError(message)
+    return True
+
+
+def _draw_size(rng: np.random.Generator, min_size: Size, max_size: Size) -> Size:
+    low, high = np.array(min_size), np.array(max_size)
+    height, width = (low + rng.uniform() * (high - low)).round().astype(int).tolist()
+    return (width, height) if rng.uniform() < _PORTRAIT else (height, width)
+
+
+def _write_image(folder: Path, image_id: str, scene: Scene) -> None:
+    name = f"{image_id}.jpg"
+    PIL.Image.fromarray(scene.pixels).save(folder / "JPEGImages" / name, quality=95)
+    objects = [
+        VocObject(
+            number=number,
+            class_name=item.class_name,
+            corners=(item.box[0] + 1, item.box[1] + 1, item.box[2], item.box[3]),
+            difficult=item.difficult,
+            truncated=item.visible < _WHOLE,
+        )
+        for number, item in enumerate(scene.objects, start=1)
+    ]
+    height, width = scene.pixels.shape[:2]
+    write_voc_annotation(
+        folder / "Annotations" / f"{image_id}.xml",
+        name,
+        (height, width),
+        objects,
+        folder="synthetic",
+    )
+
+
+def _write_splits(folder: Path, train_images: int, test_images: int) -> None:
+    trainval = [f"{number:06d}" for number in range(1, train_images + 1)]
+    splits = {
+        "trainval": trainval,
+        "train": [image_id for index, image_id in enumerate(trainval) if index % 5 != 4],
+        "val": trainval[4::5],
+        "test": [
+            f"{number:06d}" for number in range(train_images + 1, train_images + test_images + 1)
+        ],
+    }
+    for split, image_ids in splits.items():
+        path = folder / "ImageSets" / "Main" / f"{split}.txt"
+        path.write_text("".join(f"{image_id}\n" for image_id in image_ids), encoding="ascii")
