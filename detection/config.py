@@ -309,12 +309,15 @@ class PostprocessConfig:
         score_threshold: lower scores are dropped, -1.5 in the SPPnet release.
         nms_iou: a box that overlaps a better one of its class by more than this is suppressed, 0.3.
         max_per_class: boxes kept for each class of an image after the first suppression, 100.
+        first_nms: suppress among the proposals before the boxes move, as the released SPPnet does;
+            the released R-CNN does not.
         second_nms: suppress once more after the boxes moved, as the released evaluation does.
     """
 
     score_threshold: float = -1.5
     nms_iou: float = 0.3
     max_per_class: int = 100
+    first_nms: bool = True
     second_nms: bool = True
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ FORCING = 0.1
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Problem:
-    """What stays the same: rows, signs (+1, -1, 0), costs (0 where ignored), the constant feature."""
+    """What stays the same: rows, signs (+1, -1, 0), costs (0 where ignored), the constant."""
 
     blocks: Sequence[Tensor]
     signs: Float[Tensor, "n k"]

@@ -1,8 +1,8 @@
 """Products of a tall matrix of features with few columns, the two that linear SVMs need.
 
-The matrix is a list of row blocks, float32 or bfloat16, so that a growing cache needs no copy. Where
-numba is installed, a kernel reads each block once at the speed of memory; otherwise, and on a GPU,
-torch multiplies. Sums are in float32 in both.
+The matrix is a list of row blocks, float32 or bfloat16, so that a growing cache needs no copy.
+Where numba is installed, a kernel reads each block once; otherwise, and on a GPU, torch multiplies.
+Sums are in float32 in both.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def svm_objective(
         config: C, the positives' weight, B and the loss.
 
     Source:
-        Released code, spp_train.m: it prints this sum; ``hinge`` is its loss, ``squared_hinge``
+        The sum that the released spp_train.m prints; ``hinge`` is its loss, ``squared_hinge``
         liblinear's L2 loss.
     """
     scores = skinny.times(_blocks(x), svms.weight.float()).double() + svms.bias.double()

@@ -1,0 +1,158 @@
+"""Bounding-box regression: one ridge regressor a class on the pooled conv features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from detection.config import BBoxConfig
+from detection.errors import DataError
+
+WHITENING_FLOOR = 0.001
+"""Added to each variance before its square root (the released spp_train_bbox_regressor.m)."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class BBoxRegressors:
+    """One regressor for each class, the whitening already undone in its coefficients.
+
+    Attributes:
+        weight: for features of the normalised scale.
+        bias: the deltas of a zero feature vector.
+    """
+
+    weight: Float[Tensor, "k 4 d"]
+    bias: Float[Tensor, "k 4"]
+
+    def deltas(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k 4"]:
+        """Give (dx, dy, dw, dh) of every row for every class."""
+        weight = self.weight.flatten(0, 1).to(features)
+        deltas = torch.addmm(self.bias.flatten().to(features), features, weight.T)
+        return deltas.view(len(features), -1, 4)
+
+    def deltas_of(
+        self, features: Float[Tensor, "r d"], labels: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r 4"]:
+        """Give (dx, dy, dw, dh) of every row for its own class only."""
+        deltas = self.bias.to(features)[labels]
+        for label in sorted(set(labels.tolist())):
+            rows = (labels == label).nonzero().flatten()
+            deltas[rows] += features[rows] @ self.weight[label].to(features).T
+        return deltas
+
+
+def fit_bbox_regressors(
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    deltas: Float[Tensor, "n 4"],
+    num_classes: int,
+    config: BBoxConfig,
+) -> BBoxRegressors:
+    """Fit each class to its examples; a class without examples leaves boxes as they are.
+
+    Args:
+        features: pooled features scaled to the configured norm, of any float type.
+        labels: the class of the object that each example overlaps most.
+        deltas: from the example's box to that object (``boxes.encode_deltas``).
+        num_classes: K.
+        config: lambda and whitening.
+
+    Raises:
+        DataError: if a delta is not finite.
+
+    Source:
+        Girshick et al. 2014, Appendix C; whitening and the regularised bias from the released code.
+    """
+    if not deltas.isfinite().all():
+        message = "box regression: expected finite deltas, got one that is not; check the boxes"
+        raise DataError(message)
+    weight = torch.zeros(num_classes, 4, features.shape[1])
+    bias = torch.zeros(num_classes, 4)
+    for label in range(num_classes):
+        rows = (labels == label).nonzero().flatten()
+        if len(rows):
+            solution = fit_one(features[rows], deltas[rows], config)
+            weight[label], bias[label] = solution[:, :-1], solution[:, -1]
+    return BBoxRegressors(weight=weight, bias=bias)
+
+
+def fit_one(
+    features: Float[Tensor, "n d"], deltas: Float[Tensor, "n 4"], config: BBoxConfig
+) -> Float[Tensor, "4 e"]:
+    """Fit one class; give its weights, then the bias as the last column."""
+    targets = deltas.double()
+    mean = targets.mean(dim=0)
+    forward, backward = whitening(targets) if config.whiten else (torch.eye(4).double(),) * 2
+    solution = ridge(features, (targets - mean) @ forward.to(targets), config.ridge)
+    solution = backward.to(solution) @ solution
+    solution[:, -1] += mean
+    return solution.float().cpu()
+
+
+def whitening(
+    targets: Float[Tensor, "n 4"],
+) -> tuple[Float[Tensor, "4 4"], Float[Tensor, "4 4"]]:
+    """Give T that makes the targets' covariance the identity (up to the floor), and its inverse.
+
+    Law: ``cov(targets @ T) == V diag(D / (D + floor)) V'``.
+    """
+    centred = targets - targets.mean(dim=0)
+    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(targets))
+    roots = (variances.clamp(min=0) + WHITENING_FLOOR).sqrt()
+    return vectors / roots @ vectors.T, vectors * roots @ vectors.T
+
+
+def ridge(
+    features: Float[Tensor, "n d"], targets: Float[Tensor, "n m"], strength: float
+) -> Float[Tensor, "m e"]:
+    """Minimise ``|A w - y|^2 + strength |w|^2``, A being the features and a column of ones.
+
+    One factorisation serves all targets. The Gram matrix is the smaller of A A' and A' A, in
+    float64.
+
+    Source:
+        The released code regularises the bias too: ``strength`` times the whole identity.
+    """
+    gram = _rows_gram(features) if len(features) <= features.shape[1] else _columns_gram(features)
+    gram.diagonal().add_(strength)
+    factor = torch.linalg.cholesky(gram)
+    if len(features) <= features.shape[1]:
+        return _adjoint(features, torch.cholesky_solve(targets, factor)).T
+    return torch.cholesky_solve(_adjoint(features, targets), factor).T
+
+
+CHUNK = 1024
+
+
+def _rows_gram(features: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+    n = len(features)
+    gram = torch.ones(n, n, dtype=torch.float64, device=features.device)
+    for start in range(0, features.shape[1], 4 * CHUNK):
+        columns = features[:, start : start + 4 * CHUNK].double()
+        gram.addmm_(columns, columns.T)
+    return gram
+
+
+def _columns_gram(features: Float[Tensor, "n d"]) -> Float[Tensor, "e e"]:
+    size = features.shape[1] + 1
+    gram = torch.zeros(size, size, dtype=torch.float64, device=features.device)
+    for start in range(0, len(features), CHUNK):
+        rows = _with_ones(features[start : start + CHUNK])
+        gram.addmm_(rows.T, rows)
+    return gram
+
+
+def _adjoint(features: Float[Tensor, "n d"], values: Float[Tensor, "n m"]) -> Float[Tensor, "e m"]:
+    out = values.new_zeros(features.shape[1] + 1, values.shape[1])
+    for start in range(0, len(features), CHUNK):
+        rows = _with_ones(features[start : start + CHUNK])
+        out.addmm_(rows.T, values[start : start + CHUNK])
+    return out
+
+
+def _with_ones(features: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
+    rows = features.double()
+    return torch.cat((rows, rows.new_ones(len(rows), 1)), dim=1)

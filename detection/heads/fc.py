@@ -1,0 +1,80 @@
+"""The fully connected layers fc6 and fc7: from pooled features to 4,096 numbers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from detection.errors import CheckpointError
+
+Layer = Literal["fc6", "fc7"]
+
+
+class FcHead(nn.Module):
+    """fc6 and fc7, each a linear layer, ReLU and dropout.
+
+    Args:
+        feature_dim: length of a pooled feature.
+        size: width of both layers, 4096 in both papers.
+        dropout: applied while training.
+        bias: initial bias of both layers; 1 in the released ZF-5.
+        generator: of the initial weights, N(0, ``std``).
+        std: standard deviation of the initial weights; the default 0.01 suits 4096 inputs and more.
+
+    Source:
+        The released Zeiler_conv5.prototxt: N(0, 0.01), bias 1, dropout 0.5.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        *,
+        size: int = 4096,
+        dropout: float = 0.5,
+        bias: float = 1.0,
+        std: float = 0.01,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(feature_dim, size)
+        self.fc7 = nn.Linear(size, size)
+        self.dropout = dropout
+        for layer in (self.fc6, self.fc7):
+            nn.init.normal_(layer.weight, 0.0, std, generator=generator)
+            nn.init.constant_(layer.bias, bias)
+
+    def forward(self, x: Float[Tensor, "n d"], layer: Layer = "fc7") -> Float[Tensor, "n f"]:
+        """Give fc6 or fc7 after its ReLU, and after dropout while training."""
+        fc6 = self._drop(torch.relu(self.fc6(x)))
+        return fc6 if layer == "fc6" else self._drop(torch.relu(self.fc7(fc6)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.dropout, training=self.training)
+
+    @staticmethod
+    def from_module(module: nn.Module, dropout: float = 0.5) -> FcHead:
+        """Take over the two linear layers of a network that came with its own fc6 and fc7.
+
+        Raises:
+            CheckpointError: if it has not exactly two linear layers that fit together.
+        """
+        layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+        sizes = [(layer.in_features, layer.out_features) for layer in layers]
+        if len(layers) != 2 or sizes[0][1] != sizes[1][0] or sizes[1][0] != sizes[1][1]:
+            message = (
+                f"fc layers: expected fc6 (d -> f) and fc7 (f -> f), got {sizes}; "
+                "take features.layer=pool5 with this backbone"
+            )
+            raise CheckpointError(message)
+        head = FcHead(sizes[0][0], size=sizes[1][1], dropout=dropout)
+        head.load_state_dict(
+            {
+                f"{name}.{key}": value
+                for name, layer in zip(("fc6", "fc7"), layers, strict=True)
+                for key, value in layer.state_dict().items()
+            }
+        )
+        return head

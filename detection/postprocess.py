@@ -1,0 +1,179 @@
+"""Step 5: from scores to detections: threshold, per-class suppression, the best of each class."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable
+
+import torch
+import torchvision
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from detection.config import PostprocessConfig
+from detection.structures import Detections
+
+logger = logging.getLogger(__name__)
+
+NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
+Refine = Callable[[Int[Tensor, " m"], Int[Tensor, " m"]], Float[Tensor, "m 4"]]
+"""From the rows and labels of the boxes that are left to their final boxes."""
+
+
+def suppress(
+    boxes: Float[Tensor, "r 4"],
+    scores: Float[Tensor, "r k"],
+    config: PostprocessConfig,
+    *,
+    refine: Refine | None = None,
+    image_id: str = "",
+) -> Detections:
+    """Give the detections of one image, best first.
+
+    The order is the papers': threshold, suppression among the proposals, the best of each class,
+    regression of these few, suppression again because boxes moved. ``first_nms`` off leaves out the
+    first suppression, as the released R-CNN does.
+
+    Args:
+        boxes: the proposals, image pixels.
+        scores: of each proposal for each class.
+        config: thresholds and limits.
+        refine: moves the boxes that are left; None keeps them.
+        image_id: of the image.
+    """
+    usable = boxes.isfinite().all(dim=1)[:, None] & scores.isfinite()
+    _report_unusable(usable, image_id)
+    rows, labels = (usable & (scores > config.score_threshold)).nonzero(as_tuple=True)
+    kept = _best(boxes[rows], scores[rows, labels], labels, config, suppressing=config.first_nms)
+    rows, labels = rows[kept], labels[kept]
+    best = scores[rows, labels]
+    moved = boxes[rows]
+    if refine is not None:
+        moved = refine(rows, labels).to(moved)
+        finite = moved.isfinite().all(dim=1)
+        _report_unusable(finite[:, None], image_id)
+        moved, best, labels = moved[finite], best[finite], labels[finite]
+    if config.second_nms and (refine is not None or not config.first_nms):
+        kept = multiclass_nms(moved, best, labels, config.nms_iou)
+        moved, best, labels = moved[kept], best[kept], labels[kept]
+    order = best.argsort(descending=True, stable=True)
+    return Detections(
+        image_id=image_id, boxes=moved[order], scores=best[order], labels=labels[order]
+    )
+
+
+def nms(boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], iou: float) -> Int[Tensor, " m"]:
+    """Give the rows that greedy suppression keeps, best first.
+
+    A box goes where it overlaps a better one by more than ``iou``. Laws: keeping what is kept
+    keeps all of it; no two kept boxes overlap by more.
+    """
+    labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    return multiclass_nms(boxes, scores, labels, iou)
+
+
+def multiclass_nms(
+    boxes: Float[Tensor, "n 4"],
+    scores: Float[Tensor, " n"],
+    labels: Int[Tensor, " n"],
+    iou: float,
+    limit: int = 0,
+) -> Int[Tensor, " m"]:
+    """Give the rows that suppression within each class keeps, by class and then best first.
+
+    Args:
+        boxes: image pixels, finite.
+        scores: finite; of equal ones the earlier is better.
+        labels: 0..K-1.
+        iou: a box that overlaps a better one of its class by more than this goes.
+        limit: stop at so many boxes of a class; 0 for all.
+    """
+    order = _by_class_and_score(scores, labels)
+    if not len(order):
+        return order
+    if boxes.device.type != "cpu":
+        return _first_of_class(_offset_nms(boxes, scores, labels, iou, order), labels, limit)
+    counts = torch.bincount(labels)
+    if NUMBA_AVAILABLE and boxes.dtype == torch.float32:
+        return _numba_nms(boxes, order, counts, iou, limit or len(order))
+    kept = []
+    for rows in torch.split(order, counts.tolist()):
+        kept.append(rows[torchvision.ops.nms(boxes[rows], scores[rows], iou)][: limit or None])
+    return torch.cat(kept)
+
+
+def _by_class_and_score(scores: Float[Tensor, " n"], labels: Int[Tensor, " n"]) -> Tensor:
+    by_score = scores.argsort(descending=True, stable=True)
+    return by_score[labels[by_score].argsort(stable=True)]
+
+
+def _numba_nms(
+    boxes: Float[Tensor, "n 4"],
+    order: Int[Tensor, " n"],
+    counts: Int[Tensor, " k"],
+    iou: float,
+    limit: int,
+) -> Int[Tensor, " m"]:
+    from detection.nms_kernel import suppress_classes
+
+    starts = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
+    kept, numbers = torch.empty_like(order), torch.zeros_like(counts)
+    arrays = (t.contiguous().numpy() for t in (boxes, order, starts))
+    suppress_classes(*arrays, iou, limit, kept.numpy(), numbers.numpy())
+    return torch.cat(
+        [kept[s : s + c] for s, c in zip(starts.tolist(), numbers.tolist(), strict=False)]
+    )
+
+
+def _offset_nms(
+    boxes: Float[Tensor, "n 4"],
+    scores: Float[Tensor, " n"],
+    labels: Int[Tensor, " n"],
+    iou: float,
+    order: Int[Tensor, " n"],
+) -> Int[Tensor, " m"]:
+    """Suppress all classes in one call on the device, each class moved away from the others.
+
+    In float64, where the offset costs no precision that float32 boxes have.
+    """
+    apart = boxes.double()
+    apart = apart + ((apart.max() - apart.min() + 1) * labels)[:, None]
+    kept = torchvision.ops.nms(apart, scores.double(), iou)
+    chosen = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    chosen[kept] = True
+    return order[chosen[order]]
+
+
+def _first_of_class(
+    rows: Int[Tensor, " m"], labels: Int[Tensor, " n"], limit: int
+) -> Int[Tensor, " l"]:
+    """Keep the first ``limit`` rows of each class, rows being in order of class."""
+    if not limit:
+        return rows
+    own = labels[rows]
+    rank = torch.arange(len(rows), device=rows.device) - torch.searchsorted(own, own)
+    return rows[rank < limit]
+
+
+def _best(
+    boxes: Float[Tensor, "n 4"],
+    scores: Float[Tensor, " n"],
+    labels: Int[Tensor, " n"],
+    config: PostprocessConfig,
+    *,
+    suppressing: bool,
+) -> Int[Tensor, " m"]:
+    if suppressing:
+        return multiclass_nms(boxes, scores, labels, config.nms_iou, config.max_per_class)
+    return _first_of_class(_by_class_and_score(scores, labels), labels, config.max_per_class)
+
+
+def _report_unusable(usable: Tensor, image_id: str) -> None:
+    count = int((~usable).sum())
+    if count:
+        logger.warning(
+            "%s: expected finite boxes and scores, got %d that are not; they are left out",
+            image_id or "image",
+            count,
+        )
