@@ -11,6 +11,7 @@ from torch import Tensor
 from detection.config import BBoxConfig
 from detection.errors import DataError
 
+CHUNK = 2048
 WHITENING_FLOOR = 0.001
 """Added to each variance before its square root (the released spp_train_bbox_regressor.m)."""
 
@@ -26,6 +27,10 @@ class BBoxRegressors:
 
     weight: Float[Tensor, "k 4 d"]
     bias: Float[Tensor, "k 4"]
+
+    def scaled(self, factor: float) -> BBoxRegressors:
+        """Give the regressors that read features ``factor`` times smaller; the bias stays."""
+        return BBoxRegressors(weight=self.weight * factor, bias=self.bias)
 
     def deltas(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k 4"]:
         """Give (dx, dy, dw, dh) of every row for every class."""
@@ -67,7 +72,7 @@ def fit_bbox_regressors(
         Girshick et al. 2014, Appendix C; whitening and the regularised bias from the released code.
     """
     if not deltas.isfinite().all():
-        message = "box regression: expected finite deltas, got one that is not; check the boxes"
+        message = "box regression: expected finite deltas, got others; check the boxes"
         raise DataError(message)
     weight = torch.zeros(num_classes, 4, features.shape[1])
     bias = torch.zeros(num_classes, 4)
@@ -110,8 +115,8 @@ def ridge(
 ) -> Float[Tensor, "m e"]:
     """Minimise ``|A w - y|^2 + strength |w|^2``, A being the features and a column of ones.
 
-    One factorisation serves all targets. The Gram matrix is the smaller of A A' and A' A, in
-    float64.
+    One factorisation serves all targets. The Gram matrix is the smaller of A A' and A' A: products
+    in float32, sums of them and the factorisation in float64.
 
     Source:
         The released code regularises the bias too: ``strength`` times the whole identity.
@@ -124,15 +129,12 @@ def ridge(
     return torch.cholesky_solve(_adjoint(features, targets), factor).T
 
 
-CHUNK = 1024
-
-
 def _rows_gram(features: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     n = len(features)
     gram = torch.ones(n, n, dtype=torch.float64, device=features.device)
-    for start in range(0, features.shape[1], 4 * CHUNK):
-        columns = features[:, start : start + 4 * CHUNK].double()
-        gram.addmm_(columns, columns.T)
+    for start in range(0, features.shape[1], CHUNK):
+        columns = features[:, start : start + CHUNK].float()
+        gram += columns @ columns.T
     return gram
 
 
@@ -140,19 +142,18 @@ def _columns_gram(features: Float[Tensor, "n d"]) -> Float[Tensor, "e e"]:
     size = features.shape[1] + 1
     gram = torch.zeros(size, size, dtype=torch.float64, device=features.device)
     for start in range(0, len(features), CHUNK):
-        rows = _with_ones(features[start : start + CHUNK])
-        gram.addmm_(rows.T, rows)
+        rows = _with_ones(features[start : start + CHUNK].float())
+        gram += rows.T @ rows
     return gram
 
 
 def _adjoint(features: Float[Tensor, "n d"], values: Float[Tensor, "n m"]) -> Float[Tensor, "e m"]:
     out = values.new_zeros(features.shape[1] + 1, values.shape[1])
     for start in range(0, len(features), CHUNK):
-        rows = _with_ones(features[start : start + CHUNK])
+        rows = _with_ones(features[start : start + CHUNK].double())
         out.addmm_(rows.T, values[start : start + CHUNK])
     return out
 
 
-def _with_ones(features: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
-    rows = features.double()
+def _with_ones(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
     return torch.cat((rows, rows.new_ones(len(rows), 1)), dim=1)
