@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -79,42 +78,3 @@ class FcHead(nn.Module):
             }
         )
         return head
-
-
-class FcLayer(nn.Module):
-    """fc6 or fc7 of a head, as one row-wise function: what a detector applies to pool5.
-
-    Args:
-        head: both layers.
-        layer: which one to give.
-    """
-
-    def __init__(self, head: FcHead, layer: Layer = "fc7") -> None:
-        super().__init__()
-        self.head = head.eval()
-        self.layer: Layer = layer
-
-    def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n f"]:
-        """Give the layer's outputs after its ReLU."""
-        return self.head(x, self.layer)  # type: ignore[no-any-return]
-
-    @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], layer: Layer) -> FcLayer:
-        """Rebuild the head from its ``state_dict``.
-
-        Raises:
-            CheckpointError: if a tensor is missing, left over, or of the wrong shape.
-        """
-        try:
-            size, feature_dim = tensors["fc6.weight"].shape
-            head = FcHead(feature_dim, size=size)
-            head.load_state_dict(tensors)
-        except (KeyError, ValueError, RuntimeError) as error:
-            message = f"fc layers: expected fc6 and fc7, weight and bias, got {error}"
-            raise CheckpointError(message) from error
-        return FcLayer(head, layer)
-
-
-def identity(x: Tensor) -> Tensor:
-    """Give what it got: the fc layers of a detector that reads pool5."""
-    return x
