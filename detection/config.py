@@ -172,6 +172,8 @@ class FeatureConfig:
         dtype: the precision of the conv and fc layers at test; ``auto`` is float32 on a CPU without
             bf16 units, otherwise bfloat16.
         device: ``auto`` takes a GPU where there is one.
+        memory_gib: conv maps of training images are kept in memory up to this size; the others are
+            computed again when they are needed.
     """
 
     method: Method = "sppnet"
@@ -186,6 +188,7 @@ class FeatureConfig:
     batch_size: int = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     device: str = "auto"
+    memory_gib: float = 4.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -218,6 +221,10 @@ class SvmConfig:
         retrain_after: new hard negatives that trigger a retraining, 2000.
         epochs: passes over the training images, 1.
         first_images: all negatives of this many images start the training, 1.
+        norm_images: images in the sample that the mean norm is measured on, 200 in the released
+            code.
+        norm_boxes: boxes of each of them, 200.
+        seed: of that sample.
         tolerance: newton stops at this relative duality gap, a bound on the distance to the optimum
             (ours).
         cache_gib: memory for cached negatives; beyond it the easiest are dropped, and the log says
@@ -236,6 +243,9 @@ class SvmConfig:
     retrain_after: int = 2000
     epochs: int = 1
     first_images: int = 1
+    norm_images: int = 200
+    norm_boxes: int = 200
+    seed: int = 0
     tolerance: float = 1e-3
     cache_gib: float = 3.0
 
@@ -286,6 +296,8 @@ class BBoxConfig:
             0.5 in SPP §4.1.
         feature_norm: features are scaled to this mean norm, 20.
         whiten: decorrelate the four targets before the fit, as the released code does.
+        max_examples: of each class, drawn at random where there are more; bounds the memory (ours).
+        seed: of that drawing.
     """
 
     enabled: bool = True
@@ -293,6 +305,8 @@ class BBoxConfig:
     min_iou: float = 0.6
     feature_norm: float = 20.0
     whiten: bool = True
+    max_examples: int = 10_000
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _STRIDE = 16
 _PUBLISHED = {"timm", "torchvision"}
+_UNREAD = {"none", "stored"}
 
 
 class LastMap(nn.Module):
@@ -70,7 +71,7 @@ def _create(config: BackboneConfig) -> nn.Module:
         raise ConfigError(message) from error
     name = config.name.split("/", 1)[1]
     published = config.weights in _PUBLISHED
-    file = None if published or config.weights == "none" else config.weights
+    file = None if published or config.weights in _UNREAD else config.weights
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)

@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -38,22 +39,30 @@ _DROPOUT = 0.5
 _TIMM = "timm/"
 
 
-def load_backbone(config: BackboneConfig) -> Backbone:
+def load_backbone(config: BackboneConfig, stored: Mapping[str, Tensor] | None = None) -> Backbone:
     """Build a backbone and give it its weights: frozen, in evaluation mode, on the CPU.
+
+    Args:
+        config: which network, which weights.
+        stored: the weights under this package's names, from a model file, instead of those that
+            the configuration names.
 
     Raises:
         ConfigError: for an unknown network, or a weight file without a named preprocessing.
         CheckpointError: if weights are missing, damaged, not finite or of another network.
     """
     if config.name.startswith(_TIMM):
-        return timm_backbone(config)
+        backbone = timm_backbone(config if stored is None else replace(config, weights="stored"))
+        if stored is not None:
+            fill(backbone, stored, "the model file")
+        return backbone
     if config.name not in BACKBONES:
         known = ", ".join([*BACKBONES, f"{_TIMM}<model>"])
         message = f"backbone.name: expected one of {known}, got {config.name!r}"
         raise ConfigError(message)
     blueprint = BACKBONES[config.name]()
     geometry = trunk_geometry(blueprint.trunk)
-    tensors, preprocessing, place = read_weights(config, blueprint)
+    tensors, preprocessing, place = read_weights(config, blueprint, stored)
     blueprint.trunk.to_empty(device="cpu")
     initialise(blueprint.trunk, torch.Generator().manual_seed(config.seed))
     fc = None
@@ -67,9 +76,16 @@ def load_backbone(config: BackboneConfig) -> Backbone:
 
 
 def read_weights(
-    config: BackboneConfig, blueprint: Blueprint
+    config: BackboneConfig, blueprint: Blueprint, stored: Mapping[str, Tensor] | None = None
 ) -> tuple[dict[str, Tensor] | None, Preprocessing, str]:
     """Give the published or stored tensors (None for random), their preprocessing, their place."""
+    if stored is not None:
+        from_file = config.weights not in {"none", "torchvision"}
+        return (
+            dict(stored),
+            choose_preprocessing(config, {}, random=not from_file),
+            "the model file",
+        )
     if config.weights == "none":
         logger.warning(
             "backbone %s: RANDOM weights (seed %d): good for timing and tests, not for accuracy; "

@@ -8,6 +8,8 @@ from typing import Protocol
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from detection.backbones.backbone import Backbone
+from detection.features.network import Network
 from detection.structures import FeatureMap, Image, RoIFeatures
 
 
@@ -19,10 +21,14 @@ class FeatureExtractor(Protocol):
     Attributes:
         feature_dim: length of a pool5 vector.
         channels: of the conv map.
+        backbone: the network, on its device.
+        network: its conv layers, in the precision they run in.
     """
 
     feature_dim: int
     channels: int
+    backbone: Backbone
+    network: Network
 
     def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
         """Do the work that no box takes part in, and that may be cached."""

@@ -1,0 +1,89 @@
+"""The method itself, in the order of the papers; R-CNN and SPPnet differ in ``extractor`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from detection.boxes import clip, decode_deltas
+from detection.config import Config
+from detection.features.extractor import FeatureExtractor
+from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.scorer import Scorer
+from detection.postprocess import suppress
+from detection.proposals.search import propose
+from detection.structures import Detections, Image, Proposals, RoIFeatures, Size
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Detector:
+    """A trained detector.
+
+    Attributes:
+        class_names: label -> name.
+        config: how it was trained, and how it is applied.
+        extractor: from boxes to pool5.
+        fc: from pool5 to the layer that the scorer reads; the identity where it reads pool5.
+        scorer: normalisation and SVMs, or softmax.
+        regressors: one a class, reading pool5; None without.
+    """
+
+    class_names: tuple[str, ...]
+    config: Config
+    extractor: FeatureExtractor
+    fc: Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
+    scorer: Scorer
+    regressors: BBoxRegressors | None
+
+    def detect(self, image: Image, proposals: Proposals | None = None) -> Detections:
+        """Find the objects of every class in one image (RC §2.2, SPP §4.1).
+
+        Args:
+            image: the photograph.
+            proposals: its boxes; None runs selective search as configured.
+        """
+        boxes = (proposals or propose(image, self.config.proposals)).boxes
+        pool5 = self.extractor.extract(image, boxes)  # the one line that differs
+        return self.classify(pool5, boxes, image_id=image.image_id, size=image.size)
+
+    def classify(
+        self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], *, image_id: str, size: Size
+    ) -> Detections:
+        """Score pooled RoIs, suppress, move the boxes that are left, suppress again.
+
+        Args:
+            pool5: one vector a box.
+            boxes: image pixels.
+            image_id: of the image.
+            size: (height, width) of the image.
+        """
+        scores = pool5.map(self.fc).map(self.scorer.score).expand()  # (r, k)
+
+        def refine(rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m 4"]:
+            if self.regressors is None:
+                return boxes[rows]
+            features = pool5.values[pool5.rows[rows]]
+            return clip(
+                decode_deltas(boxes[rows], self.regressors.deltas_of(features, labels)), size
+            )
+
+        return suppress(boxes, scores, self.config.postprocess, refine=refine, image_id=image_id)
+
+    @staticmethod
+    def load(run: Path | str, *, device: str = "auto") -> Detector:
+        """Read a trained detector from its run folder or model file.
+
+        Args:
+            run: the folder that ``detection train`` wrote, or its ``model.safetensors``.
+            device: ``cpu``, ``cuda``, ``auto``.
+
+        Raises:
+            CheckpointError: if the file is missing, damaged or of another version.
+        """
+        from detection.model_file import load_detector  # the file format knows the detector
+
+        return load_detector(Path(run), device=device)

@@ -1,0 +1,88 @@
+"""One pass over the training images: what the SVMs and the box regressors learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detection.structures import Proposals, Record, RoIFeatures
+from detection.training.rois import LabelledRoIs, label_rois, usable
+from detection.training.source import FeatureSource
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Example:
+    """One training image with its features.
+
+    Attributes:
+        record: the image.
+        rois: its proposals and objects, compared with its objects.
+        pool5: of every RoI.
+    """
+
+    record: Record
+    rois: LabelledRoIs
+    pool5: RoIFeatures
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class TrainingImages:
+    """Training images, their proposals, and where features come from.
+
+    Attributes:
+        records: the images.
+        proposals: gives the boxes of a record.
+        source: gives the features of boxes.
+        class_names: label -> name.
+        difficult: train on difficult objects too.
+    """
+
+    records: Sequence[Record]
+    proposals: Callable[[Record], Proposals]
+    source: FeatureSource
+    class_names: tuple[str, ...]
+    difficult: bool
+
+    def rois(self, record: Record) -> LabelledRoIs:
+        """Compare the proposals of an image with its objects."""
+        truth = usable(record.truth, difficult=self.difficult)
+        return label_rois(self.proposals(record).boxes, truth, len(self.class_names))
+
+    def examples(self) -> Iterator[Example]:
+        """Give every image with the features of all its proposals and objects."""
+        rois = [self.rois(record) for record in self.records]
+        features = self.source.pool5(self.records, (r.boxes for r in rois))
+        for record, its_rois, pool5 in zip(self.records, rois, features, strict=True):
+            yield Example(record=record, rois=its_rois, pool5=pool5)
+
+    def objects(self) -> Iterator[Example]:
+        """Give every image that has objects, with the features of the objects alone."""
+        truths = [usable(record.truth, difficult=self.difficult) for record in self.records]
+        chosen = [i for i, truth in enumerate(truths) if len(truth.boxes)]
+        records = [self.records[i] for i in chosen]
+        none = torch.zeros(0, 4)
+        rois = [label_rois(none, truths[i], len(self.class_names)) for i in chosen]
+        features = self.source.pool5(records, (r.boxes for r in rois))
+        for record, its_rois, pool5 in zip(records, rois, features, strict=True):
+            yield Example(record=record, rois=its_rois, pool5=pool5)
+
+    def sample(self, num_images: int, num_boxes: int, seed: int) -> Iterator[RoIFeatures]:
+        """Give the features of a random sample of boxes of a random sample of images.
+
+        Args:
+            num_images: at most so many.
+            num_boxes: at most so many of each.
+            seed: of the drawing.
+        """
+        random = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.records), generator=random)[:num_images].tolist()
+        records = [self.records[i] for i in sorted(order)]
+        boxes: list[Float[Tensor, "r 4"]] = []
+        for record in records:
+            found = self.proposals(record).boxes
+            boxes.append(found[torch.randperm(len(found), generator=random)[:num_boxes]])
+        yield from self.source.pool5(records, boxes)

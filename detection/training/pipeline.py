@@ -1,0 +1,158 @@
+"""Training from start to end: proposals, fine-tuning, SVMs, box regressors, one model file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from detection.backbones.weights import load_backbone
+from detection.config import Config
+from detection.data.dataset import read_dataset
+from detection.detector import Detector
+from detection.errors import ConfigError
+from detection.features.extractor import FeatureExtractor
+from detection.features.factory import make_extractor
+from detection.heads.fc import FcHead
+from detection.heads.layer import FcLayer, identity
+from detection.model_file import save_detector
+from detection.proposals.store import ProposalStore, propose_dataset
+from detection.runs.folder import RunFolder, open_run
+from detection.structures import Dataset, Proposals, Record
+from detection.training.examples import TrainingImages
+from detection.training.heads import Layer, train_heads
+from detection.training.source import FeatureSource
+
+_LOG = logging.getLogger(__name__)
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    override: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Train a detector; give its run folder.
+
+    Args:
+        config: everything there is to choose.
+        out: the run folder, new or empty.
+        resume: continue what was interrupted in there.
+        override: resume although the configuration changed.
+        overwrite: start anew in a folder that holds a run.
+
+    Raises:
+        DetectionError: naming what a user can mend.
+    """
+    with open_run(out, config, resume=resume, override=override, overwrite=overwrite) as run:
+        if resume and run.model.exists():
+            _LOG.info("%s: already trained", run.model)
+            return out
+        dataset = read_dataset(config.data, "train")
+        _LOG.info("%s", class_table(dataset))
+        store = propose_dataset(
+            dataset,
+            config.proposals,
+            Path(config.proposals.folder),
+            max_pixels=config.data.max_pixels,
+        )
+        extractor = make_extractor(load_backbone(config.backbone), config.features)
+        images = training_images(dataset, store, extractor, config)
+        detector = train_detector(images, extractor, config, run)
+        save_detector(run.model, detector)
+        _LOG.info("%s: written", run.model)
+    return out
+
+
+def train_detector(
+    images: TrainingImages, extractor: FeatureExtractor, config: Config, run: RunFolder
+) -> Detector:
+    """Give the detector that a configuration describes, the same stages for both methods.
+
+    Args:
+        images: to train on.
+        extractor: of the method.
+        config: everything there is to choose.
+        run: for checkpoints.
+    """
+    fc = layer_of(extractor, config)
+    heads = train_heads(images, fc, config.svm, config.bbox)
+    return Detector(
+        class_names=images.class_names,
+        config=config,
+        extractor=extractor,
+        fc=fc,
+        scorer=heads.scorer,
+        regressors=heads.regressors,
+    )
+
+
+def layer_of(extractor: FeatureExtractor, config: Config) -> Layer:
+    """Give the layer that the SVMs read, of a network that is not fine-tuned.
+
+    Raises:
+        ConfigError: if it is fc6 or fc7 and the weights have none that fit.
+    """
+    layer = config.features.layer
+    if layer == "pool5":
+        return identity
+    fixed = extractor.fixed_fc()
+    if fixed is None:
+        message = (
+            f"features.layer: expected pool5, as {config.backbone.name} brings no fc layers for "
+            f"{extractor.feature_dim} numbers, got {layer}; or set finetune.enabled"
+        )
+        raise ConfigError(message)
+    return FcLayer(head=FcHead.from_module(fixed).to(extractor.network.device), layer=layer)
+
+
+def training_images(
+    dataset: Dataset, store: ProposalStore, extractor: FeatureExtractor, config: Config
+) -> TrainingImages:
+    """Bring a data set, its proposals and a method's features together."""
+    return TrainingImages(
+        records=dataset.records,
+        proposals=stored_proposals(store),
+        source=FeatureSource(
+            extractor,
+            max_pixels=config.data.max_pixels,
+            budget=int(config.features.memory_gib * 2**30),
+        ),
+        class_names=dataset.class_names,
+        difficult=config.data.train_difficult,
+    )
+
+
+def stored_proposals(store: ProposalStore) -> Callable[[Record], Proposals]:
+    """Give the stored boxes of a record; none for an image on which the search failed."""
+
+    def load(record: Record) -> Proposals:
+        found = store.load(record)
+        return found or Proposals(image_id=record.image_id, boxes=torch.zeros(0, 4))
+
+    return load
+
+
+def class_table(dataset: Dataset) -> str:
+    """Give the number of images and objects of each class as text, one line a class."""
+    labels = [record.truth.labels for record in dataset.records]
+    difficult = [record.truth.difficult for record in dataset.records]
+    num_classes = len(dataset.class_names)
+    all_labels = torch.cat([*labels, torch.zeros(0, dtype=torch.int64)])
+    hard = torch.cat([*difficult, torch.zeros(0, dtype=torch.bool)])
+    objects = torch.bincount(all_labels, minlength=num_classes).tolist()
+    hard_objects = torch.bincount(all_labels[hard], minlength=num_classes).tolist()
+    images = [0] * num_classes
+    for found in labels:
+        for label in found.unique().tolist():
+            images[label] += 1
+    lines = [f"{dataset.name}: {len(dataset.records)} images, {len(all_labels)} objects"]
+    lines += [f"  {kind}: {count}" for kind, count in sorted(dataset.notes.items())]
+    lines.append(f"  {'class':<16} {'images':>7} {'objects':>8} {'difficult':>10}")
+    for name, *counts in zip(dataset.class_names, images, objects, hard_objects, strict=True):
+        lines.append(f"  {name:<16} {counts[0]:>7} {counts[1]:>8} {counts[2]:>10}")
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""What each RoI of a training image is an example of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from detection.boxes import encode_deltas, iou
+from detection.structures import GroundTruth
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class LabelledRoIs:
+    """The proposals of an image, its objects behind them, and how they overlap.
+
+    Attributes:
+        boxes: image pixels: the proposals, then the objects.
+        is_object: True for the boxes that are objects.
+        max_iou: the greatest IoU with the objects of each class, 0 where there is none.
+        best_iou: the greatest IoU with any object.
+        best_object: which object that is; 0 where there is none.
+        gt_boxes: the objects.
+        gt_labels: their classes.
+    """
+
+    boxes: Float[Tensor, "r 4"]
+    is_object: Bool[Tensor, " r"]
+    max_iou: Float[Tensor, "r k"]
+    best_iou: Float[Tensor, " r"]
+    best_object: Int[Tensor, " r"]
+    gt_boxes: Float[Tensor, "n 4"]
+    gt_labels: Int[Tensor, " n"]
+
+    def targets(self, chosen: Int[Tensor, " m"]) -> tuple[Int[Tensor, " m"], Float[Tensor, "m 4"]]:
+        """Give the class and the delta of the object that each chosen RoI overlaps most."""
+        objects = self.best_object[chosen]
+        return self.gt_labels[objects], encode_deltas(self.boxes[chosen], self.gt_boxes[objects])
+
+
+def usable(truth: GroundTruth, *, difficult: bool) -> GroundTruth:
+    """Give the objects to train on.
+
+    Args:
+        truth: all objects of the image.
+        difficult: keep those marked difficult.
+    """
+    keep = ~truth.difficult | difficult
+    return GroundTruth(
+        image_id=truth.image_id,
+        size=truth.size,
+        boxes=truth.boxes[keep],
+        labels=truth.labels[keep],
+        difficult=truth.difficult[keep],
+    )
+
+
+def label_rois(
+    proposals: Float[Tensor, "p 4"], truth: GroundTruth, num_classes: int
+) -> LabelledRoIs:
+    """Compare proposals and objects with the objects.
+
+    Args:
+        proposals: image pixels.
+        truth: the objects to train on.
+        num_classes: K.
+    """
+    boxes = torch.cat((proposals, truth.boxes))
+    overlap = iou(boxes, truth.boxes)
+    max_iou = torch.zeros(len(boxes), num_classes)
+    max_iou.scatter_reduce_(1, truth.labels.expand(len(boxes), -1), overlap, "amax")
+    if len(truth.boxes):
+        best_iou, best_object = overlap.max(dim=1)
+    else:
+        best_iou, best_object = torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64)
+    return LabelledRoIs(
+        boxes=boxes,
+        is_object=torch.arange(len(boxes)) >= len(proposals),
+        max_iou=max_iou,
+        best_iou=best_iou,
+        best_object=best_object,
+        gt_boxes=truth.boxes,
+        gt_labels=truth.labels,
+    )
+
+
+def max_by_row(
+    values: Float[Tensor, "r k"], rows: Int[Tensor, " r"], num_rows: int
+) -> Float[Tensor, "u k"]:
+    """Give for each distinct feature vector the greatest value among the RoIs that share it."""
+    out = torch.zeros(num_rows, values.shape[1])
+    return out.scatter_reduce_(0, rows[:, None].expand(-1, values.shape[1]), values, "amax")

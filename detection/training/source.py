@@ -1,0 +1,83 @@
+"""The features of training images: read, convolved once, kept in memory as far as it reaches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detection.data.images import read_image
+from detection.features.extractor import FeatureExtractor
+from detection.structures import FeatureMap, Image, Record, RoIFeatures
+
+
+class FeatureSource:
+    """pool5 of any boxes of any image of a data set.
+
+    What ``prepare`` gives for an image is kept until ``budget`` bytes are used up, and computed
+    again for the images beyond: the features are the same either way.
+
+    Attributes:
+        extractor: of the method.
+        max_pixels: limit of the image reader.
+        budget: bytes of maps to keep.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, *, max_pixels: int, budget: int) -> None:
+        self.extractor = extractor
+        self.max_pixels = max_pixels
+        self.budget = budget
+        self._kept: dict[str, tuple[FeatureMap, ...]] = {}
+
+    def pool5(
+        self, records: Sequence[Record], boxes: Iterable[Float[Tensor, "r 4"]]
+    ) -> Iterator[RoIFeatures]:
+        """Give the features of each record's boxes, in order; the next image is read meanwhile.
+
+        Args:
+            records: the images.
+            boxes: for each record its boxes, image pixels.
+
+        Raises:
+            DataError: if an image cannot be read.
+        """
+        unread = [record for record in records if record.image_id not in self._kept]
+        images = read_ahead([(r.path, r.image_id) for r in unread], max_pixels=self.max_pixels)
+        for record, its_boxes in zip(records, boxes, strict=True):
+            with torch.inference_mode():
+                maps = self._kept.get(record.image_id)
+                if maps is None:
+                    maps = self.extractor.prepare(next(images))
+                    self._keep(record.image_id, maps)
+                yield self.extractor.pool(maps, its_boxes)
+
+    def _keep(self, image_id: str, maps: tuple[FeatureMap, ...]) -> None:
+        size = sum(m.values.numel() * m.values.element_size() for m in maps)
+        if size <= self.budget:
+            self.budget -= size
+            self._kept[image_id] = maps
+
+
+def read_ahead(
+    files: Sequence[tuple[Path, str]], *, max_pixels: int, depth: int = 2
+) -> Iterator[Image]:
+    """Read images in order, a few ahead of the caller, in a thread.
+
+    Args:
+        files: path and identifier of each.
+        max_pixels: limit of the image reader.
+        depth: how many to read ahead.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: deque[Future[Image]] = deque()
+        for path, image_id in files:
+            waiting.append(pool.submit(read_image, path, image_id, max_pixels=max_pixels))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
