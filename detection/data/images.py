@@ -12,7 +12,6 @@ import struct
 import threading
 import warnings
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import PIL.Image
@@ -141,7 +140,7 @@ def _decode(data: bytes, place: str, max_pixels: int) -> torch.Tensor:
     return torch.from_numpy(pixels)
 
 
-def _open(file: IO[bytes], place: str) -> PIL.Image.Image:
+def _open(file: io.BytesIO | io.BufferedReader, place: str) -> PIL.Image.Image:
     """Read the header."""
     try:
         with _OPENING, warnings.catch_warnings():
