@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int32
 
 
 def rank_hierarchies(
-    hierarchies: Sequence[Int32[np.ndarray, "m 4"]], seed: int
+    hierarchies: Sequence[Int32[np.ndarray, "_ 4"]], seed: int
 ) -> Int32[np.ndarray, "r 4"]:
     """Mix the boxes of several groupings, those near the top of a hierarchy first.
 

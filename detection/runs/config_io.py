@@ -83,15 +83,12 @@ def read_option(section: str, name: str, text: str) -> Any:
     """
     hint = section_hints()[section][name]
     if hint is str or get_origin(hint) is Literal:
-        return _convert(text, hint, f"{section}.{name}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
+        return _convert(text, hint, f"--{section}.{name}")
+    value = _read_yaml(text)
     if get_origin(hint) is tuple and not isinstance(value, list):
         strings = get_args(hint)[0] is str
-        value = [part.strip() if strings else yaml.safe_load(part) for part in text.split(",")]
-    return _convert(value, hint, f"{section}.{name}")
+        value = [part.strip() if strings else _read_yaml(part) for part in text.split(",")]
+    return _convert(value, hint, f"--{section}.{name}")
 
 
 def read_config_file(path: Path) -> Departures:
@@ -215,6 +212,14 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
     near = did_you_mean(value, map(str, arguments)) if origin is Literal else ""
     message = f"{place}: expected {describe(hint)}, got {value!r}{near}"
     raise ConfigError(message)
+
+
+def _read_yaml(text: str) -> Any:
+    """Read a value as YAML does; what is not YAML stays a text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _to_float(value: float | str) -> float | None:

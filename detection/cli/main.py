@@ -1,0 +1,126 @@
+"""From the command line to a verb, and from an error to one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+import detection
+from detection.cli.parser import Parser, add_config_options, resolve_config
+from detection.cli.verbs import VERBS
+from detection.config import Config
+from detection.errors import ConfigError, DetectionError
+from detection.runs.config_io import did_you_mean, write_config
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; give the exit code: 0, or 2 for what a user can mend, said in one line."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in words
+    try:
+        return _run([word for word in words if word != "--debug"])
+    except DetectionError as error:
+        if debug:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("error: interrupted", file=sys.stderr)
+        return 130
+
+
+def overview() -> str:
+    """Give the help of the command itself."""
+    width = max(map(len, VERBS)) + 4
+    columns = max(60, shutil.get_terminal_size().columns)
+
+    def entry(name: str, text: str) -> str:
+        first = f"  {name}".ljust(width)
+        return textwrap.fill(text, columns, initial_indent=first, subsequent_indent=" " * width)
+
+    return "\n".join(
+        [
+            "usage: detection COMMAND [options]",
+            "",
+            "R-CNN and SPPnet, the two classic region detectors.",
+            "",
+            "commands:",
+            *(entry(name, verb.summary) for name, verb in VERBS.items()),
+            "",
+            "options:",
+            entry("--help", "show this; detection COMMAND --help explains a command"),
+            entry("--version", "show the version"),
+        ]
+    )
+
+
+def build_parser(name: str) -> Parser:
+    """Make the parser of one verb."""
+    verb = VERBS[name]
+    names = [option.usage for option in verb.options if option.usage]
+    parser = Parser(" ".join(["detection", name, *names, "[options]"]), verb.description)
+    for option in verb.options:
+        option.add_to(parser)
+    if verb.base is not None:
+        add_config_options(parser)
+    return parser
+
+
+def _run(words: Sequence[str]) -> int:
+    """Find the verb and run it."""
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(overview())
+        return 0
+    if words[0] in {"-V", "--version"}:
+        print(f"detection {detection.__version__}")
+        return 0
+    if words[0] not in VERBS:
+        near = did_you_mean(words[0], VERBS) or f" ({', '.join(VERBS)})"
+        message = f"{words[0]}: expected a command{near}"
+        raise ConfigError(message)
+    verb = VERBS[words[0]]
+    parser = build_parser(words[0])
+    if {"-h", "--help"} & set(words):
+        parser.print_help()
+        return 0
+    options = parser.parse(words[1:])
+    config = Config()
+    if verb.base is not None:
+        config = resolve_config(options, verb.base(options))
+        if options.print_config:
+            print(write_config(config), end="")
+            return 0
+    with _messages():
+        verb.run(options, config)
+    return 0
+
+
+class _Messages(logging.Handler):
+    """Shows what the package says on stderr, above a progress line where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one message."""
+        from tqdm import tqdm
+
+        prefix = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        tqdm.write(prefix + self.format(record), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[None]:
+    """Show the package's messages while a verb runs."""
+    package = logging.getLogger("detection")
+    handler, level = _Messages(), package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
+        package.removeHandler(handler)

@@ -1,0 +1,141 @@
+"""Options: those of a verb, and one for every field of the configuration.
+
+The types, defaults and explanations are those of the dataclasses; values pass through the same
+conversion as configuration files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from detection.config import Config
+from detection.errors import ConfigError
+from detection.runs.config_io import (
+    Departures,
+    apply,
+    config_to_dict,
+    did_you_mean,
+    merge,
+    read_config_file,
+    read_option,
+    section_hints,
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises ConfigError, in one line, for every mistake."""
+
+    def __init__(self, usage: str, description: str) -> None:
+        super().__init__(usage=usage, description=description, allow_abbrev=False)
+        self.add_argument(
+            "--debug", action="store_true", help="show where in the programme an error arose"
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise ConfigError(message.removeprefix("argument "))
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Read the arguments.
+
+        Raises:
+            ConfigError: for a missing, unknown or wrong one.
+        """
+        options, unknown = self.parse_known_intermixed_args(list(arguments))
+        if unknown:
+            names = [word.split("=")[0] for word in unknown if word.startswith("-")]
+            name = names[0] if names else unknown[0]
+            what = "option" if names else "argument"
+            message = f"{name}: unknown {what}{did_you_mean(name, self._option_string_actions)}"
+            raise ConfigError(message)
+        return options
+
+
+def add_config_options(parser: Parser) -> None:
+    """Add ``--config``, ``--print_config`` and an option for every field."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file of settings; may be given several times, the last one holds",
+    )
+    parser.add_argument(
+        "--print_config", action="store_true", help="show every setting as YAML and stop"
+    )
+    defaults = config_to_dict(Config())
+    for section, cls in get_type_hints(Config).items():
+        group = parser.add_argument_group(f"{section}: {_first_line(cls)}")
+        explanations = attribute_docs(cls)
+        for name, hint in section_hints()[section].items():
+            shown = show_value(defaults[section][name])
+            text = f"{explanations.get(name, '')} (default: {shown})".replace("%", "%%")
+            group.add_argument(
+                f"--{section}.{name}",
+                metavar=_placeholder(hint),
+                default=argparse.SUPPRESS,
+                help=text,
+            )
+
+
+def resolve_config(options: argparse.Namespace, base: Config) -> Config:
+    """Give ``base`` with the files of ``--config`` and then the options applied.
+
+    Raises:
+        ConfigError: for an unknown name, a wrong type or a value out of range.
+    """
+    files = [read_config_file(path) for path in options.config]
+    given: Departures = {}
+    for key, text in vars(options).items():
+        section, dot, name = key.partition(".")
+        if dot:
+            given.setdefault(section, {})[name] = read_option(section, name, text)
+    return apply(base, merge(*files, given))
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Read a dataclass's field explanations from the ``Attributes`` of its docstring."""
+    text = (cls.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", text, flags=re.MULTILINE)
+    return {name: " ".join(words.replace("``", "").split()) for name, words in entries}
+
+
+def show_value(value: Any) -> str:
+    """Show a value the way it is typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(map(show_value, value)) or "none"
+    return str(value) if value not in {"", None} else "none"
+
+
+def _first_line(cls: type) -> str:
+    """Give the first line of a docstring, without its full stop."""
+    return (cls.__doc__ or "").split("\n", maxsplit=1)[0].rstrip(".")
+
+
+def _placeholder(hint: Any) -> str:
+    """Say in the usage what a value looks like."""
+    if get_origin(hint) is Literal:
+        return "{" + ",".join(map(str, get_args(hint))) + "}"
+    if get_origin(hint) is tuple:
+        inner = _placeholder(get_args(hint)[0])
+        return f"{inner},{inner}"
+    return {bool: "{true,false}", int: "N", float: "X"}.get(hint, "TEXT")
+
+
+def whole_number(text: str) -> int:
+    """Read a number of things: at least one."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        message = f"expected a whole number >= 1, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return number

@@ -1,0 +1,139 @@
+"""The verbs: read the options, import what is needed, call one function.
+
+Every import that costs time happens inside a verb, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detection.cli.parser import Parser, whole_number
+from detection.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option or a positional argument: what ``add_argument`` takes."""
+
+    name: str
+    settings: dict[str, Any]
+
+    @property
+    def usage(self) -> str:
+        """How a positional argument stands in the usage; nothing for an option."""
+        name = "" if self.name.startswith("-") else self.name.upper()
+        return f"{name}..." if name and "nargs" in self.settings else name
+
+    def add_to(self, parser: Parser) -> None:
+        """Add it to a parser, its default shown."""
+        settings = dict(self.settings)
+        default = settings.get("default")
+        if default is not None:
+            shown = ", ".join(default) if isinstance(default, tuple) else default
+            settings["help"] += f" (default: {shown})"
+        parser.add_argument(self.name, **settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """A command.
+
+    Attributes:
+        run: called with the options and the configuration; its docstring is the help.
+        options: besides the configuration's.
+        base: where the configuration starts from; None for a verb without one.
+    """
+
+    run: Callable[[argparse.Namespace, Config], None]
+    options: tuple[Option, ...]
+    base: Callable[[argparse.Namespace], Config] | None = None
+
+    @property
+    def description(self) -> str:
+        """What the command does."""
+        return " ".join((self.run.__doc__ or "").split())
+
+    @property
+    def summary(self) -> str:
+        """The first line of that."""
+        return (self.run.__doc__ or "").split("\n", maxsplit=1)[0]
+
+
+def option(name: str, help: str, **settings: Any) -> Option:  # noqa: A002
+    """Describe an option; a name without dashes is a positional argument."""
+    if isinstance(settings.get("default"), Path):
+        settings.setdefault("type", Path)
+    return Option(name, {"help": help, **settings})
+
+
+def synthesize(options: argparse.Namespace, config: Config) -> None:
+    """Draw a data set with annotations, in the layout of PASCAL VOC."""
+    from detection.data.synthetic import synthesize as write
+
+    write(
+        options.out,
+        train_images=options.train_images,
+        test_images=options.test_images,
+        seed=options.seed,
+    )
+    print(f"{options.out}: {options.train_images} + {options.test_images} images")
+
+
+def propose(options: argparse.Namespace, config: Config) -> None:
+    """Compute the boxes of all images and say how many objects they cover.
+
+    The boxes are stored below proposals.folder, where training and evaluation find them.
+    """
+    from detection.data.dataset import read_dataset
+    from detection.proposals.recall import proposal_recall
+    from detection.proposals.store import propose_dataset
+
+    class_names: tuple[str, ...] = ()
+    for split in options.splits:
+        dataset = read_dataset(config.data, split, class_names=class_names)
+        class_names = dataset.class_names
+        store = propose_dataset(
+            dataset,
+            config.proposals,
+            Path(config.proposals.folder),
+            max_pixels=config.data.max_pixels,
+        )
+        loaded = [(record.truth, store.load(record)) for record in dataset.records]
+        pairs = [(truth, boxes) for truth, boxes in loaded if boxes is not None]
+        table = proposal_recall([truth for truth, _ in pairs], [boxes for _, boxes in pairs])
+        print(f"{dataset.name}: {store.folder}\n{table.format()}")
+
+
+def _defaults(options: argparse.Namespace) -> Config:
+    """Start from the defaults."""
+    return Config()
+
+
+VERBS: dict[str, Verb] = {
+    "synthesize": Verb(
+        run=synthesize,
+        options=(
+            option("--out", "folder to write", default=Path("data/synthetic"), metavar="FOLDER"),
+            option("--train_images", "how many to train on", type=whole_number, default=300),
+            option("--test_images", "how many to test on", type=whole_number, default=100),
+            option("--seed", "another seed, other images", type=int, default=0),
+        ),
+    ),
+    "propose": Verb(
+        run=propose,
+        options=(
+            option(
+                "--splits",
+                "which lists",
+                nargs="+",
+                choices=("train", "test"),
+                default=("train", "test"),
+            ),
+        ),
+        base=_defaults,
+    ),
+}

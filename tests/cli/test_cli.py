@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+import yaml
+
+import detection
+from detection.cli.main import build_parser, main
+from detection.cli.parser import attribute_docs
+from detection.cli.verbs import VERBS
+from detection.config import Config
+from detection.errors import ConfigError
+from detection.runs.config_io import config_to_dict
+
+WITH_CONFIG = [name for name, verb in VERBS.items() if verb.base is not None]
+
+
+def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must fail in the agreed way; give its one line."""
+    assert main(list(map(str, arguments))) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ")
+    return lines[0].removeprefix("error: ")
+
+
+def test_help_lists_every_verb_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in VERBS:
+        assert re.search(rf"^  {name} +[A-Z]", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: detection {name} ")
+    assert VERBS[name].summary.endswith(".")
+    for option in VERBS[name].options:
+        assert option.name in text
+        assert option.settings["help"]
+
+
+def test_no_help_imports_torch() -> None:
+    code = """
+import sys
+from detection.cli import main
+from detection.cli.verbs import VERBS
+for arguments in [["--help"], ["--version"], *([name, "--help"] for name in VERBS)]:
+    assert main(arguments) == 0
+slow = {"torch", "cv2", "numpy", "sklearn", "matplotlib", "torchvision"} & set(sys.modules)
+sys.exit(str(slow) if slow else 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_option_is_explained_in_its_dataclass() -> None:
+    for cls in get_type_hints(Config).values():
+        assert set(attribute_docs(cls)) == {field.name for field in dataclasses.fields(cls)}
+
+
+def test_every_field_is_an_option() -> None:
+    parser = build_parser(WITH_CONFIG[0])
+    text = parser.format_help()
+    for section, options in config_to_dict(Config()).items():
+        for name in options:
+            assert f"--{section}.{name} " in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detection {detection.__version__}\n"
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "detection", "nonsense"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: nonsense: expected a command")
+    assert result.stdout == ""
+
+
+def test_print_config_shows_files_and_options_resolved_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("svm: {c: 1e-4, epochs: 2}\n")
+    (tmp_path / "b.yaml").write_text("svm: {c: 1e-5}\nfeatures: {method: rcnn}\n")
+    files = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
+    options = ["--features.scales", "480,576", "--postprocess.score_threshold", "-2"]
+    assert main(["propose", "--print_config", *options, *files]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    expected = config_to_dict(Config())
+    expected["svm"] |= {"c": 1e-5, "epochs": 2}
+    expected["features"] |= {"method": "rcnn", "scales": [480, 576]}
+    expected["postprocess"] |= {"score_threshold": -2.0}
+    assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["propos"], "propos: expected a command; did you mean propose?"),
+        (["zzz"], "zzz: expected a command (synthesize, propose"),
+        (
+            ["propose", "--features.metod", "rcnn"],
+            "--features.metod: unknown option; did you mean --features.method?",
+        ),
+        (
+            ["propose", "--features.metod=rcnn"],
+            "--features.metod: unknown option; did you mean --features.method?",
+        ),
+        (["propose", "--svm", "3"], "--svm: unknown option"),
+        (["propose", "stray"], "stray: unknown argument"),
+        (["propose", "--svm.c", "many"], "--svm.c: expected a number, got 'many'"),
+        (["propose", "--svm.c"], "--svm.c: expected one argument"),
+        (["propose", "--svm.c", "-1"], "svm.c: expected a positive number, got -1.0"),
+        (["propose", "--bbox.enabled", "perhaps"], "--bbox.enabled: expected true or false"),
+        (["propose", "--data.year", "MMVII"], "--data.year: expected a whole number, got 'MMVII'"),
+        (["propose", "--evaluation.iou", "5"], "evaluation.iou: expected an IoU in (0, 1], got 5"),
+        (
+            ["propose", "--features.method", "rccn"],
+            "--features.method: expected one of sppnet, rcnn, got 'rccn'; did you mean rcnn?",
+        ),
+        (["propose", "--config", "gone.yaml"], "gone.yaml: cannot be read: No such file"),
+        (["propose", "--data.root", "/nowhere/at/all"], "/nowhere/at/all: expected a folder"),
+        (["synthesize", "--train_images", "0"], "--train_images: expected a whole number >= 1"),
+        (["synthesize", "--svm.c", "1"], "--svm.c: unknown option"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail(capsys, *arguments).startswith(message)
+
+
+def test_an_option_that_is_not_yaml_is_a_wrong_type(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "expected" in fail(capsys, "propose", "--features.scales", "[480")
+    assert "expected" in fail(capsys, "propose", "--features.scales", "480,{")
+
+
+def test_a_mistake_in_a_file_names_file_and_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("features: {metod: rcnn}\n")
+    expected = f"{path}: features.metod: unknown option; did you mean features.method?"
+    assert fail(capsys, "propose", "--config", path) == expected
+
+
+def test_debug_shows_where_the_error_arose() -> None:
+    with pytest.raises(ConfigError):
+        main(["propose", "--svm.c", "-1", "--debug"])
+
+
+def test_an_interrupt_is_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(
+        VERBS, "synthesize", dataclasses.replace(VERBS["synthesize"], run=interrupted)
+    )
+    assert main(["synthesize", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_synthesize_and_propose_work_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    counts = ["--train_images", "12", "--test_images", "1"]
+    assert main(["synthesize", "--out", str(root), *counts]) == 0
+    folder = tmp_path / "boxes"
+    options = ["--data.root", str(root), "--proposals.folder", str(folder)]
+    assert main(["propose", *options, "--proposals.workers", "1", "--splits", "test"]) == 0
+    assert "recall at IoU" in capsys.readouterr().out
+    assert len(list(folder.rglob("*.safetensors"))) == 1
+
+
+def test_an_unknown_class_is_refused_with_the_nearest_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    assert (
+        main(["synthesize", "--out", str(root), "--train_images", "2", "--test_images", "1"]) == 0
+    )
+    capsys.readouterr()
+    names = {
+        name
+        for path in (root / "Annotations").rglob("*.xml")
+        for name in re.findall(r"<object>\s*<name>(\w+)", path.read_text())
+    }
+    misspelt = ",".join(f"{name}x" for name in sorted(names))
+    line = fail(capsys, "propose", "--data.root", root, "--data.class_names", misspelt)
+    assert ".xml: object " in line
+    assert inspect.cleandoc(line) == line
