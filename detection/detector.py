@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -47,8 +48,13 @@ class Detector:
             proposals: its boxes; None runs selective search as configured.
         """
         boxes = (proposals or propose(image, self.config.proposals)).boxes
-        pool5 = self.extractor.extract(image, boxes)  # the one line that differs
-        return self.classify(pool5, boxes, image_id=image.image_id, size=image.size)
+        with torch.inference_mode():
+            pool5 = self.extractor.extract(image, boxes)  # the one line that differs
+            return self.classify(pool5, boxes, image_id=image.image_id, size=image.size)
+
+    def with_config(self, config: Config) -> Detector:
+        """Give the same detector with other thresholds, proposals or data; the rest stays."""
+        return replace(self, config=config)
 
     def classify(
         self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], *, image_id: str, size: Size

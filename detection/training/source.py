@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detection.data.images import read_image
+from detection.data.reading import read_ahead
 from detection.features.extractor import FeatureExtractor
-from detection.structures import FeatureMap, Image, Record, RoIFeatures
+from detection.structures import FeatureMap, Record, RoIFeatures
 
 
 class FeatureSource:
@@ -47,7 +44,7 @@ class FeatureSource:
             DataError: if an image cannot be read.
         """
         unread = [record for record in records if record.image_id not in self._kept]
-        images = read_ahead([(r.path, r.image_id) for r in unread], max_pixels=self.max_pixels)
+        images = read_ahead(unread, max_pixels=self.max_pixels)
         for record, its_boxes in zip(records, boxes, strict=True):
             with torch.inference_mode():
                 maps = self._kept.get(record.image_id)
@@ -61,23 +58,3 @@ class FeatureSource:
         if size <= self.budget:
             self.budget -= size
             self._kept[image_id] = maps
-
-
-def read_ahead(
-    files: Sequence[tuple[Path, str]], *, max_pixels: int, depth: int = 2
-) -> Iterator[Image]:
-    """Read images in order, a few ahead of the caller, in a thread.
-
-    Args:
-        files: path and identifier of each.
-        max_pixels: limit of the image reader.
-        depth: how many to read ahead.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting: deque[Future[Image]] = deque()
-        for path, image_id in files:
-            waiting.append(pool.submit(read_image, path, image_id, max_pixels=max_pixels))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -1,0 +1,85 @@
+"""A trained detector on the test images of a data set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from detection.config import Config
+from detection.data.dataset import read_dataset
+from detection.data.reading import read_ahead, read_ahead_or_none
+from detection.detector import Detector
+from detection.evaluation.results import format_table, metrics, write_results
+from detection.proposals.store import ProposalStore, propose_dataset
+from detection.runs.folder import reopen_run
+from detection.runs.progress import track
+from detection.structures import Dataset, Detections
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate(run_folder: Path, config: Config, out: Path | None = None) -> dict[str, Any]:
+    """Detect on every test image and score the detections; give what ``metrics.json`` holds.
+
+    Args:
+        run_folder: of a trained detector.
+        config: the run's own, with departures in ``data``, ``proposals``, ``postprocess`` and
+            ``evaluation`` (another split, another threshold).
+        out: where to write metrics and detections; None writes into the run folder.
+
+    Raises:
+        DetectionError: naming what a user can mend.
+    """
+    with reopen_run(run_folder) as run:
+        detector = Detector.load(run.model, device=config.features.device).with_config(config)
+        dataset = read_dataset(
+            config.data,
+            "test",
+            class_names=detector.class_names,
+            allow_missing=config.evaluation.allow_missing,
+        )
+        store = propose_dataset(
+            dataset,
+            config.proposals,
+            Path(config.proposals.folder),
+            max_pixels=config.data.max_pixels,
+            max_failed=1.0 if config.evaluation.allow_missing else 0.0,
+        )
+        detections = list(
+            track(detect_dataset(detector, dataset, store), len(dataset.records), "detect")
+        )
+        values = metrics(
+            [record.truth for record in dataset.records],
+            detections,
+            detector.class_names,
+            method=config.features.method,
+            split=dataset.name,
+            config=config.evaluation,
+        )
+        write_results(out or run.path, values, detections, detector.class_names)
+        _LOG.info("%s", format_table(values))
+    return values
+
+
+def detect_dataset(
+    detector: Detector, dataset: Dataset, store: ProposalStore
+) -> Iterator[Detections]:
+    """Give the detections of every image, in order, with the stored proposals.
+
+    An image that cannot be read, where that is allowed, has none.
+
+    Args:
+        detector: trained.
+        dataset: of which images.
+        store: their proposals.
+    """
+    config = detector.config
+    read = read_ahead_or_none if config.evaluation.allow_missing else read_ahead
+    images = read(dataset.records, max_pixels=config.data.max_pixels)
+    for record, image in zip(dataset.records, images, strict=True):
+        if image is None:
+            yield Detections.none(record.image_id)
+        else:
+            yield detector.detect(image, store.load(record))
