@@ -108,6 +108,20 @@ def propose(options: argparse.Namespace, config: Config) -> None:
         print(f"{dataset.name}: {store.folder}\n{table.format()}")
 
 
+def train(options: argparse.Namespace, config: Config) -> None:
+    """Train a detector, SPPnet or R-CNN, into a run folder of its own."""
+    from detection.training.pipeline import train as run
+
+    run(
+        config,
+        options.out,
+        resume=options.resume,
+        override=options.override,
+        overwrite=options.overwrite,
+    )
+    print(f"{options.out}: trained; next: detection evaluate {options.out}")
+
+
 def _defaults(options: argparse.Namespace) -> Config:
     """Start from the defaults."""
     return Config()
@@ -133,6 +147,16 @@ VERBS: dict[str, Verb] = {
                 choices=("train", "test"),
                 default=("train", "test"),
             ),
+        ),
+        base=_defaults,
+    ),
+    "train": Verb(
+        run=train,
+        options=(
+            option("--out", "the run folder", default=Path("runs/train"), metavar="FOLDER"),
+            option("--resume", "continue what was interrupted there", action="store_true"),
+            option("--override", "resume with changed settings", action="store_true"),
+            option("--overwrite", "remove the run there first", action="store_true"),
         ),
         base=_defaults,
     ),

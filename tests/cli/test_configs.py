@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detection.cli.main import main
+from detection.config import Config
+from detection.runs.config_io import apply, config_to_dict, read_config_file
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+
+
+def load(name: str) -> Config:
+    return apply(Config(), read_config_file(CONFIGS / name))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_a_configuration(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", str(CONFIGS / name), "--print_config"]) == 0
+    assert "features:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_header_says_what_to_expect_and_how_to_run_it(name: str) -> None:
+    header = [line for line in (CONFIGS / name).read_text().splitlines() if line.startswith("#")]
+    assert any(f"detection train --config configs/{name}" in line for line in header)
+    expected = "Expected on VOC2007 test" if "/" in name else "Not in any paper"
+    assert any(expected in line for line in header)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_name_names_method_and_backbone(name: str) -> None:
+    config = load(name)
+    assert config.features.method in name
+    if "synthetic" not in name:
+        assert config.backbone.name in name
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "sppnet" in name and "/" in name])
+def test_paper_and_released_code_differ_where_the_method_does(name: str) -> None:
+    config = load(name)
+    kind = name.split("/")[0]
+    assert (config.features.scale_rule, config.features.projection) == (kind, kind)
+    assert config.bbox.ridge == (1000 if kind == "paper" else 4000)
+    assert config.data.train_difficult == (kind == "released_code")
+    assert config.finetune.random_scale == (kind == "released_code")
+    fourth = 864 if kind == "paper" else 874
+    expected = (688,) if "1scale" in name else (480, 576, 688, fourth, 1200)
+    assert config.features.scales == expected
+    drops = [round(share * config.finetune.iterations, -3) for share in config.finetune.decay_at]
+    assert drops == ([250_000] if kind == "paper" else [30_000, 60_000])
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "rcnn" in name and "/" in name])
+def test_rcnn_has_the_constants_of_its_release(name: str) -> None:
+    config = load(name)
+    assert config.finetune.negative_iou == (0.0, 0.5)
+    assert (config.bbox.ridge, config.bbox.min_iou) == (1000, 0.6)
+    drops = [round(share * config.finetune.iterations, -3) for share in config.finetune.decay_at]
+    assert drops == [20_000, 40_000, 60_000]
+    assert config.finetune.batch_size == (24 if "vgg16" in name else 128)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_holds_departures_only(name: str) -> None:
+    defaults = config_to_dict(Config())
+    sections = config_to_dict(load(name))
+    departures = read_config_file(CONFIGS / name)
+    same = [section for section in departures if sections[section] == defaults[section]]
+    assert same == []
