@@ -13,6 +13,7 @@ from detection.data.reading import read_ahead, read_ahead_or_none
 from detection.detector import Detector
 from detection.evaluation.results import format_table, metrics, write_results
 from detection.proposals.store import ProposalStore, propose_dataset
+from detection.runs.config_io import config_to_dict
 from detection.runs.folder import reopen_run
 from detection.runs.progress import track
 from detection.structures import Dataset, Detections
@@ -55,9 +56,10 @@ def evaluate(run_folder: Path, config: Config, out: Path | None = None) -> dict[
             detections,
             detector.class_names,
             method=config.features.method,
-            split=dataset.name,
+            split=dataset.split,
             config=config.evaluation,
         )
+        values |= {"dataset": dataset.name, "config": config_to_dict(config)}
         write_results(out or run.path, values, detections, detector.class_names)
         _LOG.info("%s", format_table(values))
     return values
