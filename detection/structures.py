@@ -72,7 +72,8 @@ class Dataset:
         split: the split's name.
         class_names: label -> name.
         records: one per image, images without objects included.
-        notes: what the reader mended or left out, kind -> count (for example ``clipped boxes``).
+        notes: what the reader mended or left out, kind -> count (for example ``clipped box``).
+        skipped: each object and image that was left out, (kind, message).
     """
 
     name: str
@@ -80,6 +81,7 @@ class Dataset:
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
     notes: dict[str, int]
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

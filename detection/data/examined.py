@@ -33,8 +33,9 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExaminedObject:
-    """An object whose box lies in its image (continuous pixels)."""
+    """An object whose box lies in its image (continuous pixels); ``place`` is what to call it."""
 
+    place: str
     class_name: str
     box: Corners
     difficult: bool
@@ -124,7 +125,12 @@ def examine_objects(
             problems.append(problem)
         if box is not None:
             kept.append(
-                ExaminedObject(class_name=item.class_name, box=box, difficult=item.difficult)
+                ExaminedObject(
+                    place=item.place,
+                    class_name=item.class_name,
+                    box=box,
+                    difficult=item.difficult,
+                )
             )
     return tuple(kept), problems
 
@@ -160,7 +166,15 @@ def assemble(
     _say(name, problems, notes, sum(len(item.objects) for item in kept))
     labels = {class_name: label for label, class_name in enumerate(class_names)}
     records = tuple(_record(item, labels) for item in kept)
-    return Dataset(name=name, split=split, class_names=class_names, records=records, notes=notes)
+    left_out = tuple((p.kind, p.message) for p in problems if p.action == "skip")
+    return Dataset(
+        name=name,
+        split=split,
+        class_names=class_names,
+        records=records,
+        notes=notes,
+        skipped=left_out,
+    )
 
 
 def _say(name: str, problems: Sequence[Problem], notes: dict[str, int], num_objects: int) -> None:

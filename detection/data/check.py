@@ -1,0 +1,286 @@
+"""Find everything that is wrong with a data set in one pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from detection.config import DataConfig
+from detection.data.coco import examine_coco
+from detection.data.coco_file import CocoFile, CocoImage, open_coco
+from detection.data.examined import Examined
+from detection.data.images import decode_image, read_file
+from detection.data.problems import Action, Problem, Rules, nearest
+from detection.data.tally import Tally
+from detection.data.voc import examine
+from detection.data.voc_folder import VocFolder, open_voc_folder, read_split
+from detection.errors import DataError
+from detection.runs.parallel import parallel_map
+from detection.runs.progress import track
+
+T = TypeVar("T")
+
+_CHUNK = 100
+_WORTH_PROCESSES = 20
+_ORDER: tuple[Action, ...] = ("stop", "skip", "mend", "note")
+_MEANING = {
+    "stop": "stops training or evaluation",
+    "skip": "left out",
+    "mend": "mended in memory",
+    "note": "worth knowing",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One kind of problem: how often, and the first messages."""
+
+    kind: str
+    action: Action
+    count: int
+    firsts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        images: split -> images in its list.
+        objects: split -> class name -> objects that can be used.
+        findings: the gravest first.
+    """
+
+    images: Mapping[str, int]
+    objects: Mapping[str, Mapping[str, int]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def clean(self) -> bool:
+        """True where nothing is wrong; notes do not count."""
+        return all(finding.action == "note" for finding in self.findings)
+
+    def format(self) -> str:
+        """Give the report as text."""
+        lines = []
+        for split, images in self.images.items():
+            counts = self.objects.get(split, {})
+            lines.append(
+                f"{split}: {images} images, {sum(counts.values())} objects, {len(counts)} classes"
+            )
+            if counts:
+                shown = (f"{name} {count}" for name, count in sorted(counts.items()))
+                lines.append("  " + ", ".join(shown))
+        for finding in self.findings:
+            lines.append(f"{finding.kind}: {finding.count} ({_MEANING[finding.action]})")
+            lines += [f"  {message}" for message in finding.firsts]
+            if finding.count > len(finding.firsts):
+                lines.append(f"  ... and {finding.count - len(finding.firsts)} more")
+        wrong = sum(finding.count for finding in self.findings if finding.action != "note")
+        lines.append(f"{wrong} problems" if wrong else "nothing wrong")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Some images of a list, small enough to be sent to a process."""
+
+    source: VocFolder | CocoFile
+    items: Sequence[str] | Sequence[CocoImage]
+    root: Path
+    max_pixels: int
+    decode: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    """A list's identifiers and what was found in its images."""
+
+    image_ids: frozenset[str]
+    tally: Tally
+
+
+def check_dataset(
+    config: DataConfig,
+    splits: Sequence[Literal["train", "test"]] = ("train", "test"),
+    *,
+    workers: int = 0,
+    decode: bool = True,
+) -> CheckReport:
+    """Read a whole data set and say everything that is wrong with it; nothing stops the check.
+
+    Args:
+        config: the ``data`` section.
+        splits: which of its two lists.
+        workers: processes; 0 takes one a core.
+        decode: decode every image too, which finds the damaged ones.
+    """
+    lists = {"train": config.train_split, "test": config.test_split}
+    checked = {
+        name: _check_list(config, name, workers, decode)
+        for name in dict.fromkeys(lists[split] for split in splits)
+    }
+    total = Tally()
+    for part in checked.values():
+        total.merge(part.tally)
+    train = checked.get(config.train_split) if "train" in splits else None
+    _add_class_problems(total, config, train)
+    _add_twins(total)
+    if len(checked) == 2:
+        first, second = checked.values()
+        for image_id in sorted(first.image_ids & second.image_ids):
+            what = "expected in one list, got it in both; choose disjoint lists"
+            total.add(_note("in both lists", f"image {image_id}", what, "mend"))
+    if config.format == "voc":
+        _add_orphans(total, config)
+    return CheckReport(
+        images={name: len(part.image_ids) for name, part in checked.items()},
+        objects={name: dict(part.tally.objects) for name, part in checked.items()},
+        findings=_findings(total),
+    )
+
+
+def _note(kind: str, place: str, what: str, action: Action) -> Problem:
+    return Problem(kind=kind, place=place, what=what, action=action)
+
+
+def _check_list(config: DataConfig, name: str, workers: int, decode: bool) -> _Checked:
+    tally = Tally()
+    try:
+        image_ids, parts = _open(config, name, decode, tally)
+    except DataError as error:
+        place, _, what = str(error).partition(": ")
+        tally.add(_note("unreadable list", place, what, "stop"))
+        return _Checked(image_ids=frozenset(), tally=tally)
+    names = [f"part {number} of {name}" for number, _ in enumerate(parts, start=1)]
+    few = len(parts) < _WORTH_PROCESSES
+    results = parallel_map(_check_part, parts, workers=1 if few else workers, names=names)
+    found = dict(track(results, len(parts), f"check {name}"))
+    for number in range(len(parts)):
+        tally.merge(found.pop(number))
+    return _Checked(image_ids=image_ids, tally=tally)
+
+
+def _open(
+    config: DataConfig, name: str, decode: bool, tally: Tally
+) -> tuple[frozenset[str], list[_Part]]:
+    """Read a list and cut it into parts, each with only the tables that it needs."""
+    root = Path(config.root)
+    part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
+    parts: list[_Part] = []
+    if config.format == "coco":
+        coco = open_coco(root, Path(name))
+        for problem in coco.problems:
+            tally.add(problem)
+        for images in _chunks(coco.images):
+            objects = {i.image_id: coco.objects.get(i.image_id, ()) for i in images}
+            parts.append(part(source=replace(coco, objects=objects, images=()), items=images))
+        return frozenset(str(image.image_id) for image in coco.images), parts
+    folder = open_voc_folder(root, config.year)
+    listed = read_split(folder, name)
+    for problem in listed.problems:
+        tally.add(problem)
+    for ids in _chunks(listed.image_ids):
+        names = {key: folder.images[key] for key in ids if key in folder.images}
+        parts.append(part(source=VocFolder(path=folder.path, images=names), items=ids))
+    return frozenset(listed.image_ids), parts
+
+
+def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
+    return [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+
+
+def _check_part(part: _Part) -> Tally:
+    tally = Tally()
+    for item in _examine_part(part):
+        tally.add_image(item)
+        unreadable = any(problem.kind == "unreadable image" for problem in item.problems)
+        if unreadable or item.size is None:
+            continue
+        height, width = item.size
+        if height * width > part.max_pixels:
+            what = f"expected at most {part.max_pixels:,} pixels, got {width} x {height}; shrink it"
+            tally.add(_note("image too large", str(item.path), what, "stop"))
+        elif part.decode:
+            _decode(item.path, tally, part.max_pixels)
+    return tally
+
+
+def _examine_part(part: _Part) -> Iterator[Examined]:
+    rules = Rules(strict=True)
+    if isinstance(part.source, VocFolder):
+        return examine(part.source, cast("Sequence[str]", part.items), rules)
+    images = cast("Sequence[CocoImage]", part.items)
+    return examine_coco(part.source, part.root, images, rules)
+
+
+def _decode(path: Path, tally: Tally, max_pixels: int) -> None:
+    try:
+        data = read_file(path)
+        decode_image(data, str(path), max_pixels=max_pixels)
+    except DataError as error:
+        what = str(error).removeprefix(f"{path}: ")
+        tally.add(_note("damaged image", str(path), what, "stop"))
+    else:
+        tally.contents.append((hashlib.blake2b(data, digest_size=16).digest(), str(path)))
+
+
+def _add_class_problems(total: Tally, config: DataConfig, train: _Checked | None) -> None:
+    """Compare the classes found with those configured, or else with the training list's."""
+    known = set(config.class_names or (train.tally.objects if train is not None else ()))
+    for name in sorted(set(total.objects) - known) if known else ():
+        places = total.places[name]
+        what = f"expected a known class, got {name[:60]!r}; {nearest(name, known)}"
+        action: Action = "skip" if config.ignore_unknown_classes else "stop"
+        for number, place in enumerate(places):
+            count = 1 if number else total.objects[name] - len(places) + 1
+            total.add(_note("unknown class", place, what, action), count)
+    usable = Counter(dict.fromkeys(known, 1))
+    if train is not None:
+        usable = train.tally.objects if config.train_difficult else train.tally.easy
+    for name in sorted(known):
+        if not usable[name]:
+            what = "expected objects to train on, got none, or difficult ones only; drop the class"
+            total.add(_note("class without objects", f"class {name!r}", what, "stop"))
+    alike: dict[str, list[str]] = {}
+    for name in sorted(total.objects):
+        alike.setdefault("".join(name.casefold().split()), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            what = f"expected names that differ, got {', '.join(map(repr, names))}; choose one"
+            total.add(_note("class names alike", "classes", what, "note"))
+
+
+def _add_twins(total: Tally) -> None:
+    """Find files with the same content."""
+    first: dict[bytes, str] = {}
+    for digest, path in total.contents:
+        other = first.setdefault(digest, path)
+        if other != path:
+            what = f"expected a photograph of its own, got the same file as {other}; remove one"
+            total.add(_note("same image twice", path, what, "note"))
+
+
+def _add_orphans(total: Tally, config: DataConfig) -> None:
+    """Find annotations without an image."""
+    try:
+        folder = open_voc_folder(Path(config.root), config.year)
+    except DataError:
+        return
+    for path in sorted((folder.path / "Annotations").glob("*.xml")):
+        if path.stem not in folder.images:
+            what = f"expected an image {path.stem}, got none; remove the annotation"
+            total.add(_note("annotation without image", str(path), what, "note"))
+
+
+def _findings(total: Tally) -> tuple[Finding, ...]:
+    found = [
+        Finding(kind=kind, action=action, count=count, firsts=tuple(total.firsts[kind, action]))
+        for (kind, action), count in total.counts.items()
+    ]
+    return tuple(sorted(found, key=lambda f: (_ORDER.index(f.action), -f.count, f.kind)))
