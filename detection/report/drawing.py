@@ -1,0 +1,242 @@
+"""Boxes and labels drawn on photographs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib as mpl
+from jaxtyping import Float
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+from torch import Tensor
+
+from detection.runs.files import write_bytes_atomic
+from detection.structures import Detections, GroundTruth, Image
+
+Box = tuple[float, float, float, float]
+
+CLASS_COLOURS = (
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#d55e00",
+    "#cc79a7",
+    "#0072b2",
+    "#88ccee",
+    "#999933",
+    "#aa4499",
+    "#44aa99",
+    "#ddcc77",
+    "#882255",
+    "#6699cc",
+    "#cc6677",
+    "#117733",
+    "#bbbbbb",
+    "#ee8866",
+    "#aaaa00",
+    "#77aadd",
+)
+"""Colours that most colour-blind people tell apart (Okabe and Ito 2008; Tol 2021), then repeated.
+The label beside each box says its class anyway."""
+
+RIGHT, WRONG, MISSED, DIFFICULT = "#56b4e9", "#ff8c1a", "#ffffff", "#b0b0b0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One box to draw.
+
+    Attributes:
+        box: image pixels, x1 y1 x2 y2.
+        text: its label; empty for none.
+        colour: of the line and the label.
+        dashed: draw a broken line.
+    """
+
+    box: Box
+    text: str = ""
+    colour: str = CLASS_COLOURS[0]
+    dashed: bool = False
+
+
+def class_colour(label: int) -> str:
+    """Give the colour of a class."""
+    return CLASS_COLOURS[label % len(CLASS_COLOURS)]
+
+
+def draw_detections(
+    image: Image,
+    detections: Detections,
+    class_names: Sequence[str],
+    *,
+    threshold: float = 0.0,
+    max_side: int = 0,
+) -> PilImage.Image:
+    """Give the photograph with the detections of at least a score, each labelled with its score.
+
+    Args:
+        image: the photograph.
+        detections: of that photograph.
+        class_names: label -> name.
+        threshold: the lowest score to draw; the papers' figures use 0.
+        max_side: shrink a larger picture to this longer side; 0 keeps its size.
+    """
+    marks = [
+        Mark(box=box, text=f"{class_names[label]} {score:.2f}", colour=class_colour(label))
+        for box, score, label in zip(
+            as_boxes(detections.boxes),
+            detections.scores.tolist(),
+            detections.labels.tolist(),
+            strict=True,
+        )
+        if score >= threshold
+    ]
+    return draw_marks(image, marks, max_side=max_side)
+
+
+def draw_truth(
+    image: Image, truth: GroundTruth, class_names: Sequence[str], *, max_side: int = 0
+) -> PilImage.Image:
+    """Give the photograph with its annotated objects; difficult ones have a broken line."""
+    marks = [
+        Mark(
+            box=box,
+            text=class_names[label] + (" (difficult)" if difficult else ""),
+            colour=class_colour(label),
+            dashed=difficult,
+        )
+        for box, label, difficult in zip(
+            as_boxes(truth.boxes), truth.labels.tolist(), truth.difficult.tolist(), strict=True
+        )
+    ]
+    return draw_marks(image, marks, max_side=max_side)
+
+
+def as_boxes(boxes: Float[Tensor, "n 4"]) -> list[Box]:
+    """Give a tensor of boxes as tuples."""
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist()]
+
+
+def draw_marks(image: Image, marks: Sequence[Mark], *, max_side: int = 0) -> PilImage.Image:
+    """Give the photograph with boxes, the first mark on top; labels keep clear of each other.
+
+    Args:
+        image: the photograph.
+        marks: what to draw, most important first.
+        max_side: shrink a larger picture to this longer side; 0 keeps its size.
+    """
+    picture = PilImage.fromarray(image.pixels.numpy())
+    scale = min(1.0, max_side / max(picture.size)) if max_side else 1.0
+    if scale < 1:
+        size = tuple(max(1, round(side * scale)) for side in picture.size)
+        picture = picture.resize((size[0], size[1]), PilImage.Resampling.LANCZOS)
+    canvas = ImageDraw.Draw(picture)
+    width = max(2, round(min(picture.size) / 170))
+    scaled = [_scale(mark.box, scale) for mark in marks]
+    for mark, box in reversed(list(zip(marks, scaled, strict=True))):
+        _draw_box(canvas, box, mark, width)
+    placed: list[Box] = []
+    for mark, box in zip(marks, scaled, strict=True):
+        if mark.text:
+            _draw_label(canvas, box, mark, picture.size, placed)
+    return picture
+
+
+def _scale(box: Box, scale: float) -> Box:
+    x1, y1, x2, y2 = (value * scale for value in box)
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def _draw_box(canvas: ImageDraw.ImageDraw, box: Box, mark: Mark, width: int) -> None:
+    """Draw a rectangle with a thin dark rim, so that it shows on any background."""
+    x1, y1, x2, y2 = box
+    for shade, grow in (("#000000", 1), (mark.colour, 0)):
+        edges = [(x1, y1, x2, y1), (x2, y1, x2, y2), (x2, y2, x1, y2), (x1, y2, x1, y1)]
+        for edge in edges:
+            for piece in _dashes(edge, 4 * width) if mark.dashed else [edge]:
+                canvas.line(piece, fill=shade, width=width + 2 * grow)
+
+
+def _dashes(edge: Box, length: float) -> list[Box]:
+    x1, y1, x2, y2 = edge
+    distance = abs(x2 - x1) + abs(y2 - y1)
+    count = max(1, int(distance / (2 * length)))
+    steps = [(n / count, (n + 0.55) / count) for n in range(count)]
+    return [
+        (x1 + (x2 - x1) * a, y1 + (y2 - y1) * a, x1 + (x2 - x1) * b, y1 + (y2 - y1) * b)
+        for a, b in steps
+    ]
+
+
+def _draw_label(
+    canvas: ImageDraw.ImageDraw, box: Box, mark: Mark, size: tuple[int, int], placed: list[Box]
+) -> None:
+    """Write the text near the box's upper left corner, where no other label is yet."""
+    font = _font(max(11, min(40, round(max(size) / 36))))
+    text = " ".join(mark.text.split())[:60]
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    pad = max(2, round((bottom - top) * 0.25))
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x1, y1, x2, y2 = box
+    corners = [(x1, y1 - height), (x1, y1), (x1, y2), (x2 - width, y1), (x1, y2 - height)]
+    corners += [(x1, y1 + n * height) for n in range(1, 12)]
+    places = [_inside(x, y, width, height, size) for x, y in corners]
+    place = next((p for p in places if not any(_overlap(p, other) for other in placed)), places[0])
+    placed.append(place)
+    canvas.rectangle(place, fill=mark.colour)
+    ink = "#000000" if _brightness(mark.colour) > 0.45 else "#ffffff"
+    canvas.text((place[0] + pad - left, place[1] + pad - top), text, fill=ink, font=font)
+
+
+def _inside(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> Box:
+    x = min(max(x, 0.0), max(size[0] - width, 0.0))
+    y = min(max(y, 0.0), max(size[1] - height, 0.0))
+    return x, y, x + width, y + height
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+
+
+def _brightness(colour: str) -> float:
+    red, green, blue = (int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@lru_cache(maxsize=32)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Give the sans-serif font that comes with matplotlib: Latin, Greek, Cyrillic and more."""
+    return ImageFont.truetype(
+        str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"), size
+    )
+
+
+def write_png(path: Path, picture: PilImage.Image) -> None:
+    """Write a picture as PNG, whole or not at all.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    write_bytes_atomic(path, encode(picture, "PNG"))
+
+
+def encode(picture: PilImage.Image, kind: str, *, quality: int = 82) -> bytes:
+    """Give a picture's file content, as ``PNG`` or ``JPEG``."""
+    buffer = io.BytesIO()
+    if kind == "JPEG":
+        picture.convert("RGB").save(buffer, kind, quality=quality, optimize=True)
+    else:
+        picture.save(buffer, kind, optimize=True)
+    return buffer.getvalue()
+
+
+def data_uri(picture: PilImage.Image, kind: str = "JPEG", *, quality: int = 82) -> str:
+    """Give a picture as a ``data:`` address to put into an HTML file."""
+    content = base64.b64encode(encode(picture, kind, quality=quality)).decode()
+    return f"data:image/{kind.lower()};base64,{content}"
