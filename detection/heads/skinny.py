@@ -15,20 +15,23 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
 
 
 def times(blocks: Sequence[Tensor], weights: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
     """Give the product of every row with every weight vector."""
-    out = weights.new_empty(sum(len(block) for block in blocks), len(weights))
+    spare = -len(weights) % 4
+    padded = functional.pad(weights, (0, 0, 0, spare)).contiguous()
+    out = weights.new_empty(sum(len(block) for block in blocks), len(padded))
     for start, block in _starts(blocks):
         rows = out[start : start + len(block)]
         if _on_numba(block):
-            _kernel("times", block)(_bits(block), weights.numpy(), rows.numpy())
+            _kernel("times", block)(_bits(block), padded.numpy(), rows.numpy())
         else:
-            torch.mm(block.to(weights.dtype), weights.T, out=rows)
-    return out
+            torch.mm(block.to(weights.dtype), padded.T, out=rows)
+    return out[:, : len(weights)].contiguous()
 
 
 def transposed_times(
@@ -37,7 +40,7 @@ def transposed_times(
     """Give, for every column of factors, the sum of the rows times their factors."""
     out = factors.new_zeros(factors.shape[1], blocks[0].shape[1])
     for start, block in _starts(blocks):
-        rows = factors[start : start + len(block)]
+        rows = factors[start : start + len(block)].contiguous()
         if _on_numba(block):
             _kernel("transposed", block)(_bits(block), rows.numpy(), out.numpy())
         else:
