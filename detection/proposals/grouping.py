@@ -17,76 +17,6 @@ UNIT = 1 << 26
 
 
 @jit
-def measure_regions(
-    labels: Int32[np.ndarray, "h w"], num_regions: int
-) -> tuple[Int32[np.ndarray, " r"], Int32[np.ndarray, "r 4"]]:
-    """Give the pixels of each region and its box, x1 y1 x2 y2 with x2 and y2 exclusive."""
-    height, width = labels.shape
-    sizes = np.zeros(num_regions, np.int32)
-    boxes = np.empty((num_regions, 4), np.int32)
-    boxes[:, 0] = width
-    boxes[:, 1] = height
-    boxes[:, 2:] = 0
-    for i in range(height):
-        for j in range(width):
-            region = labels[i, j]
-            sizes[region] += 1
-            boxes[region, 0] = min(boxes[region, 0], j)
-            boxes[region, 1] = min(boxes[region, 1], i)
-            boxes[region, 2] = max(boxes[region, 2], j + 1)
-            boxes[region, 3] = max(boxes[region, 3], i + 1)
-    return sizes, boxes
-
-
-@jit
-def find_neighbours(labels: Int32[np.ndarray, "h w"], num_regions: int) -> Int32[np.ndarray, "e 2"]:
-    """List the pairs of regions that touch at a side or an upper left corner, lower label first."""
-    height, width = labels.shape
-    capacity = 4096
-    keys = np.full(capacity, np.int64(-1))
-    pairs = np.empty((capacity, 2), np.int32)
-    num_pairs = 0
-    multiplier = np.int64(-7046029254386353131)  # 2**64 / golden ratio
-    last = np.full(3, np.int64(-1))
-    for i in range(height):
-        for j in range(width):
-            here = labels[i, j]
-            for side in range(3):
-                if (side != 1 and j == 0) or (side != 0 and i == 0):
-                    continue
-                there = labels[i - (side != 0), j - (side != 1)]
-                if here == there:
-                    continue
-                low, high = min(here, there), max(here, there)
-                key = np.int64(low) * num_regions + high
-                if key == last[side]:
-                    continue
-                last[side] = key
-                slot = (key * multiplier >> 20) & (capacity - 1)
-                while keys[slot] != -1 and keys[slot] != key:
-                    slot = (slot + 1) & (capacity - 1)
-                if keys[slot] == key:
-                    continue
-                keys[slot] = key
-                pairs[num_pairs, 0] = low
-                pairs[num_pairs, 1] = high
-                num_pairs += 1
-                if 2 * num_pairs >= capacity:
-                    old_pairs = pairs
-                    capacity *= 4
-                    keys = np.full(capacity, np.int64(-1))
-                    pairs = np.empty((capacity, 2), np.int32)
-                    pairs[:num_pairs] = old_pairs[:num_pairs]
-                    for q in range(num_pairs):
-                        key = np.int64(pairs[q, 0]) * num_regions + pairs[q, 1]
-                        slot = (key * multiplier >> 20) & (capacity - 1)
-                        while keys[slot] != -1:
-                            slot = (slot + 1) & (capacity - 1)
-                        keys[slot] = key
-    return pairs[:num_pairs].copy()
-
-
-@jit
 def _push(heap: Int64[np.ndarray, " q"], length: int, entry: Any) -> None:
     """Add an entry to a binary max-heap of ``length`` entries."""
     i = length
@@ -183,7 +113,7 @@ def group(
     Args:
         region_sizes: pixels.
         region_boxes: x1 y1 x2 y2, x2 and y2 exclusive.
-        region_texture: counts, from `appearance.region_histograms`.
+        region_texture: counts, from `appearance.split_counts`.
         region_colour: counts.
         pairs: which regions touch.
         num_channels: of the colour space.

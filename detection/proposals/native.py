@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from detection.errors import ConfigError
-from detection.proposals import appearance, grouping, segmentation
+from detection.proposals import appearance, cells, grouping, segmentation
 from detection.proposals.jit import NATIVE_AVAILABLE, is_cached
 from detection.proposals.ranking import rank_hierarchies, select_boxes
 
@@ -157,77 +157,114 @@ def _search(
     sigma: float,
     run: Callable[..., Iterable[Any]],
 ) -> list[Int32[np.ndarray, "m 4"]]:
-    """Run every grouping of the plan; ``run`` is ``map`` or a pool's."""
-    spaces = list(run(partial(_prepare, pixels, sigma=sigma), plan.colour_spaces))
-    tasks = [(space, k, size) for space in spaces for k, size in plan.segmentations]
-    segments = list(run(_segment, tasks))
+    """Give the boxes of every grouping of the plan; ``run`` is ``map`` or a pool's."""
+    spaces = list(run(partial(_prepare, pixels=pixels, sigma=sigma), plan.colour_spaces))
+    of_space = [s for s in range(len(spaces)) for _ in plan.segmentations]
+    ks, min_sizes = zip(*plan.segmentations * len(spaces), strict=True)
+    segments = list(run(_segment, [spaces[s] for s in of_space], ks, min_sizes))
     step = len(plan.segmentations)
-    groups = [(spaces[i], segments[i * step : (i + 1) * step]) for i in range(len(spaces))]
-    counts = list(run(_count, groups))
-    jobs = [
-        (spaces[i // step], segments[i], counts[i // step], i % step) for i in range(len(segments))
-    ]
-    nested = run(partial(_group, similarities=plan.similarities), jobs)
-    return [boxes for boxes_of_segmentation in nested for boxes in boxes_of_segmentation]
+    measured = list(
+        run(_measure, spaces, [segments[i : i + step] for i in range(0, len(segments), step)])
+    )
+    tasks = (
+        [measured[s] for s in of_space],
+        list(range(step)) * len(spaces),
+        [num_regions for _, num_regions in segments],
+        [plan.similarities] * len(segments),
+    )
+    return [boxes for grouped in run(_group, *tasks) for boxes in grouped]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class _Space:
-    """What all segmentations of one colour space share."""
+    """What all segmentations of one colour space share.
 
-    shape: tuple[int, int, int]
-    weights: Any
-    edges: Any
-    codes: Any
+    Attributes:
+        planes: the image in the colour space.
+        weights: of the edges between pixels, ascending.
+        edges: their numbers.
+    """
+
+    planes: UInt8[np.ndarray, "c h w"]
+    weights: Float32[np.ndarray, " e"]
+    edges: Int32[np.ndarray, " e"]
 
 
-def _prepare(pixels: UInt8[np.ndarray, "h w 3"], space: str, sigma: float) -> _Space:
-    """Convert the colours, sort the edges, code every pixel's colour and texture."""
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class _Cells:
+    """What was measured of the cells of one colour space.
+
+    Attributes:
+        num_pixels: of the image.
+        num_channels: of the colour space.
+        regions: the region of each segmentation that holds each cell.
+        sizes: pixels.
+        boxes: x1 y1 x2 y2, x2 and y2 exclusive.
+        pairs: of cells that touch.
+        counts: of codes.
+    """
+
+    num_pixels: int
+    num_channels: int
+    regions: Int32[np.ndarray, "s m"]
+    sizes: Int32[np.ndarray, " m"]
+    boxes: Int32[np.ndarray, "m 4"]
+    pairs: Int32[np.ndarray, "p 2"]
+    counts: Int32[np.ndarray, "m b"]
+
+
+Segment = tuple[Int32[np.ndarray, "h w"], int]
+
+
+def _prepare(space: str, pixels: UInt8[np.ndarray, "h w 3"], sigma: float) -> _Space:
+    """Convert the colours and sort the edges."""
     planes = colour_planes(pixels, space)
-    channels, height, width = planes.shape
     smooth = np.empty(planes.shape, np.float32)
-    gradients = np.empty((2, *planes.shape), np.int16)
-    for c in range(channels):
-        cv2.GaussianBlur(planes[c].astype(np.float32), (0, 0), sigma, dst=smooth[c])
-        cv2.Scharr(planes[c], cv2.CV_16S, 1, 0, dst=gradients[0, c])
-        cv2.Scharr(planes[c], cv2.CV_16S, 0, 1, dst=gradients[1, c])
+    for channel, plane in enumerate(planes):
+        cv2.GaussianBlur(plane.astype(np.float32), (0, 0), sigma, dst=smooth[channel])
     weights, edges = segmentation.sort_edges(smooth)
-    flat = (channels, height * width)
-    codes = appearance.code_pixels(
-        planes.reshape(flat), gradients[0].reshape(flat), gradients[1].reshape(flat)
-    )
-    return _Space(shape=planes.shape, weights=weights, edges=edges, codes=codes)
+    return _Space(planes=planes, weights=weights, edges=edges)
 
 
-def _segment(task: tuple[_Space, int, int]) -> tuple[Any, int]:
+def _segment(space: _Space, k: int, min_size: int) -> Segment:
     """Segment one colour space at one k."""
-    space, k, min_size = task
-    _, height, width = space.shape
+    _, height, width = space.planes.shape
     return segmentation.segment(space.weights, space.edges, height, width, float(k), min_size)
 
 
-def _count(task: tuple[_Space, list[tuple[Any, int]]]) -> tuple[Any, Any]:
-    """Count the histograms of the cells in which the segmentations of a colour space agree."""
-    space, segments = task
+def _measure(space: _Space, segments: Sequence[Segment]) -> _Cells:
+    """Measure the cells in which the segmentations of a colour space agree."""
+    num_channels, height, width = space.planes.shape
+    gradients = np.empty((num_channels, 2, height, width), np.int16)
+    for plane, (along_x, along_y) in zip(space.planes, gradients, strict=True):
+        cv2.Scharr(plane, cv2.CV_16S, 1, 0, dst=along_x)
+        cv2.Scharr(plane, cv2.CV_16S, 0, 1, dst=along_y)
     labels = np.stack([labels for labels, _ in segments])
-    cells, regions = appearance.intersect_segmentations(labels, max(n for _, n in segments))
-    num_codes = space.shape[0] * appearance.CHANNEL_CODES
-    return appearance.count_codes(space.codes, cells, regions.shape[1], num_codes), regions
+    of_pixel, regions, sizes, boxes = cells.intersect_segmentations(labels)
+    return _Cells(
+        num_pixels=height * width,
+        num_channels=num_channels,
+        regions=regions,
+        sizes=sizes,
+        boxes=boxes,
+        pairs=cells.unique_pairs(cells.touching_cells(of_pixel)),
+        counts=appearance.count_codes(space.planes, gradients, of_pixel, len(sizes)),
+    )
 
 
 def _group(
-    task: tuple[_Space, tuple[Any, int], tuple[Any, Any], int], similarities: tuple[Uses, ...]
+    measured: _Cells, index: int, num_regions: int, similarities: Sequence[Uses]
 ) -> list[Int32[np.ndarray, "m 4"]]:
     """Group the regions of one segmentation, once for each similarity."""
-    space, (flat, num_regions), (counts, regions), index = task
-    channels, height, width = space.shape
-    labels = flat.reshape(height, width)
-    sizes, boxes = grouping.measure_regions(labels, num_regions)
-    pairs = grouping.find_neighbours(labels, num_regions)
-    texture, colour = appearance.region_histograms(counts, regions[index], num_regions, channels)
+    regions = measured.regions[index]
+    pairs = cells.region_pairs(measured.pairs, regions)
+    sizes, boxes, counts = cells.merge_cells(
+        regions, num_regions, measured.sizes, measured.boxes, measured.counts
+    )
+    texture, colour = appearance.split_counts(counts, measured.num_channels)
+    shape = (measured.num_channels, measured.num_pixels)
     return [
-        grouping.group(sizes, boxes, texture, colour, pairs, channels, height * width, uses)
-        for uses in similarities
+        grouping.group(sizes, boxes, texture, colour, pairs, *shape, uses) for uses in similarities
     ]
 
 

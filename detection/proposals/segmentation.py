@@ -17,6 +17,7 @@ NUM_DIGITS = 1 << DIGIT_BITS
 # a weight counts as 0: an 8-bit image has no such contrast to tell.
 LEAST_WEIGHT_BITS = np.uint32(0x3B800000)
 DROPPED_BITS = np.uint32(6)
+BLOCK = 128  # edges
 
 
 @jit
@@ -95,11 +96,22 @@ def sort_edges(
 
 @jit
 def _root(parent: Int32[np.ndarray, " n"], x: int) -> int:
-    """Find the representative of a set, halving the path on the way."""
+    """Find the representative of a set."""
     while parent[x] != x:
-        parent[x] = parent[parent[x]]
         x = parent[x]
     return x
+
+
+@jit
+def _join(
+    parent: Int32[np.ndarray, " n"], size: Int32[np.ndarray, " n"], a: int, b: int
+) -> tuple[int, int]:
+    """Hang the smaller of two sets under the larger; give the representative and the size."""
+    if size[a] < size[b]:
+        a, b = b, a
+    parent[b] = a
+    size[a] += size[b]
+    return a, size[a]
 
 
 @jit
@@ -110,8 +122,11 @@ def segment(
     width: int,
     k: float,
     min_size: int,
-) -> tuple[Int32[np.ndarray, " n"], int]:
+) -> tuple[Int32[np.ndarray, "h w"], int]:
     """Label the pixels by component, in the order of the components' first pixels; and count them.
+
+    The representatives of a block of edges are looked up together, ahead of the merging: these
+    lookups do not wait for each other, and most edges inside a component end there.
 
     Args:
         weights: ascending, from `sort_edges`.
@@ -125,43 +140,48 @@ def segment(
     parent = np.arange(num_pixels).astype(np.int32)
     size = np.ones(num_pixels, np.int32)
     threshold = np.full(num_pixels, np.float32(k))
-    k32 = np.float32(k)
     rejected = np.empty(weights.size, np.int32)
     num_rejected = 0
-    for e in range(weights.size):
-        edge = edges[e]
-        first = edge >> 1
-        a = _root(parent, first)
-        b = _root(parent, first + (width if edge & 1 else 1))
-        if a == b:
-            continue
-        weight = weights[e]
-        if weight <= threshold[a] and weight <= threshold[b]:
-            if size[a] < size[b]:
-                a, b = b, a
-            parent[b] = a
-            size[a] += size[b]
-            threshold[a] = weight + k32 / np.float32(size[a])
-        else:
-            rejected[num_rejected] = edge
-            num_rejected += 1
+    starts = np.empty(BLOCK + 1, np.int32)
+    ends = np.empty(BLOCK + 1, np.int32)
+    positions = np.empty(BLOCK + 1, np.int32)
+    for first in range(0, weights.size, BLOCK):
+        num_open = 0
+        for e in range(first, min(first + BLOCK, weights.size)):
+            p = edges[e] >> 1
+            q = p + (width if edges[e] & 1 else 1)
+            a = parent[parent[p]]
+            b = parent[parent[q]]
+            parent[p] = a
+            parent[q] = b
+            starts[num_open], ends[num_open], positions[num_open] = a, b, e
+            num_open += a != b
+        for i in range(num_open):
+            a = _root(parent, starts[i])
+            b = _root(parent, ends[i])
+            if a == b:
+                continue
+            weight = weights[positions[i]]
+            if weight > threshold[a] or weight > threshold[b]:
+                rejected[num_rejected] = edges[positions[i]]
+                num_rejected += 1
+                continue
+            a, total = _join(parent, size, a, b)
+            threshold[a] = weight + np.float32(k) / np.float32(total)
     for e in range(num_rejected):
-        edge = rejected[e]
-        first = edge >> 1
-        a = _root(parent, first)
-        b = _root(parent, first + (width if edge & 1 else 1))
+        p = rejected[e] >> 1
+        a = _root(parent, p)
+        b = _root(parent, p + (width if rejected[e] & 1 else 1))
         if a != b and (size[a] < min_size or size[b] < min_size):
-            if size[a] < size[b]:
-                a, b = b, a
-            parent[b] = a
-            size[a] += size[b]
+            _join(parent, size, a, b)
     labels = np.empty(num_pixels, np.int32)
-    label_of = np.full(num_pixels, -1, np.int32)
+    label_of = np.full(num_pixels, np.int32(-1))
     num_labels = 0
     for p in range(num_pixels):
         root = _root(parent, p)
+        parent[p] = root
         if label_of[root] < 0:
             label_of[root] = num_labels
             num_labels += 1
         labels[p] = label_of[root]
-    return labels, num_labels
+    return labels.reshape(height, width), num_labels
