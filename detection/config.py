@@ -11,16 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from detection.errors import ConfigError
+from detection.errors import require
+from detection.pretrain_config import ClassifyConfig, PretrainConfig
 
 Method = Literal["sppnet", "rcnn"]
-
-
-def require(holds: bool, place: str, expected: str, got: object) -> None:
-    """Raise ConfigError ``place: expected ..., got ...`` unless ``holds``."""
-    if not holds:
-        message = f"{place}: expected {expected}, got {got!r}"
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -459,7 +453,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A detector and how it is trained and tested: everything that a run folder records."""
+    """A detector or a classifier, and how it is trained and tested: what a run folder records."""
 
     data: DataConfig = field(default_factory=DataConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
@@ -470,3 +464,5 @@ class Config:
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)

@@ -33,3 +33,10 @@ class DataError(DetectionError):
 
 class CheckpointError(DetectionError):
     """A weight, model or checkpoint file is wrong."""
+
+
+def require(holds: bool, place: str, expected: str, got: object) -> None:
+    """Raise ConfigError ``place: expected ..., got ...`` unless ``holds``."""
+    if not holds:
+        message = f"{place}: expected {expected}, got {got!r}"
+        raise ConfigError(message)
