@@ -1,0 +1,98 @@
+"""Extract a tar archive that nobody vouches for: plain files and folders only, bounded."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from detection.errors import DataError
+from detection.runs.progress import track
+
+MAX_BYTES = 16 << 30
+"""The extracted files may take this much together; VOC2012 takes 2 GB."""
+
+MAX_MEMBERS = 500_000
+"""An archive may have this many members; VOC2012 has 60,000."""
+
+
+def extract_tar(
+    archive: Path,
+    folder: Path,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_members: int = MAX_MEMBERS,
+) -> int:
+    """Extract an uncompressed tar archive and say how many files it held.
+
+    All members are checked before the first is written: links, devices, absolute names and ``..``
+    are refused. Owners and permissions are not taken over.
+
+    Args:
+        archive: the file.
+        folder: where to; it should be new.
+        max_bytes: limit of all extracted files together.
+        max_members: limit of their number.
+
+    Raises:
+        DataError: if the archive is damaged or holds what is refused.
+    """
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            members = _checked_members(tar, archive, max_bytes, max_members)
+            for member, path in track(members, len(members), f"extract {archive.name}"):
+                _extract_member(tar, member, folder / path)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        message = f"{archive}: expected a tar archive that can be extracted, got: {error}"
+        raise DataError(message) from error
+    return len(members)
+
+
+def _checked_members(
+    tar: tarfile.TarFile, archive: Path, max_bytes: int, max_members: int
+) -> list[tuple[tarfile.TarInfo, PurePosixPath]]:
+    """Give the files with their relative paths.
+
+    Raises:
+        DataError: if a member is refused.
+    """
+    files = []
+    total = 0
+    for number, member in enumerate(tar, start=1):
+        path = _relative_path(member.name)
+        total += max(member.size, 0)
+        reason = ""
+        if path is None:
+            reason = "a name inside the folder"
+        elif not (member.isreg() or member.isdir()):
+            reason = "a plain file or folder, got a link or device"
+        elif total > max_bytes:
+            reason = f"at most {max_bytes:,} bytes in all, got more"
+        elif number > max_members:
+            reason = f"at most {max_members:,} members, got more"
+        if reason:
+            message = f"{archive}: member {member.name[:80]!r}: expected {reason}; not extracted"
+            raise DataError(message)
+        if path is not None and member.isreg():
+            files.append((member, path))
+    return files
+
+
+def _relative_path(name: str) -> PurePosixPath | None:
+    """Give a member's path, None where it may lead outside."""
+    path = PurePosixPath(name)
+    unsafe = path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0")
+    return None if unsafe else path
+
+
+def _extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    source = tar.extractfile(member)
+    if source is None:
+        message = f"{member.name}: no content"
+        raise ValueError(message)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with source, path.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+    if path.stat().st_size != member.size:
+        message = f"{member.name}: {path.stat().st_size:,} of {member.size:,} bytes"
+        raise ValueError(message)
