@@ -68,7 +68,7 @@ def build_parser(name: str) -> Parser:
     for option in verb.options:
         option.add_to(parser)
     if verb.base is not None:
-        add_config_options(parser)
+        add_config_options(parser, verb.sections)
     return parser
 
 
@@ -97,19 +97,23 @@ def _run(words: Sequence[str]) -> int:
             print(write_config(config), end="")
             return 0
     with _messages():
-        verb.run(options, config)
-    return 0
+        return verb.run(options, config) or 0
 
 
 class _Messages(logging.Handler):
-    """Shows what the package says on stderr, above a progress line where there is one."""
+    """Shows what the package says, above a progress line where there is one.
+
+    Warnings go to stderr, the rest to stdout.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one message."""
         from tqdm import tqdm
 
-        prefix = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
-        tqdm.write(prefix + self.format(record), file=sys.stderr)
+        if record.levelno > logging.INFO:
+            tqdm.write(f"{record.levelname.lower()}: {self.format(record)}", file=sys.stderr)
+        else:
+            tqdm.write(self.format(record), file=sys.stdout)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
@@ -55,8 +55,8 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
-def add_config_options(parser: Parser) -> None:
-    """Add ``--config``, ``--print_config`` and an option for every field."""
+def add_config_options(parser: Parser, sections: Collection[str]) -> None:
+    """Add ``--config``, ``--print_config`` and an option for every field of some sections."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -70,6 +70,8 @@ def add_config_options(parser: Parser) -> None:
     )
     defaults = config_to_dict(Config())
     for section, cls in get_type_hints(Config).items():
+        if section not in sections:
+            continue
         group = parser.add_argument_group(f"{section}: {_first_line(cls)}")
         explanations = attribute_docs(cls)
         for name, hint in section_hints()[section].items():

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from detection.cli.parser import Parser, whole_number
 from detection.config import Config
+
+SECTIONS = tuple(field.name for field in fields(Config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,16 @@ class Verb:
     """A command.
 
     Attributes:
-        run: called with the options and the configuration; its docstring is the help.
+        run: called with the options and the configuration; its docstring is the help. It gives the
+            exit code, None for 0.
         options: besides the configuration's.
+        sections: of the configuration that the command uses.
         base: where the configuration starts from; None for a verb without one.
     """
 
-    run: Callable[[argparse.Namespace, Config], None]
+    run: Callable[[argparse.Namespace, Config], int | None]
     options: tuple[Option, ...]
+    sections: tuple[str, ...] = SECTIONS
     base: Callable[[argparse.Namespace], Config] | None = None
 
     @property
@@ -68,6 +73,11 @@ def option(name: str, help: str, **settings: Any) -> Option:  # noqa: A002
     if isinstance(settings.get("default"), Path):
         settings.setdefault("type", Path)
     return Option(name, {"help": help, **settings})
+
+
+SPLITS = option(
+    "--splits", "which lists", nargs="+", choices=("train", "test"), default=("train", "test")
+)
 
 
 def synthesize(options: argparse.Namespace, config: Config) -> None:
@@ -122,6 +132,49 @@ def train(options: argparse.Namespace, config: Config) -> None:
     print(f"{options.out}: trained; next: detection evaluate {options.out}")
 
 
+def evaluate(options: argparse.Namespace, config: Config) -> None:
+    """Score a trained detector on the test images of a data set.
+
+    Settings start from those of the run; the result is metrics.json and the detections.
+    """
+    from detection.testing.evaluate import evaluate as run
+
+    run(options.run, config, options.out)
+
+
+def check(options: argparse.Namespace, config: Config) -> int:
+    """Look for everything that is wrong with a data set, and list it.
+
+    The exit code is 1 if something is.
+    """
+    from detection.data.check import check_dataset
+
+    report = check_dataset(
+        config.data,
+        options.splits,
+        workers=config.proposals.workers,
+        decode=not options.no_decoding,
+    )
+    print(report.format())
+    return 0 if report.clean else 1
+
+
+def benchmark(options: argparse.Namespace, config: Config) -> None:
+    """Time R-CNN and SPPnet, stage by stage, on the same images and boxes."""
+    from detection.benchmark.speed import Plan, format_benchmark
+    from detection.benchmark.speed import benchmark as run
+
+    plan = Plan(num_images=options.num_images, repeats=options.repeats)
+    print(format_benchmark(run(config, options.images, options.out, plan)))
+
+
+def _run_config(options: argparse.Namespace) -> Config:
+    """Start from the configuration of a run."""
+    from detection.runs.folder import read_run_config
+
+    return read_run_config(options.run)
+
+
 def _defaults(options: argparse.Namespace) -> Config:
     """Start from the defaults."""
     return Config()
@@ -137,17 +190,19 @@ VERBS: dict[str, Verb] = {
             option("--seed", "another seed, other images", type=int, default=0),
         ),
     ),
+    "check": Verb(
+        run=check,
+        options=(
+            SPLITS,
+            option("--no_decoding", "leave out reading every image", action="store_true"),
+        ),
+        base=_defaults,
+        sections=("data", "proposals"),
+    ),
     "propose": Verb(
         run=propose,
-        options=(
-            option(
-                "--splits",
-                "which lists",
-                nargs="+",
-                choices=("train", "test"),
-                default=("train", "test"),
-            ),
-        ),
+        options=(SPLITS,),
+        sections=("data", "proposals"),
         base=_defaults,
     ),
     "train": Verb(
@@ -159,5 +214,32 @@ VERBS: dict[str, Verb] = {
             option("--overwrite", "remove the run there first", action="store_true"),
         ),
         base=_defaults,
+    ),
+    "evaluate": Verb(
+        run=evaluate,
+        options=(
+            option("run", "the folder of a trained detector", type=Path),
+            option(
+                "--out", "where to write, instead of the run folder", type=Path, metavar="FOLDER"
+            ),
+        ),
+        base=_run_config,
+        sections=("data", "proposals", "features", "postprocess", "evaluation"),
+    ),
+    "benchmark": Verb(
+        run=benchmark,
+        options=(
+            option(
+                "--images",
+                "photographs",
+                default=Path("data/synthetic/JPEGImages"),
+                metavar="FOLDER",
+            ),
+            option("--num_images", "how many of them", type=whole_number, default=20),
+            option("--repeats", "how often each", type=whole_number, default=1),
+            option("--out", "where to write", default=Path("runs/benchmark"), metavar="FOLDER"),
+        ),
+        base=_defaults,
+        sections=("data", "proposals", "backbone", "features", "svm", "bbox", "postprocess"),
     ),
 }

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib
 import inspect
 import re
 import subprocess
@@ -12,14 +14,13 @@ import pytest
 import yaml
 
 import detection
+from detection.cli import verbs
 from detection.cli.main import build_parser, main
 from detection.cli.parser import attribute_docs
 from detection.cli.verbs import VERBS
 from detection.config import Config
 from detection.errors import ConfigError
 from detection.runs.config_io import config_to_dict
-
-WITH_CONFIG = [name for name, verb in VERBS.items() if verb.base is not None]
 
 
 def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -67,13 +68,24 @@ sys.exit(str(slow) if slow else 0)
     assert result.returncode == 0, result.stderr
 
 
+def test_every_function_that_a_verb_calls_exists() -> None:
+    tree = ast.parse(Path(verbs.__file__).read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    imports = [n for f in functions for n in ast.walk(f) if isinstance(n, ast.ImportFrom)]
+    assert len(imports) > len(VERBS)
+    for statement in imports:
+        module = importlib.import_module(str(statement.module))
+        for alias in statement.names:
+            assert hasattr(module, alias.name), f"{statement.module}.{alias.name}"
+
+
 def test_every_option_is_explained_in_its_dataclass() -> None:
     for cls in get_type_hints(Config).values():
         assert set(attribute_docs(cls)) == {field.name for field in dataclasses.fields(cls)}
 
 
 def test_every_field_is_an_option() -> None:
-    parser = build_parser(WITH_CONFIG[0])
+    parser = build_parser("train")
     text = parser.format_help()
     for section, options in config_to_dict(Config()).items():
         for name in options:
@@ -100,7 +112,7 @@ def test_print_config_shows_files_and_options_resolved_in_order(
     (tmp_path / "b.yaml").write_text("svm: {c: 1e-5}\nfeatures: {method: rcnn}\n")
     files = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
     options = ["--features.scales", "480,576", "--postprocess.score_threshold", "-2"]
-    assert main(["propose", "--print_config", *options, *files]) == 0
+    assert main(["train", "--print_config", *options, *files]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     expected = config_to_dict(Config())
     expected["svm"] |= {"c": 1e-5, "epochs": 2}
@@ -113,28 +125,31 @@ def test_print_config_shows_files_and_options_resolved_in_order(
     ("arguments", "message"),
     [
         (["propos"], "propos: expected a command; did you mean propose?"),
-        (["zzz"], "zzz: expected a command (synthesize, propose"),
+        (["zzz"], "zzz: expected a command (synthesize, check, propose"),
         (
-            ["propose", "--features.metod", "rcnn"],
+            ["train", "--features.metod", "rcnn"],
             "--features.metod: unknown option; did you mean --features.method?",
         ),
         (
-            ["propose", "--features.metod=rcnn"],
+            ["train", "--features.metod=rcnn"],
             "--features.metod: unknown option; did you mean --features.method?",
         ),
-        (["propose", "--svm", "3"], "--svm: unknown option"),
+        (["train", "--svm", "3"], "--svm: unknown option"),
+        (["propose", "--svm.c", "1"], "--svm.c: unknown option"),
+        (["evaluate"], "the following arguments are required: run"),
+        (["evaluate", "/nowhere"], "/nowhere: expected a run folder with config.yaml, got no such"),
         (["propose", "stray"], "stray: unknown argument"),
-        (["propose", "--svm.c", "many"], "--svm.c: expected a number, got 'many'"),
-        (["propose", "--svm.c"], "--svm.c: expected one argument"),
-        (["propose", "--svm.c", "-1"], "svm.c: expected a positive number, got -1.0"),
-        (["propose", "--bbox.enabled", "perhaps"], "--bbox.enabled: expected true or false"),
+        (["train", "--svm.c", "many"], "--svm.c: expected a number, got 'many'"),
+        (["train", "--svm.c"], "--svm.c: expected one argument"),
+        (["train", "--svm.c", "-1"], "svm.c: expected a positive number, got -1.0"),
+        (["train", "--bbox.enabled", "perhaps"], "--bbox.enabled: expected true or false"),
         (["propose", "--data.year", "MMVII"], "--data.year: expected a whole number, got 'MMVII'"),
-        (["propose", "--evaluation.iou", "5"], "evaluation.iou: expected an IoU in (0, 1], got 5"),
+        (["train", "--evaluation.iou", "5"], "evaluation.iou: expected an IoU in (0, 1], got 5"),
         (
-            ["propose", "--features.method", "rccn"],
+            ["train", "--features.method", "rccn"],
             "--features.method: expected one of sppnet, rcnn, got 'rccn'; did you mean rcnn?",
         ),
-        (["propose", "--config", "gone.yaml"], "gone.yaml: cannot be read: No such file"),
+        (["train", "--config", "gone.yaml"], "gone.yaml: cannot be read: No such file"),
         (["propose", "--data.root", "/nowhere/at/all"], "/nowhere/at/all: expected a folder"),
         (["synthesize", "--train_images", "0"], "--train_images: expected a whole number >= 1"),
         (["synthesize", "--svm.c", "1"], "--svm.c: unknown option"),
@@ -147,8 +162,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 def test_an_option_that_is_not_yaml_is_a_wrong_type(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "expected" in fail(capsys, "propose", "--features.scales", "[480")
-    assert "expected" in fail(capsys, "propose", "--features.scales", "480,{")
+    assert "expected" in fail(capsys, "train", "--features.scales", "[480")
+    assert "expected" in fail(capsys, "train", "--features.scales", "480,{")
 
 
 def test_a_mistake_in_a_file_names_file_and_option(
@@ -157,12 +172,12 @@ def test_a_mistake_in_a_file_names_file_and_option(
     path = tmp_path / "c.yaml"
     path.write_text("features: {metod: rcnn}\n")
     expected = f"{path}: features.metod: unknown option; did you mean features.method?"
-    assert fail(capsys, "propose", "--config", path) == expected
+    assert fail(capsys, "train", "--config", path) == expected
 
 
 def test_debug_shows_where_the_error_arose() -> None:
     with pytest.raises(ConfigError):
-        main(["propose", "--svm.c", "-1", "--debug"])
+        main(["train", "--svm.c", "-1", "--debug"])
 
 
 def test_an_interrupt_is_exit_code_130(
