@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from jaxtyping import Float
@@ -23,12 +23,14 @@ class FeatureExtractor(Protocol):
         channels: of the conv map.
         backbone: the network, on its device.
         network: its conv layers, in the precision they run in.
+        stages: methods that are stages of their own -> the names they are timed under.
     """
 
     feature_dim: int
     channels: int
     backbone: Backbone
     network: Network
+    stages: Mapping[str, str]
 
     def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
         """Do the work that no box takes part in, and that may be cached."""

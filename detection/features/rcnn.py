@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,8 @@ class RcnnExtractor:
         channels: of conv5.
     """
 
+    stages: Mapping[str, str] = {"prepare": "warp", "warp": "warp", "conv": "conv"}
+
     def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
         self.backbone = backbone
         self.config = config
@@ -49,7 +51,7 @@ class RcnnExtractor:
     def pool(self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
         """Give each box its vector, a batch of crops at a time; equal boxes share one."""
         boxes, rows = torch.unique(boxes.to(self.network.device), dim=0, return_inverse=True)
-        parts = [self.conv(self.warp(maps, part)) for part in boxes.split(self.batch_size)]
+        parts = [self.conv(self.warp(maps, part)) for part in torch.split(boxes, self.batch_size)]
         return RoIFeatures(values=torch.cat(parts), rows=rows)
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
@@ -80,4 +82,5 @@ class RcnnExtractor:
         """Give pool5 of each crop: conv layers and the network's own last pool."""
         if len(crops) == 0:
             return torch.zeros(0, self.feature_dim, device=self.network.device)
-        return self.backbone.last_pool(self.network.conv(crops)).flatten(1).float()
+        pool5: Tensor = self.backbone.last_pool(self.network.conv(crops))
+        return pool5.flatten(1).float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,13 @@ class SppExtractor:
         feature_dim: channels times bins of the pyramid.
         channels: of conv5.
     """
+
+    stages: Mapping[str, str] = {
+        "resize": "resize",
+        "conv": "conv",
+        "project": "projection",
+        "pool_windows": "pooling",
+    }
 
     def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
         self.backbone = backbone

@@ -172,10 +172,15 @@ class NegativeCache:
         return (fresh.sum(dim=0) + negative.sum(dim=0)).cpu()
 
     def drop(self, svms: Svms, easy_score: float) -> None:
-        """Take a row from every class that scores it below ``easy_score``; drop the empty."""
-        scores = [svms.score(block.float()) for block in self.blocks]
-        if scores:
-            self.members &= torch.cat(scores) >= easy_score
+        """Take a row from every class that scores it below ``easy_score``; drop the empty.
+
+        The hardest negative of each class stays whatever its score: an SVM needs one.
+        """
+        blocks = [svms.score(block.float()) for block in self.blocks]
+        if blocks:
+            scores = torch.cat(blocks).masked_fill(~self.members, -torch.inf)
+            hardest = torch.arange(len(scores), device=scores.device)[:, None] == scores.argmax(0)
+            self.members &= (scores >= easy_score) | hardest
             self._keep(self.members.any(dim=1))
 
     def limit(self, svms: Svms, max_bytes: int) -> None:

@@ -1,0 +1,41 @@
+"""Floating-point operations of each stage that has many: conv and fc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from detection.detector import Detector
+from detection.structures import Image, Proposals
+
+
+def count_flops(detector: Detector, image: Image, proposals: Proposals) -> dict[str, float]:
+    """Give the floating-point operations of the conv and fc layers for one image.
+
+    A multiplication and an addition count as two. The cost of a further box is the difference
+    between two boxes and one, so that each method is counted by the same rule: SPPnet's conv layers
+    do not depend on the boxes, R-CNN's run once for each.
+
+    Args:
+        detector: of either method.
+        image: the photograph.
+        proposals: its boxes, two or more.
+    """
+    boxes = proposals.boxes
+    with torch.inference_mode():
+        one, two = (
+            _count(lambda n=n: detector.extractor.extract(image, boxes[:n]))  # type: ignore[misc]
+            for n in (1, 2)
+        )
+        row = detector.extractor.extract(image, boxes[:1]).values
+        fc = _count(lambda: detector.fc(row))
+    further = len(boxes) - 1
+    return {"conv": float(one + (two - one) * further), "fc": float(fc * len(boxes))}
+
+
+def _count(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())

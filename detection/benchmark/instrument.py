@@ -1,0 +1,117 @@
+"""A detector whose stages are timed, without a second version of any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from detection.backbones.backbone import Backbone
+from detection.benchmark.clock import StageClock
+from detection.config import Config
+from detection.detector import Detector
+from detection.errors import ConfigError
+from detection.features.factory import make_extractor
+from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.fc import FcHead
+from detection.heads.layer import FcLayer, identity
+from detection.heads.normalisation import Normaliser
+from detection.heads.scorer import Scorer, SvmScorer
+from detection.heads.svm import Svms
+from detection.training.heads import Layer
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class TimedScorer:
+    """A scorer with a clock."""
+
+    scorer: Scorer
+    clock: StageClock
+
+    def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
+        """Give the scorer's scores."""
+        with self.clock.stage("svm"):
+            return self.scorer.score(features)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class TimedRegressors(BBoxRegressors):
+    """Box regressors with a clock."""
+
+    clock: StageClock
+
+    def deltas_of(
+        self, features: Float[Tensor, "r d"], labels: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r 4"]:
+        """Give the regressors' deltas."""
+        with self.clock.stage("regression"):
+            return BBoxRegressors.deltas_of(self, features, labels)
+
+
+def instrument(detector: Detector, clock: StageClock) -> Detector:
+    """Give the detector with a clock around every stage that its extractor and heads name.
+
+    Args:
+        detector: its extractor's methods are wrapped in place.
+        clock: to add the seconds to.
+    """
+    for method, stage in detector.extractor.stages.items():
+        setattr(detector.extractor, method, clock.timed(stage, getattr(detector.extractor, method)))
+    regressors = detector.regressors
+    if regressors is not None:
+        regressors = TimedRegressors(weight=regressors.weight, bias=regressors.bias, clock=clock)
+    return replace(
+        detector,
+        fc=clock.timed("fc", detector.fc),
+        scorer=TimedScorer(scorer=detector.scorer, clock=clock),
+        regressors=regressors,
+    )
+
+
+def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> Detector:
+    """Give a detector with random heads: as fast as a trained one, good for nothing else.
+
+    fc6 and fc7 come with the backbone where they fit, otherwise they are random and 4,096 wide.
+
+    Args:
+        backbone: shared between the methods that are compared.
+        config: of one method.
+        num_classes: K.
+
+    Raises:
+        ConfigError: if there is no class.
+    """
+    if num_classes < 1:
+        message = f"num_classes: expected at least 1, got {num_classes}"
+        raise ConfigError(message)
+    random = torch.Generator().manual_seed(config.backbone.seed)
+    extractor = make_extractor(backbone, config.features)
+    device = extractor.network.device
+    pool5_dim = feature_dim = extractor.feature_dim
+    fc: Layer = identity
+    if config.features.layer != "pool5":
+        fixed = extractor.fixed_fc()
+        head = (
+            FcHead(pool5_dim, size=config.finetune.fc_size, generator=random)
+            if fixed is None
+            else FcHead.from_module(fixed)
+        )
+        fc = FcLayer(head=head.to(device), layer=config.features.layer)
+        feature_dim = head.fc7.out_features
+    weight = torch.randn(num_classes, feature_dim, generator=random) / feature_dim**0.5
+    deltas = torch.randn(num_classes, 4, pool5_dim, generator=random) * 1e-3 / pool5_dim**0.5
+    return Detector(
+        class_names=tuple(f"class {k}" for k in range(num_classes)),
+        config=config,
+        extractor=extractor,
+        fc=fc,
+        scorer=SvmScorer(
+            normaliser=Normaliser(),
+            svms=Svms(weight=weight.to(device), bias=torch.zeros(num_classes, device=device)),
+        ),
+        regressors=BBoxRegressors(
+            weight=deltas.to(device), bias=torch.zeros(num_classes, 4, device=device)
+        ),
+    )

@@ -1,0 +1,261 @@
+"""R-CNN against SPPnet, stage by stage, on the same images, boxes, network and precision."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from detection.backbones.weights import load_backbone
+from detection.benchmark.clock import StageClock
+from detection.benchmark.flops import count_flops
+from detection.benchmark.instrument import instrument, untrained_detector
+from detection.config import Config, Method
+from detection.data.folder import list_images
+from detection.data.images import read_image
+from detection.detector import Detector
+from detection.errors import DataError
+from detection.proposals.search import propose
+from detection.runs.environment import describe_environment
+from detection.runs.files import write_json_atomic
+from detection.runs.progress import track
+from detection.structures import Image, Proposals
+
+_LOG = logging.getLogger(__name__)
+
+STAGES = (
+    "decode",
+    "proposals",
+    "resize",
+    "warp",
+    "conv",
+    "projection",
+    "pooling",
+    "fc",
+    "svm",
+    "regression",
+    "suppression",
+)
+"""In the order of the pipeline; ``suppression`` is all that no other stage counts."""
+
+SHARED = ("decode", "proposals")
+
+NETWORK = ("resize", "warp", "conv", "projection", "pooling", "fc", "svm", "regression")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is timed.
+
+    Attributes:
+        num_images: how many photographs, evenly spread over the folder.
+        repeats: how often each is timed, the methods in turn.
+        num_classes: K of the random heads.
+    """
+
+    num_images: int = 5
+    repeats: int = 1
+    num_classes: int = 20
+
+
+def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, Any]:
+    """Time both methods in one run; write and give what ``benchmark.json`` holds.
+
+    The heads are random: the time does not depend on what they learned. Decoding and proposals are
+    timed once an image, as both methods share them.
+
+    Args:
+        config: of either method; both take its backbone, boxes, layer, precision and device.
+        images: a folder of photographs.
+        out: where to write.
+        plan: how many images and repeats.
+
+    Raises:
+        DataError: if there is no image.
+    """
+    paths = spread(list_images([images]), plan.num_images)
+    backbone = load_backbone(config.backbone)
+    detectors = {
+        method: untrained_detector(
+            backbone,
+            replace(config, features=replace(config.features, method=method)),
+            plan.num_classes,
+        )
+        for method in get_args(Method)
+    }
+    clock = StageClock(next(iter(detectors.values())).extractor.network.device)
+    photographs = [
+        read_photograph(path, config, clock) for path in track(paths, len(paths), "boxes")
+    ]
+    flops = {}
+    for name, detector in detectors.items():
+        first = photographs[0]
+        detector.detect(first.image, first.few_boxes())  # compiles and allocates, not counted
+        flops[name] = count_flops(detector, first.image, first.proposals)
+    timed = {name: instrument(detector, clock) for name, detector in detectors.items()}
+    rows = time_methods(timed, photographs, clock, plan.repeats)
+    methods = {name: summarise(its_rows) for name, its_rows in rows.items()}
+    result = {
+        "backbone": config.backbone.name,
+        "dtype": str(next(iter(detectors.values())).extractor.network.dtype).split(".")[-1],
+        "device": device_name(clock.device),
+        "threads": torch.get_num_threads(),
+        "scales": list(config.features.scales),
+        "layer": config.features.layer,
+        "num_images": len(photographs),
+        "repeats": plan.repeats,
+        "num_classes": plan.num_classes,
+        "median_boxes": statistics.median(len(p.proposals.boxes) for p in photographs),
+        "methods": methods,
+        "flops": flops,
+        "ratios": ratios(methods, flops),
+        "environment": describe_environment(),
+    }
+    write_json_atomic(out / "benchmark.json", result)
+    return result
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Photograph:
+    """An image with its boxes, and what both cost.
+
+    Attributes:
+        image: decoded.
+        proposals: its boxes.
+        seconds: of decoding and of the proposals, which both methods share.
+    """
+
+    image: Image
+    proposals: Proposals
+    seconds: dict[str, float]
+
+    def few_boxes(self) -> Proposals:
+        """Give the first boxes, for a run that is not counted."""
+        return replace(self.proposals, boxes=self.proposals.boxes[:64])
+
+
+def spread(paths: Sequence[Path], count: int) -> list[Path]:
+    """Give ``count`` of the paths at equal distances."""
+    count = min(count, len(paths))
+    return [paths[i * len(paths) // count] for i in range(count)]
+
+
+def read_photograph(path: Path, config: Config, clock: StageClock) -> Photograph:
+    """Decode an image and find its boxes, each timed.
+
+    Raises:
+        DataError: if the image cannot be read, or fewer than two boxes are found.
+    """
+    clock.reset()
+    with clock.stage("decode"):
+        image = read_image(path, path.stem, max_pixels=config.data.max_pixels)
+    with clock.stage("proposals"):
+        proposals = propose(image, config.proposals, threads=torch.get_num_threads())
+    if len(proposals.boxes) < 2:
+        message = f"{path}: expected a photograph with two boxes or more to time, got fewer"
+        raise DataError(message)
+    return Photograph(image=image, proposals=proposals, seconds=clock.reset())
+
+
+def time_methods(
+    detectors: Mapping[str, Detector],
+    photographs: Sequence[Photograph],
+    clock: StageClock,
+    repeats: int,
+) -> dict[str, list[dict[str, float]]]:
+    """Give for each method and measurement the seconds of each stage; the methods take turns."""
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
+    runs = [photograph for photograph in photographs for _ in range(repeats)]
+    for photograph in track(runs, len(runs), "time"):
+        for name, detector in detectors.items():
+            clock.reset()
+            with clock.stage("all"):
+                detector.detect(photograph.image, photograph.proposals)
+            seconds = clock.reset()
+            whole = seconds.pop("all")
+            seconds["suppression"] = whole - sum(seconds.values())
+            rows[name].append({**photograph.seconds, **seconds})
+    return rows
+
+
+def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Give median and quartiles of each stage, and of the sums that the ratios are made of.
+
+    Args:
+        rows: of each measurement the seconds of each stage.
+    """
+    network = [sum(row.get(stage, 0.0) for stage in NETWORK) for row in rows]
+    image = [sum(s for stage, s in row.items() if stage not in SHARED) for row in rows]
+    return {
+        "stages": {s: quartiles([row[s] for row in rows]) for s in STAGES if s in rows[0]},
+        "conv_s": quartiles([row["conv"] for row in rows]),
+        "network_s": quartiles(network),
+        "without_proposals_s": quartiles(image),
+        "with_proposals_s": quartiles([sum(row.values()) for row in rows]),
+    }
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Give the median and the two quartiles."""
+    low, middle, high = (
+        torch.tensor(values).double().quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+    )
+    return {"median": middle, "q1": low, "q3": high}
+
+
+def ratios(
+    methods: Mapping[str, Mapping[str, Any]], flops: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """Give R-CNN's medians over SPPnet's, and the same ratio of the operations."""
+    sums = ("conv_s", "network_s", "without_proposals_s", "with_proposals_s")
+    return {
+        **{s: methods["rcnn"][s]["median"] / methods["sppnet"][s]["median"] for s in sums},
+        "conv_flops": flops["rcnn"]["conv"] / flops["sppnet"]["conv"],
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Give the graphics card's name, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def format_benchmark(result: Mapping[str, Any]) -> str:
+    """Give a benchmark.json as a table: a stage a line, milliseconds an image, and the ratios."""
+    methods = result["methods"]
+    lines = [
+        f"{result['backbone']}, {result['dtype']}, {result['device']}, {result['threads']} threads, "
+        f"scales {result['scales']}, SVMs on {result['layer']}: {result['num_images']} photographs, "
+        f"{result['median_boxes']:.0f} boxes (median), {result['repeats']} repeats",
+        f"{'ms an image, median [quartiles]':<34} {'SPPnet':>26} {'R-CNN':>32} {'ratio':>8}",
+    ]
+    for stage in STAGES:
+        cells = [methods[m]["stages"].get(stage) for m in ("sppnet", "rcnn")]
+        if any(cells):
+            lines.append(f"  {stage:<32} {_cell(cells[0]):>26} {_cell(cells[1]):>32}")
+    for key, name in (
+        ("conv_s", "conv only"),
+        ("network_s", "network (resize to regression)"),
+        ("without_proposals_s", "image, without proposals"),
+        ("with_proposals_s", "image, with proposals"),
+    ):
+        cells = [methods[m][key] for m in ("sppnet", "rcnn")]
+        ratio = result["ratios"][key]
+        lines.append(f"{name:<34} {_cell(cells[0]):>26} {_cell(cells[1]):>32} {ratio:>7.1f}x")
+    giga = {m: result["flops"][m]["conv"] / 1e9 for m in ("sppnet", "rcnn")}
+    lines.append(
+        f"{'conv GFLOP':<34} {giga['sppnet']:>26.1f} {giga['rcnn']:>32.1f} "
+        f"{result['ratios']['conv_flops']:>7.1f}x"
+    )
+    return "\n".join(lines)
+
+
+def _cell(values: Mapping[str, float] | None) -> str:
+    if values is None:
+        return "-"
+    median, q1, q3 = (1e3 * values[key] for key in ("median", "q1", "q3"))
+    return f"{median:.1f} [{q1:.1f}-{q3:.1f}]"
