@@ -111,4 +111,5 @@ class Backbone(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
         """Give conv5 of normalised images."""
-        return self.trunk(inputs)
+        conv5: Tensor = self.trunk(inputs)
+        return conv5

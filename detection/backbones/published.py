@@ -54,7 +54,7 @@ def vgg16() -> Blueprint:
 
 
 def squeezenet() -> Blueprint:
-    """Give SqueezeNet 1.0 up to fire9; it has no fc layers, and its last pool is over everything."""
+    """Give SqueezeNet 1.0 up to fire9, without fc layers or a last max pool."""
     with torch.device("meta"):
         features = models.squeezenet1_0().features
     return Blueprint(

@@ -20,7 +20,7 @@ from detection.backbones.published import alexnet, resnet18_c4, resnet50_c4, squ
 from detection.backbones.timm_trunk import timm_backbone
 from detection.backbones.zf5 import zf5
 from detection.config import BackboneConfig
-from detection.errors import CheckpointError, ConfigError, DataError
+from detection.errors import CheckpointError, ConfigError
 from detection.runs.files import sha256_of_file
 from detection.runs.tensors import load_tensors
 
@@ -110,7 +110,7 @@ def choose_preprocessing(
     Raises:
         ConfigError: if none of the three is known.
     """
-    name = config.preprocessing
+    name: str = config.preprocessing
     if name == "auto":
         implied = "torchvision" if random else "auto"
         implied = "constant128" if config.name == "zf5" else implied

@@ -33,7 +33,7 @@ class Network:
         trunk = backbone.trunk
         if self.dtype != torch.float32:
             trunk = copy.deepcopy(trunk).to(self.dtype)
-        self.trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trunk = trunk.to(memory_format=torch.channels_last)
         self._backbone = backbone
 
     def upload(self, image: Image) -> Float[Tensor, "3 h w"]:
@@ -49,7 +49,8 @@ class Network:
         open_layers = any(parameter.requires_grad for parameter in self.trunk.parameters())
         with torch.set_grad_enabled(open_layers and torch.is_grad_enabled()):
             inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
-            return self.trunk(inputs)  # type: ignore[no-any-return]
+            conv5: Tensor = self.trunk(inputs)
+            return conv5
 
     def fitting_fc(self, feature_dim: int) -> nn.Module | None:
         """Give the backbone's fc6 and fc7 if they take vectors of this length."""

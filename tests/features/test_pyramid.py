@@ -1,0 +1,227 @@
+import importlib
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import adaptive_max_pool2d
+
+from detection.features import pyramid as module
+from detection.features.pyramid import (
+    bin_major_permutation,
+    finer_levels,
+    merge_bins,
+    pyramid_pool,
+)
+from tests.reference.pyramid import pyramid
+
+LEVELS = (1, 2, 3, 6)
+
+
+def random_windows(count, rows, columns, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, columns + 1, (count * 9, 2), generator=generator).sort(dim=1).values
+    y = torch.randint(0, rows + 1, (count * 9, 2), generator=generator).sort(dim=1).values
+    windows = torch.stack((x[:, 0], y[:, 0], x[:, 1], y[:, 1]), dim=1)
+    positive = (x[:, 1] > x[:, 0]) & (y[:, 1] > y[:, 0])
+    return windows[positive][:count]
+
+
+def random_map(channels, rows, columns, dtype=torch.float32, seed=0, negative=False):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(channels, rows, columns, generator=generator)
+    return (values if negative else values.relu()).to(dtype)
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def way(request, monkeypatch):
+    """Both ways of pooling: they must give the same numbers."""
+    if request.param == "torch":
+        monkeypatch.setattr(module, "kernels", None)
+    elif module.kernels is None:
+        pytest.skip("numba is not installed")
+    return request.param
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("levels", [LEVELS, (6, 3, 2, 1), (4, 3), (7,), (5, 1, 5)])
+def test_every_window_has_the_bins_of_the_paper(dtype, negative, levels):
+    values = random_map(5, 19, 43, dtype, negative=negative)
+    windows = random_windows(80, 19, 43)
+    assert torch.equal(
+        pyramid_pool(values, windows, levels),
+        pyramid(values.float(), windows.tolist(), levels),
+    )
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 6])
+def test_bins_equal_adaptive_max_pooling_for_all_sides_up_to_80(level):
+    values = random_map(1, 80, 80, negative=True)
+    ends = torch.arange(1, 81)
+    square = torch.stack((0 * ends, 0 * ends, ends, ends.flip(0)), dim=1)
+    expected = torch.cat(
+        [
+            adaptive_max_pool2d(values[None, :, :height, :width], level).flatten(1)
+            for _, _, width, height in square.tolist()
+        ]
+    )
+    assert torch.equal(pyramid_pool(values, square, (level,)), expected)
+    assert torch.equal(pyramid(values, square.tolist(), (level,)), expected)
+
+
+@pytest.mark.usefixtures("way")
+def test_the_whole_map_as_a_window_is_adaptive_max_pooling():
+    values = random_map(7, 13, 17)
+    whole = torch.tensor([[0, 0, 17, 13]])
+    expected = torch.cat([adaptive_max_pool2d(values[None], n).flatten(1) for n in LEVELS], dim=1)
+    assert torch.equal(pyramid_pool(values, whole, LEVELS), expected)
+
+
+@pytest.mark.usefixtures("way")
+def test_seven_bins_of_57_cells_are_exact():
+    """There a bin computed in float32 is one cell too wide."""
+    assert module._is_exact(7, 56)
+    assert not module._is_exact(7, 57)
+    values = random_map(2, 9, 60, negative=True)
+    windows = torch.tensor([[0, 0, 57, 9], [3, 2, 60, 3]])
+    assert torch.equal(pyramid_pool(values, windows, (7,)), pyramid(values, windows.tolist(), (7,)))
+
+
+@pytest.mark.usefixtures("way")
+def test_a_window_of_one_cell_fills_all_bins_with_it():
+    values = torch.arange(12.0).view(1, 3, 4)
+    pooled = pyramid_pool(values, torch.tensor([[2, 1, 3, 2]]), LEVELS)
+    assert torch.equal(pooled, torch.full((1, 50), 6.0))
+
+
+@pytest.mark.usefixtures("way")
+def test_levels_come_in_the_order_given_each_channel_first():
+    values = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+    whole = torch.tensor([[0, 0, 2, 1]])
+    assert pyramid_pool(values, whole, (1, 2)).tolist() == [[2, 4, 1, 2, 1, 2, 3, 4, 3, 4]]
+    assert pyramid_pool(values, whole, (2, 1)).tolist() == [[1, 2, 1, 2, 3, 4, 3, 4, 2, 4]]
+
+
+@pytest.mark.usefixtures("way")
+def test_bin_major_is_a_permutation_of_the_paper_order():
+    values, windows = random_map(5, 11, 9), random_windows(20, 11, 9)
+    for levels in (LEVELS, (3, 4)):
+        permutation = bin_major_permutation(5, levels)
+        assert sorted(permutation.tolist()) == list(range(5 * sum(n * n for n in levels)))
+        assert torch.equal(
+            pyramid_pool(values, windows, levels, layout="bin_major"),
+            pyramid_pool(values, windows, levels)[:, permutation],
+        )
+
+
+@pytest.mark.usefixtures("way")
+@settings(deadline=None, max_examples=25)
+@given(rows=st.integers(1, 20), columns=st.integers(1, 20), count=st.integers(0, 5))
+def test_the_length_does_not_depend_on_the_map(rows, columns, count):
+    windows = random_windows(count, rows, columns)
+    pooled = pyramid_pool(random_map(3, rows, columns), windows, LEVELS)
+    assert pooled.shape == (len(windows), 150)
+    assert pooled.dtype == torch.float32
+
+
+@pytest.mark.usefixtures("way")
+@settings(deadline=None, max_examples=25)
+@given(st.permutations(range(12)))
+def test_permuting_windows_permutes_rows(order):
+    values, windows = random_map(4, 9, 9), random_windows(12, 9, 9)
+    assert torch.equal(
+        pyramid_pool(values, windows[list(order)]), pyramid_pool(values, windows)[list(order)]
+    )
+
+
+@pytest.mark.usefixtures("way")
+def test_many_windows_on_several_threads_equal_one_at_a_time():
+    values, windows = random_map(8, 20, 30), random_windows(300, 20, 30)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        together = pyramid_pool(values, windows)
+    finally:
+        torch.set_num_threads(threads)
+    alone = torch.cat([pyramid_pool(values, window[None]) for window in windows])
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    "window", [[-1, 0, 2, 2], [0, 0, 5, 2], [0, 0, 2, 4], [2, 1, 2, 3], [1, 2, 3, 1]]
+)
+def test_a_window_outside_the_map_or_empty_is_refused(window):
+    """A compiled loop would read foreign memory."""
+    with pytest.raises(ValueError, match=r"windows: expected non-empty ranges of 4 x 3 cells"):
+        pyramid_pool(torch.zeros(1, 3, 4), torch.tensor([[0, 0, 4, 3], window]))
+
+
+def test_pooling_has_the_gradient_of_the_maximum():
+    generator = torch.Generator().manual_seed(1)
+    cells = torch.randperm(2 * 5 * 6, generator=generator).double().view(2, 5, 6) / 10
+    windows = torch.tensor([[0, 0, 6, 5], [1, 1, 4, 3], [2, 2, 3, 3]])
+    values = cells.float().requires_grad_()
+    weights = torch.rand(3, 100, generator=generator)
+    (pyramid_pool(values, windows) * weights).sum().backward()
+    expected = torch.zeros(2, 5, 6)
+    for row, window in zip(weights, windows.tolist(), strict=True):
+        reference = cells.float().requires_grad_()
+        (pyramid(reference, [window], LEVELS)[0] * row).sum().backward()
+        expected += reference.grad
+    assert torch.allclose(values.grad, expected, atol=1e-5)
+
+
+def test_merged_bins_equal_pooled_ones():
+    values = random_map(3, 13, 11)
+    windows = random_windows(30, 13, 11)
+    sixes = pyramid_pool(values, windows, (6,)).view(-1, 3, 6, 6)
+    for level in (1, 2, 3):
+        assert torch.equal(
+            merge_bins(sixes, level).flatten(1), pyramid(values, windows.tolist(), (level,))
+        )
+
+
+def test_a_level_is_merged_from_the_coarsest_multiple():
+    assert finer_levels((1, 2, 3, 6)) == {6: None, 3: 6, 2: 6, 1: 2}
+    assert finer_levels((4, 3)) == {4: None, 3: None}
+
+
+def test_pooling_works_without_numba(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "detection.features.kernels", raising=False)
+    monkeypatch.delattr("detection.features.kernels", raising=False)
+    plain = importlib.util.module_from_spec(module.__spec__)
+    module.__spec__.loader.exec_module(plain)
+    assert plain.kernels is None
+    values, windows = random_map(2, 6, 7), random_windows(9, 6, 7)
+    assert torch.equal(plain.pyramid_pool(values, windows), pyramid_pool(values, windows))
+
+
+def test_a_cache_folder_that_cannot_be_written_only_costs_compile_time(monkeypatch):
+    kernels = pytest.importorskip("detection.features.kernels")
+    calls = []
+
+    def refusing(**options):
+        calls.append(options)
+        if "cache" in options:
+            message = "cannot cache function: no locator available"
+            raise RuntimeError(message)
+        return lambda function: function
+
+    monkeypatch.setattr(kernels, "njit", refusing)
+    assert kernels.compiled(len) is len
+    assert ["cache" in call for call in calls] == [True, False]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gpu_gives_the_same_numbers(dtype):
+    values = random_map(16, 42, 57, dtype, negative=True)
+    windows = random_windows(500, 42, 57)
+    pooled = pyramid_pool(values.cuda(), windows.cuda())
+    assert torch.equal(pooled.cpu(), pyramid_pool(values, windows))
