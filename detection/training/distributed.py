@@ -1,0 +1,80 @@
+"""The processes of one training: one, or those that torchrun started."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detection.errors import ConfigError
+
+
+class Workers:
+    """The processes that train together; each knows its rank.
+
+    Alone, every method does nothing and costs nothing.
+
+    Attributes:
+        rank: of this process, 0 to ``count`` - 1.
+        count: processes.
+    """
+
+    def __init__(self, accelerator: Any = None) -> None:
+        self._accelerator = accelerator
+        self.rank = accelerator.process_index if accelerator else 0
+        self.count = accelerator.num_processes if accelerator else 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return bool(self.rank == 0)
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """Give the module whose backward pass averages the gradients over the processes.
+
+        The parameters stay those of ``module``; all processes start from those of rank 0.
+        """
+        return self._accelerator.prepare(module) if self._accelerator else module
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Give the sum over the processes, the same on each."""
+        return self._accelerator.reduce(values, "sum") if self._accelerator else values
+
+    def max(self, value: int) -> int:
+        """Give the greatest of the processes' numbers, the same on each."""
+        if not self._accelerator:
+            return value
+        own = torch.tensor([value], device=self._accelerator.device)
+        return int(self._accelerator.gather(own).max())
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        if self._accelerator:
+            self._accelerator.wait_for_everyone()
+
+
+ALONE = Workers()
+
+
+def start_workers(device: str = "auto") -> Workers:
+    """Join the processes that torchrun started; alone without it.
+
+    Args:
+        device: as configured; ``cpu`` keeps every process off the graphics cards.
+
+    Raises:
+        ConfigError: under torchrun without the library accelerate.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        message = (
+            "torchrun: expected the library accelerate for more than one process, got none; "
+            "pip install 'sppnet-detection[ddp]'"
+        )
+        raise ConfigError(message) from error
+    return Workers(Accelerator(cpu=device == "cpu" or not torch.cuda.is_available()))
