@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from numba import njit, prange
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -11,9 +11,9 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -72,7 +72,7 @@ def _kernel(name: Literal["times", "transposed"], block: Tensor) -> Callable[...
     return kernel
 
 
-def _bits(block: Tensor) -> np.ndarray[Any, Any]:
+def _bits(block: Tensor) -> NDArray[Any]:
     """Give a bfloat16 block as the upper halves of float32 numbers, float32 as it is."""
     block = block.contiguous()
     if block.dtype == torch.bfloat16:

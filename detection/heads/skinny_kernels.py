@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from numba import njit, prange
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 TILE = 512
 CHUNK = 256
 FAST = {"reassoc", "contract", "nsz"}
