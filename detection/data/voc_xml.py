@@ -218,11 +218,14 @@ def _size(root: Element) -> Size | None:
     element = root.find("size")
     if element is None:
         return None
-    sides = []
-    for side in ("height", "width"):
-        text = _text(element, side) or ""
-        sides.append(round(float(text)) if _NUMBER.fullmatch(text) and len(text) < 20 else 0)
-    return (sides[0], sides[1]) if min(sides) > 0 else None
+    height, width = (_length(_text(element, side)) for side in ("height", "width"))
+    return (height, width) if min(height, width) > 0 else None
+
+
+def _length(text: str | None) -> int:
+    """Give a whole number of pixels, 0 where there is none."""
+    value = float(text) if text is not None and _NUMBER.fullmatch(text) else math.nan
+    return round(value) if math.isfinite(value) else 0
 
 
 def write_voc_annotation(
