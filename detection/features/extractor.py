@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from detection.features.network import Network
 from detection.structures import FeatureMap, Image, RoIFeatures
 
 
+@runtime_checkable
 class FeatureExtractor(Protocol):
     """From an image and its boxes to pool5: one vector a box.
 

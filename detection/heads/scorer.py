@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +13,7 @@ from detection.heads.normalisation import Normaliser
 from detection.heads.svm import Svms
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Row-wise: one score a class, higher is better."""
 
