@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
@@ -17,11 +17,13 @@ from detection.structures import FeatureMap, Image, RoIFeatures
 class FeatureExtractor(Protocol):
     """From an image and its boxes to pool5: one vector a box.
 
-    Law: ``extract(image, boxes) == pool(prepare(image), boxes)``.
+    Laws: ``extract(image, boxes) == pool(prepare(image), boxes)``, and while layers are open
+    ``prepare(image) == above(below(image))``.
 
     Attributes:
         feature_dim: length of a pool5 vector.
         channels: of the conv map.
+        num_scales: at how many sizes an image is seen.
         backbone: the network, on its device.
         network: its conv layers, in the precision they run in.
         stages: methods that are stages of their own -> the names they are timed under.
@@ -29,6 +31,7 @@ class FeatureExtractor(Protocol):
 
     feature_dim: int
     channels: int
+    num_scales: int
     backbone: Backbone
     network: Network
     stages: Mapping[str, str]
@@ -37,16 +40,41 @@ class FeatureExtractor(Protocol):
         """Do the work that no box takes part in, and that may be cached."""
         ...
 
-    def pool(self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
-        """Give each box (image pixels) its vector, float32."""
+    def pool(
+        self,
+        maps: Sequence[FeatureMap],
+        boxes: Float[Tensor, "r 4"],
+        scale: Int[Tensor, " r"] | None = None,
+    ) -> RoIFeatures:
+        """Give each box (image pixels) its vector, float32.
+
+        Args:
+            maps: one a scale.
+            boxes: image pixels.
+            scale: the index of each box's scale; None chooses by the size of the box.
+        """
         ...
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
         """Give each box (image pixels) its vector, float32."""
         ...
 
-    def trainable(self) -> list[nn.Module]:
-        """Give what fine-tuning trains besides the fc layers, by the method's paper."""
+    def open_layers(self, count: int) -> nn.Module:
+        """Give the last ``count`` conv layers, to be trained; -1 for what the paper trains.
+
+        From now on `below` stops in front of them, and `above` runs them with gradients.
+        """
+        ...
+
+    def below(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Do the work that neither a box nor an open layer takes part in, and that may be cached.
+
+        The values are those that the first open layer reads.
+        """
+        ...
+
+    def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
+        """Give what `pool` reads, with gradients where layers are open."""
         ...
 
     def fixed_fc(self) -> nn.Module | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
@@ -26,6 +26,7 @@ class RcnnExtractor:
         config: as given.
         feature_dim: channels x grid x grid.
         channels: of conv5.
+        num_scales: 1, the size of the image.
     """
 
     stages: Mapping[str, str] = {"prepare": "warp", "warp": "warp", "conv": "conv"}
@@ -35,6 +36,7 @@ class RcnnExtractor:
         self.config = config
         self.network = Network(backbone, config)
         self.channels = backbone.channels
+        self.num_scales = 1
         self.feature_dim = backbone.channels * backbone.grid**2
         default = _CPU_BATCH if self.network.device.type == "cpu" else _GPU_BATCH
         self.batch_size = config.batch_size or default
@@ -48,7 +50,12 @@ class RcnnExtractor:
             ),
         )
 
-    def pool(self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
+    def pool(
+        self,
+        maps: Sequence[FeatureMap],
+        boxes: Float[Tensor, "r 4"],
+        scale: Int[Tensor, " r"] | None = None,
+    ) -> RoIFeatures:
         """Give each box its vector, a batch of crops at a time; equal boxes share one."""
         boxes, rows = torch.unique(boxes.to(self.network.device), dim=0, return_inverse=True)
         parts = [self.conv(self.warp(maps, part)) for part in torch.split(boxes, self.batch_size)]
@@ -58,9 +65,17 @@ class RcnnExtractor:
         """Give each box its vector; equal boxes share one."""
         return self.pool(self.prepare(image), boxes)
 
-    def trainable(self) -> list[nn.Module]:
-        """Give the conv layers: R-CNN fine-tunes everything (RC §2.3)."""
-        return [self.network.trunk]
+    def open_layers(self, count: int) -> nn.Module:
+        """Give the last ``count`` conv layers, to be trained; -1 for all, as in the paper."""
+        return self.network.open_layers(count)
+
+    def below(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Give the normalised image: every layer comes after the crop."""
+        return self.prepare(image)
+
+    def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
+        """Give the maps as they are; `pool` runs the open layers."""
+        return tuple(maps)
 
     def fixed_fc(self) -> nn.Module | None:
         """Give the fc6 and fc7 that came with the weights, if they fit this pool5."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +27,7 @@ class SppExtractor:
         config: as given.
         feature_dim: channels times bins of the pyramid.
         channels: of conv5.
+        num_scales: sizes of the resized image.
     """
 
     stages: Mapping[str, str] = {
@@ -40,13 +42,36 @@ class SppExtractor:
         self.config = config
         self.network = Network(backbone, config)
         self.channels = backbone.channels
+        self.num_scales = len(config.scales)
         self.feature_dim = backbone.channels * sum(n * n for n in config.levels)
 
     def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
         """Give conv5 of the whole image, one map a scale."""
+        return self.above(self.below(image))
+
+    def pool(
+        self,
+        maps: Sequence[FeatureMap],
+        boxes: Float[Tensor, "r 4"],
+        scale: Int[Tensor, " r"] | None = None,
+    ) -> RoIFeatures:
+        """Give each box its vector; boxes that fall on the same cells share one."""
+        windows, rows = self.project(maps, boxes, scale)
+        return RoIFeatures(values=self.pool_windows(maps, windows), rows=rows)
+
+    def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
+        """Give each box its vector; boxes that fall on the same cells share one."""
+        return self.pool(self.prepare(image), boxes)
+
+    def open_layers(self, count: int) -> nn.Module:
+        """Give the last ``count`` conv layers, to be trained; -1 for none, as in the paper."""
+        return self.network.open_layers(max(count, 0))
+
+    def below(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Give what the first open layer reads, one map a scale; conv5 where none is open."""
         return tuple(
             FeatureMap(
-                values=self.conv(inputs),
+                values=self.network.below(inputs[None])[0],
                 image_size=image.size,
                 input_size=(int(inputs.shape[1]), int(inputs.shape[2])),
                 geometry=self.backbone.geometry,
@@ -54,18 +79,9 @@ class SppExtractor:
             for inputs in self.resize(image)
         )
 
-    def pool(self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
-        """Give each box its vector; boxes that fall on the same cells share one."""
-        windows, rows = self.project(maps, boxes)
-        return RoIFeatures(values=self.pool_windows(maps, windows), rows=rows)
-
-    def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
-        """Give each box its vector; boxes that fall on the same cells share one."""
-        return self.pool(self.prepare(image), boxes)
-
-    def trainable(self) -> list[nn.Module]:
-        """Give nothing: SPPnet fine-tunes the fc layers only (SPP §4.1)."""
-        return []
+    def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
+        """Give conv5, with gradients where layers are open."""
+        return tuple(replace(m, values=self.network.above(m.values[None])[0]) for m in maps)
 
     def fixed_fc(self) -> nn.Module | None:
         """Give the fc6 and fc7 that came with the weights, if they fit this pyramid."""
@@ -96,11 +112,18 @@ class SppExtractor:
         return self.network.conv(inputs[None])[0]
 
     def project(
-        self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]
+        self,
+        maps: Sequence[FeatureMap],
+        boxes: Float[Tensor, "r 4"],
+        scale: Int[Tensor, " r"] | None = None,
     ) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
         """Give the distinct windows (scale index, x1, y1, x2, y2), ascending, and each box's."""
         boxes = boxes.to(self.network.device)
-        scale = choose_scale(boxes, maps[0].image_size, self.config.scales, self.config.scale_rule)
+        if scale is None:
+            scale = choose_scale(
+                boxes, maps[0].image_size, self.config.scales, self.config.scale_rule
+            )
+        scale = scale.to(boxes.device)
         windows = torch.zeros(len(boxes), 4, dtype=torch.int64, device=boxes.device)
         for index, feature_map in enumerate(maps):
             here = scale == index
