@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -47,7 +47,7 @@ class SppExtractor:
 
     def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
         """Give conv5 of the whole image, one map a scale."""
-        return self.above(self.below(image))
+        return self._each_scale(image, self.conv)
 
     def pool(
         self,
@@ -69,15 +69,7 @@ class SppExtractor:
 
     def below(self, image: Image) -> tuple[FeatureMap, ...]:
         """Give what the first open layer reads, one map a scale; conv5 where none is open."""
-        return tuple(
-            FeatureMap(
-                values=self.network.below(inputs[None])[0],
-                image_size=image.size,
-                input_size=(int(inputs.shape[1]), int(inputs.shape[2])),
-                geometry=self.backbone.geometry,
-            )
-            for inputs in self.resize(image)
-        )
+        return self._each_scale(image, lambda inputs: self.network.below(inputs[None])[0])
 
     def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
         """Give conv5, with gradients where layers are open."""
@@ -148,6 +140,19 @@ class SppExtractor:
             for index, feature_map in enumerate(maps)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _each_scale(
+        self, image: Image, layers: Callable[[Float[Tensor, "3 h w"]], Float[Tensor, "c y x"]]
+    ) -> tuple[FeatureMap, ...]:
+        return tuple(
+            FeatureMap(
+                values=layers(inputs),
+                image_size=image.size,
+                input_size=(int(inputs.shape[1]), int(inputs.shape[2])),
+                geometry=self.backbone.geometry,
+            )
+            for inputs in self.resize(image)
+        )
 
 
 def distinct_windows(
