@@ -48,7 +48,7 @@ class Detector:
             proposals: its boxes; None runs selective search as configured.
         """
         boxes = (proposals or propose(image, self.config.proposals)).boxes
-        with torch.inference_mode():
+        with torch.no_grad():
             pool5 = self.extractor.extract(image, boxes)  # the one line that differs
             return self.classify(pool5, boxes, image_id=image.image_id, size=image.size)
 

@@ -180,7 +180,7 @@ class NegativeCache:
         if blocks:
             scores = torch.cat(blocks).masked_fill(~self.members, -torch.inf)
             hardest = torch.arange(len(scores), device=scores.device)[:, None] == scores.argmax(0)
-            self.members &= (scores >= easy_score) | hardest
+            self.members = self.members & ((scores >= easy_score) | hardest)
             self._keep(self.members.any(dim=1))
 
     def limit(self, svms: Svms, max_bytes: int) -> None:

@@ -46,7 +46,7 @@ class FeatureSource:
         unread = [record for record in records if record.image_id not in self._kept]
         images = read_ahead(unread, max_pixels=self.max_pixels)
         for record, its_boxes in zip(records, boxes, strict=True):
-            with torch.inference_mode():
+            with torch.no_grad():
                 maps = self._kept.get(record.image_id)
                 if maps is None:
                     maps = self.extractor.prepare(next(images))
