@@ -17,6 +17,27 @@ from detection.pretrain_config import ClassifyConfig, PretrainConfig
 Method = Literal["sppnet", "rcnn"]
 
 
+def _positive(section: str, config: object, *names: str) -> None:
+    """Raise ConfigError unless these options are above 0."""
+    for name in names:
+        value = getattr(config, name)
+        require(value > 0, f"{section}.{name}", "a positive number", value)
+
+
+def _not_negative(section: str, config: object, *names: str) -> None:
+    """Raise ConfigError unless these options are at least 0."""
+    for name in names:
+        value = getattr(config, name)
+        require(value >= 0, f"{section}.{name}", "a number >= 0", value)
+
+
+def _fraction(section: str, config: object, *names: str) -> None:
+    """Raise ConfigError unless these options lie between 0 and 1."""
+    for name in names:
+        value = getattr(config, name)
+        require(0 < value < 1, f"{section}.{name}", "a number in (0, 1)", value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """Which photographs, which annotations.
@@ -112,15 +133,9 @@ class ProposalConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require(self.base_k > 0, "proposals.base_k", "a positive number", self.base_k)
-        require(self.inc_k > 0, "proposals.inc_k", "a positive number", self.inc_k)
-        require(self.sigma > 0, "proposals.sigma", "a positive number", self.sigma)
-        require(self.min_side >= 0, "proposals.min_side", "a number >= 0", self.min_side)
-        require(self.max_boxes >= 0, "proposals.max_boxes", "a number >= 0", self.max_boxes)
-        require(self.max_side >= 0, "proposals.max_side", "a number >= 0", self.max_side)
-        require(self.seed >= 0, "proposals.seed", "a number >= 0", self.seed)
-        require(self.time_limit >= 0, "proposals.time_limit", "seconds >= 0", self.time_limit)
-        require(self.workers >= 0, "proposals.workers", "a number >= 0", self.workers)
+        _positive("proposals", self, "base_k", "inc_k", "sigma")
+        _not_negative("proposals", self, "min_side", "max_boxes", "max_side", "seed")
+        _not_negative("proposals", self, "time_limit", "workers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +157,12 @@ class BackboneConfig:
     weights: str = "none"
     preprocessing: Literal["auto", "caffe", "constant128", "torchvision"] = "auto"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(bool(self.name), "backbone.name", "the name of a network", self.name)
+        require(bool(self.weights), "backbone.weights", "none, torchvision or a file", self.weights)
+        _not_negative("backbone", self, "seed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,11 +210,10 @@ class FeatureConfig:
         scales_hold = len(self.scales) > 0 and all(s >= 32 for s in self.scales)
         require(scales_hold, "features.scales", "one or more short sides >= 32", list(self.scales))
         levels_hold = len(self.levels) > 0 and all(1 <= n <= 32 for n in self.levels)
-        require(
-            levels_hold, "features.levels", "one or more pyramid levels in 1..32", list(self.levels)
-        )
+        levels = list(self.levels)
+        require(levels_hold, "features.levels", "one or more pyramid levels in 1..32", levels)
         require(0 <= self.context < 100, "features.context", "pixels in [0, 100)", self.context)
-        require(self.batch_size >= 0, "features.batch_size", "a number >= 0", self.batch_size)
+        _not_negative("features", self, "max_long_side", "batch_size", "memory_gib")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,36 +265,15 @@ class SvmConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require(0 < self.tolerance < 1, "svm.tolerance", "a fraction in (0, 1)", self.tolerance)
-        require(self.cache_gib > 0, "svm.cache_gib", "a positive number", self.cache_gib)
-        require(self.c > 0, "svm.c", "a positive number", self.c)
-        require(
-            self.positive_weight > 0,
-            "svm.positive_weight",
-            "a positive number",
-            self.positive_weight,
-        )
-        require(
-            self.bias_multiplier > 0,
-            "svm.bias_multiplier",
-            "a positive number",
-            self.bias_multiplier,
-        )
-        require(
-            0 < self.negative_iou <= 1, "svm.negative_iou", "an IoU in (0, 1]", self.negative_iou
-        )
-        require(self.feature_norm > 0, "svm.feature_norm", "a positive number", self.feature_norm)
-        require(
-            self.easy_score <= self.hard_score,
-            "svm.easy_score",
-            "at most svm.hard_score",
-            self.easy_score,
-        )
-        require(
-            self.retrain_after > 0, "svm.retrain_after", "a positive number", self.retrain_after
-        )
-        require(self.epochs > 0, "svm.epochs", "a positive number", self.epochs)
-        require(self.first_images > 0, "svm.first_images", "a positive number", self.first_images)
+        _positive("svm", self, "c", "positive_weight", "bias_multiplier", "feature_norm")
+        _positive("svm", self, "retrain_after", "epochs", "first_images", "cache_gib")
+        _positive("svm", self, "norm_images", "norm_boxes")
+        _not_negative("svm", self, "seed")
+        _fraction("svm", self, "tolerance")
+        iou = self.negative_iou
+        require(0 < iou <= 1, "svm.negative_iou", "an IoU in (0, 1]", iou)
+        ordered = self.easy_score <= self.hard_score
+        require(ordered, "svm.easy_score", "at most svm.hard_score", self.easy_score)
         newton_on_hinge = self.solver == "newton" and self.loss == "hinge"
         require(not newton_on_hinge, "svm.loss", "squared_hinge with solver newton", self.loss)
 
@@ -304,9 +303,9 @@ class BBoxConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require(self.ridge > 0, "bbox.ridge", "a positive number", self.ridge)
+        _positive("bbox", self, "ridge", "feature_norm", "max_examples")
+        _not_negative("bbox", self, "seed")
         require(0 < self.min_iou < 1, "bbox.min_iou", "an IoU in (0, 1)", self.min_iou)
-        require(self.feature_norm > 0, "bbox.feature_norm", "a positive number", self.feature_norm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,13 +329,8 @@ class PostprocessConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        _positive("postprocess", self, "max_per_class")
         require(0 < self.nms_iou <= 1, "postprocess.nms_iou", "an IoU in (0, 1]", self.nms_iou)
-        require(
-            self.max_per_class > 0,
-            "postprocess.max_per_class",
-            "a positive number",
-            self.max_per_class,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,34 +393,22 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require(self.iterations > 0, "finetune.iterations", "a positive number", self.iterations)
-        require(
-            self.learning_rate > 0,
-            "finetune.learning_rate",
-            "a positive number",
-            self.learning_rate,
-        )
-        require(self.batch_size > 0, "finetune.batch_size", "a positive number", self.batch_size)
+        _positive("finetune", self, "iterations", "learning_rate", "batch_size", "fc_size")
+        _positive("finetune", self, "new_layer_multiplier", "conv_multiplier", "checkpoint_every")
+        _not_negative("finetune", self, "images_per_batch", "weight_decay", "seed")
+        _fraction("finetune", self, "positive_fraction")
+        for name in ("momentum", "dropout", "validation_fraction"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"finetune.{name}", "a number in [0, 1)", value)
+        decay = all(0 < share <= 1 for share in self.decay_at)
+        require(decay, "finetune.decay_at", "fractions in (0, 1]", list(self.decay_at))
+        iou = self.positive_iou
+        require(0 < iou <= 1, "finetune.positive_iou", "an IoU in (0, 1]", iou)
         low, high = self.negative_iou
-        require(
-            0 <= low < high <= 1,
-            "finetune.negative_iou",
-            "0 <= low < high <= 1",
-            list(self.negative_iou),
-        )
-        require(
-            0 < self.positive_fraction < 1,
-            "finetune.positive_fraction",
-            "in (0, 1)",
-            self.positive_fraction,
-        )
-        require(
-            0 <= self.validation_fraction < 1,
-            "finetune.validation_fraction",
-            "in [0, 1)",
-            self.validation_fraction,
-        )
-        require(0 <= self.dropout < 1, "finetune.dropout", "in [0, 1)", self.dropout)
+        holds = 0 <= low < high <= 1
+        require(holds, "finetune.negative_iou", "0 <= low < high <= 1", [low, high])
+        layers = self.open_layers
+        require(layers >= -1, "finetune.open_layers", "a number of layers, or -1", layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -448,7 +430,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         require(0 < self.iou <= 1, "evaluation.iou", "an IoU in (0, 1]", self.iou)
-        require(self.bootstrap >= 0, "evaluation.bootstrap", "a number >= 0", self.bootstrap)
+        _not_negative("evaluation", self, "bootstrap", "seed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

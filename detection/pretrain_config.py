@@ -167,3 +167,4 @@ class ClassifyConfig:
             self.full_short_side,
         )
         require(self.svm_c > 0, "classify.svm_c", "a positive number", self.svm_c)
+        require(self.seed >= 0, "classify.seed", "a number >= 0", self.seed)
