@@ -50,19 +50,22 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
     was_training = trunk.training
     try:
         with torch.no_grad():
-            trunk.eval()(torch.zeros(1, 3, size, size, device=device))
+            last_side = trunk.eval()(torch.zeros(1, 3, size, size, device=device)).shape[-1]
     finally:
         trunk.train(was_training)
         for hook in hooks:
             hook.remove()
-    return _follow(steps, size)
+    return _follow(steps, size, int(last_side))
 
 
-def _follow(steps: list[_Step], size: int) -> ConvGeometry:
-    """Chain the layers whose input is as large as what the layers before them left."""
+def _follow(steps: list[_Step], size: int, last_side: int) -> ConvGeometry:
+    """Chain the layers whose input is as large as what the layers before them left.
+
+    Some networks run layers behind the map that they give: what is smaller than it is left out.
+    """
     stride, offset, current = 1, 0.0, size
     for step in steps:
-        if step.side == current:
+        if step.side == current and step.next_side >= last_side:
             offset += step.shift * stride
             stride *= step.stride
             current = step.next_side

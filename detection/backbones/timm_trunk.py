@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from detection.backbones.backbone import Backbone, Blueprint, Preprocessing
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint, Preprocessing
 from detection.backbones.geometry import trunk_geometry
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
@@ -17,7 +17,6 @@ from detection.errors import CheckpointError, ConfigError
 logger = logging.getLogger(__name__)
 
 _STRIDE = 16
-_PUBLISHED = {"timm", "torchvision"}
 _UNREAD = {"none", "stored"}
 
 
@@ -30,69 +29,109 @@ class LastMap(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
         """Give the map of stride 16."""
-        return self.network(inputs)[-1]  # type: ignore[no-any-return]
+        conv: Tensor = self.network(inputs)[-1]
+        return conv
 
 
 def timm_backbone(config: BackboneConfig) -> Backbone:
     """Give ``timm/<model>`` cut at stride 16, frozen, in evaluation mode.
 
-    ``backbone.weights`` is ``none``, ``torchvision`` (meaning published: timm downloads them) or a
-    file that holds timm's own state dict. Such maps may be negative: their last layer need not be a
-    ReLU.
+    ``backbone.weights`` is ``none``, ``torchvision`` (meaning the published ones: timm downloads
+    them) or a file that holds timm's own state dict. Such maps may be negative: their last layer
+    need not be a ReLU.
 
     Raises:
-        ConfigError: without timm, for an unknown model, and for one without a map of stride 16.
-        CheckpointError: if the weights cannot be had or do not fit.
+        ConfigError: without timm, for an unknown model, and for one that is not convolutional or
+            has no map of stride 16.
+        CheckpointError: if the weights cannot be had, do not fit or are not finite.
     """
-    network = _create(config)
+    network, channels = _create(config)
+    trunk = LastMap(network).eval()
+    _check(config, trunk, channels)
     settings: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
-    mean, std = settings.get("mean", (0.485, 0.456, 0.406)), settings.get("std", (0.229,) * 3)
-    trunk = LastMap(network)
+    preprocessing = Preprocessing(
+        order="rgb",
+        scale=255.0,
+        mean=tuple(settings.get("mean", PREPROCESSINGS["torchvision"].mean)),
+        std=tuple(settings.get("std", PREPROCESSINGS["torchvision"].std)),
+    )
+    if config.preprocessing != "auto":
+        preprocessing = PREPROCESSINGS[config.preprocessing]
     blueprint = Blueprint(
         trunk=trunk,
-        channels=int(network.feature_info.channels()[-1]),  # type: ignore[union-attr,operator]
+        channels=channels,
         crop_size=224,
         grid=7,
         last_pool=nn.AdaptiveMaxPool2d(7),
         min_size=64,
         renames=(),
     )
-    preprocessing = Preprocessing(order="rgb", scale=255.0, mean=tuple(mean), std=tuple(std))
     backbone = Backbone(config.name, blueprint, trunk_geometry(trunk), preprocessing)
     return backbone.requires_grad_(requires_grad=False).eval()
 
 
-def _create(config: BackboneConfig) -> nn.Module:
-    """Let timm build the network, with random weights drawn from the configured seed."""
+def _create(config: BackboneConfig) -> tuple[nn.Module, int]:
+    """Let timm build the network (random weights from the configured seed), and its channels."""
     try:
         import timm
     except ImportError as error:
         message = f"backbone.name: {config.name} needs the library timm; pip install timm"
         raise ConfigError(message) from error
     name = config.name.split("/", 1)[1]
-    published = config.weights in _PUBLISHED
-    file = None if published or config.weights in _UNREAD else config.weights
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+    options: dict[str, Any] = {"pretrained": config.weights != "none"}
+    if config.weights not in {"none", "torchvision"}:
+        options["pretrained_cfg_overlay"] = {"file": config.weights}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        try:
             probe = timm.create_model(name, pretrained=False, features_only=True)
-            index = _level(config.name, probe.feature_info.reduction())
-            return timm.create_model(  # type: ignore[no-any-return]
-                name, pretrained=published, features_only=True, out_indices=(index,)
+            strides = probe.feature_info.reduction()
+        except Exception as error:
+            message = f"backbone.name: {config.name} is no network that timm can cut: {error}"
+            raise ConfigError(message) from error
+        index = _level(config.name, strides)
+        try:
+            network = timm.create_model(name, features_only=True, out_indices=(index,), **options)
+        except Exception as error:
+            message = (
+                f"{config.name}: weights {config.weights!r} cannot be had or do not fit: {error}; "
+                "set backbone.weights to a file or to 'none'"
             )
-    except ConfigError:
-        raise
-    except Exception as error:
-        message = f"{config.name}: {error}"
-        raise (CheckpointError if published or file else ConfigError)(message) from error
+            raise CheckpointError(message) from error
+    return network, int(network.feature_info.channels()[-1])
 
 
-def _level(name: str, reductions: list[int]) -> int:
-    """Find the map of stride 16 (the last one, where there are several)."""
-    if _STRIDE not in reductions:
+def _check(config: BackboneConfig, trunk: nn.Module, channels: int) -> None:
+    """Refuse weights that are not finite, and networks that need one size or give no maps."""
+    broken = [k for k, t in trunk.state_dict().items() if not bool(torch.isfinite(t).all())]
+    if broken:
+        message = f"{config.weights}: expected finite weights, got NaN or infinity in {broken[0]}"
+        raise CheckpointError(message)
+    try:
+        with torch.no_grad():
+            shape = tuple(trunk(torch.zeros(1, 3, 160, 192)).shape)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        shape = (str(error),)
+    if shape != (1, channels, 10, 12):
         message = (
-            f"backbone.name: expected a network with a map of stride {_STRIDE}, got {name} with "
-            f"strides {reductions}"
+            "backbone.name: expected a convolutional network for images of any size, "
+            f"got {config.name}, which turns 160 x 192 pixels into {shape}"
         )
         raise ConfigError(message)
-    return len(reductions) - 1 - reductions[::-1].index(_STRIDE)
+    if config.weights == "none":
+        logger.warning(
+            "backbone %s: RANDOM weights (seed %d): good for timing and tests, not for accuracy",
+            config.name,
+            config.seed,
+        )
+
+
+def _level(name: str, strides: list[int]) -> int:
+    """Find the last map of stride 16."""
+    if _STRIDE not in strides:
+        message = (
+            f"backbone.name: expected a network with a map of stride {_STRIDE}, got {name} with "
+            f"strides {strides}"
+        )
+        raise ConfigError(message)
+    return len(strides) - 1 - strides[::-1].index(_STRIDE)

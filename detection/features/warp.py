@@ -54,9 +54,15 @@ def warp_boxes(
         context: crop pixels between the crop's border and the box.
         mode: ``warp`` stretches the box, ``square`` takes the tightest square around it.
 
+    Raises:
+        ValueError: if the context leaves no room for the box.
+
     Source:
         RC §2.1, Appendix A; rcnn_im_crop.m of the release.
     """
+    if 2 * context >= crop_size:
+        message = f"context: expected less than {crop_size // 2} pixels, got {context}"
+        raise ValueError(message)
     size = int(pixels.shape[1]), int(pixels.shape[2])
     horizontal, vertical = plan_crops(boxes, size, crop_size, context, mode)
     x = sample_positions(horizontal, crop_size, size[1])
@@ -92,10 +98,9 @@ def plan_crops(
         half = half.amax(dim=1, keepdim=True).expand(-1, 2)
     if mode == "square" or context > 0:
         growth = crop_size / (crop_size - 2 * context)
-        first = (centre - half * growth + 0.5).floor()
-        last = (centre + half * growth + 0.5).floor()
+        first, last = _round(centre - half * growth), _round(centre + half * growth)
     else:
-        first, last = (edges[:, :2] + 1.5).floor(), (edges[:, 2:] + 0.5).floor()
+        first, last = _round(edges[:, :2] + 1), _round(edges[:, 2:])
     return (
         _plan_axis(first[:, 0], last[:, 0], size[1], crop_size),
         _plan_axis(first[:, 1], last[:, 1], size[0], crop_size),
@@ -111,8 +116,8 @@ def _plan_axis(
     start = first.clamp(1, side)
     end = torch.maximum(last.clamp(1, side), start)
     length = end - start + 1
-    target = ((1 - first).clamp(min=0) * scale + 0.5).floor().clamp(max=crop_size - 1)
-    target_length = (length * scale + 0.5).floor().clamp(min=1)
+    target = _round((1 - first).clamp(min=0) * scale).clamp(max=crop_size - 1)
+    target_length = _round(length * scale).clamp(min=1)
     target_length = torch.minimum(target_length, crop_size - target)
     return CropPlan(
         start=(start - 1).long(),
@@ -120,6 +125,11 @@ def _plan_axis(
         target=target.long(),
         target_length=target_length.long(),
     )
+
+
+def _round(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Round halves away from zero, as the release's language does."""
+    return values.sign() * (values.abs() + 0.5).floor()
 
 
 def sample_positions(plan: CropPlan, crop_size: int, side: int) -> Float[Tensor, "r s"]:

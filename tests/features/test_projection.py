@@ -1,0 +1,140 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.features.projection import input_pixels, project_boxes, windows_of_pixels
+from detection.structures import ConvGeometry
+from tests.reference.projection import (
+    paper_range,
+    released_range,
+    released_scale_of_pixel,
+)
+
+ZF5 = ConvGeometry(stride=16, offset=20.0)
+PADDED = ConvGeometry(stride=16, offset=0.0)
+RULES = ["paper", "released_code"]
+
+
+def windows(pixels, geometry, cells, shrink):
+    """Project ranges (x1, x2) of 0-based inclusive pixels on one axis."""
+    first = torch.tensor([[x1, x1] for x1, _ in pixels], dtype=torch.float64)
+    last = torch.tensor([[x2, x2] for _, x2 in pixels], dtype=torch.float64)
+    found = windows_of_pixels(first, last, geometry, (cells, cells), shrink)
+    assert torch.equal(found[:, 0::2], found[:, 1::2])
+    return [tuple(row) for row in found[:, 0::2].tolist()]
+
+
+@pytest.mark.parametrize("offset", [0.0, 7.5, 15.0, 17.0, 20.0])
+def test_the_released_formula_with_half_a_stride_is_the_paper_rule(offset):
+    """All integer ranges of 300 pixels whose first cell is not after their last."""
+    geometry = ConvGeometry(stride=16, offset=offset)
+    pixels = [(x1, x2) for x1 in range(0, 300, 3) for x2 in range(x1, 300)]
+    found = windows(pixels, geometry, 19, 8.0)
+    compared = 0
+    for (x1, x2), (low, high) in zip(pixels, found, strict=True):
+        first, last = paper_range(x1, x2, 16, offset)
+        released = released_range(x1 + 1, x2 + 1, 19, step=16, offset0=offset + 1, offset=8.0)
+        assert (low + 1, high) == released
+        if first <= last:
+            assert (low, high - 1) == (min(max(first, 0), 18), min(max(last, 0), 18))
+            compared += 1
+    assert compared > 10_000
+
+
+@pytest.mark.parametrize("offset", [0.0, 20.0])
+def test_the_released_rule_is_the_released_formula(offset):
+    geometry = ConvGeometry(stride=16, offset=offset)
+    pixels = [(x1, x2) for x1 in range(-40, 300, 3) for x2 in range(x1, 340, 2)]
+    expected = [
+        released_range(x1 + 1, x2 + 1, 17, step=16, offset0=offset + 1, offset=6.5)
+        for x1, x2 in pixels
+    ]
+    found = windows(pixels, geometry, 17, 6.5)
+    assert [(low + 1, high) for low, high in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("side", "shrink", "mean"),
+    [
+        (16, 6.5, 1.125),  # (16 - 1 - 13 + 16) / 16
+        (32, 6.5, 2.125),
+        (64, 6.5, 4.125),
+        (224, 6.5, 14.125),
+        (32, 8.0, 1.875),  # (32 - 1 - 16 + 15) / 16
+        (64, 8.0, 3.875),
+        (224, 8.0, 13.875),
+    ],
+)
+def test_mean_widths_in_cells(side, shrink, mean):
+    pixels = [(x, x + side - 1) for x in range(160, 176)]
+    found = windows(pixels, PADDED, 100, shrink)
+    assert sum(high - low for low, high in found) / 16 == mean
+
+
+def test_a_cell_belongs_to_the_paper_window_if_its_centre_is_inside():
+    for x1, x2 in [(0, 100), (4, 52), (20, 37), (21, 300)]:
+        centres = [20 + 16 * cell for cell in range(40)]
+        inside = [cell for cell, centre in enumerate(centres) if x1 < centre < x2]
+        assert windows([(x1, x2)], ZF5, 40, 8.0) == [(inside[0], inside[-1] + 1)]
+
+
+def test_a_window_too_small_for_a_centre_is_the_cell_in_its_middle():
+    # Between the centres of cell 1 (x = 36) and of cell 2 (x = 52).
+    assert windows([(38, 45)], ZF5, 10, 8.0) == [(1, 2)]
+    assert windows([(36, 36)], ZF5, 10, 8.0) == [(1, 2)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("geometry", [ZF5, PADDED, ConvGeometry(stride=12, offset=14.0)])
+@given(
+    corner=st.tuples(st.floats(-200, 800), st.floats(-200, 800)),
+    side=st.tuples(st.floats(0, 900), st.floats(0, 900)),
+    cells=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+)
+def test_every_box_gets_at_least_one_cell_inside_the_map(rule, geometry, corner, side, cells):
+    """Boxes of no size, on the border and beyond it included."""
+    box = torch.tensor([[*corner, corner[0] + side[0], corner[1] + side[1]]])
+    found = project_boxes(box, (375, 500), (688, 917), geometry, cells, rule)
+    x1, y1, x2, y2 = found[0].tolist()
+    assert 0 <= x1 < x2 <= cells[1]
+    assert 0 <= y1 < y2 <= cells[0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_whole_image_is_the_whole_map_of_zf5(rule):
+    whole = torch.tensor([[0.0, 0, 500, 375]])
+    # 688 pixels give 42 cells, 917 give 56.
+    found = project_boxes(whole, (375, 500), (688, 917), ZF5, (42, 56), rule)
+    assert found.tolist() == [[0, 0, 56, 42]]
+
+
+def test_the_paper_scales_edges_and_the_release_scales_pixel_numbers():
+    box = torch.tensor([[10.0, 20, 110, 220]])
+    first, last = input_pixels(box, (300, 400), (600, 800), "paper")
+    assert first.tolist() == [[20, 40]]
+    assert last.tolist() == [[219, 439]]
+    first, last = input_pixels(box, (300, 400), (600, 800), "released_code")
+    assert math.isclose(first[0, 1].item() + 1, released_scale_of_pixel(21, 600, 300))
+    assert math.isclose(last[0, 1].item() + 1, released_scale_of_pixel(220, 600, 300))
+    assert math.isclose(first[0, 0].item(), 10 * 799 / 399)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_first_and_last_pixel_stay_first_and_last(rule):
+    whole = torch.tensor([[0.0, 0, 400, 300]])
+    first, last = input_pixels(whole, (300, 400), (600, 800), rule)
+    assert first.tolist() == [[0, 0]]
+    assert torch.allclose(last, torch.tensor([[799.0, 599.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_image_of_one_pixel_works(rule):
+    box = torch.tensor([[0.0, 0, 1, 1]])
+    assert project_boxes(box, (1, 1), (64, 64), ZF5, (2, 2), rule).shape == (1, 4)
+
+
+def test_no_boxes_have_no_windows():
+    assert project_boxes(torch.zeros(0, 4), (9, 9), (64, 64), ZF5, (2, 2)).shape == (0, 4)
