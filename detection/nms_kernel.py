@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from inspect import unwrap
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+def compiled(function: F) -> F:
+    """Compile exact float32 arithmetic that releases the GIL, stored on disk where possible."""
+    plain = unwrap(function)
+    options = {"error_model": "numpy", "nogil": True}
+    try:
+        return cast(F, njit(cache=True, **options)(plain))
+    except RuntimeError:  # numba found no folder for its cache
+        return cast(F, njit(**options)(plain))
+
+
+@compiled
 def _suppress_class(boxes: Array, order: Array, iou: float, limit: int, kept: Array) -> int:
     """Write the kept candidates of one class to ``kept``, best first; give their number.
 
@@ -45,7 +58,7 @@ def _suppress_class(boxes: Array, order: Array, iou: float, limit: int, kept: Ar
     return count
 
 
-@njit(parallel=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def suppress_classes(
     boxes: Array, order: Array, starts: Array, iou: float, limit: int, kept: Array, counts: Array
 ) -> None:
@@ -54,6 +67,6 @@ def suppress_classes(
     ``order[starts[k]:starts[k + 1]]`` are the candidates of class k, best first; the kept ones are
     written to the front of the same range of ``kept`` and their number to ``counts[k]``.
     """
-    for k in prange(len(starts) - 1):
+    for k in range(len(starts) - 1):
         first, last = starts[k], starts[k + 1]
         counts[k] = _suppress_class(boxes, order[first:last], iou, limit, kept[first:last])

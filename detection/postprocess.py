@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from detection.config import PostprocessConfig
+from detection.runs.threads import in_threads
 from detection.structures import Detections
 
 logger = logging.getLogger(__name__)
@@ -119,11 +120,16 @@ def _numba_nms(
 
     starts = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
     kept, numbers = torch.empty_like(order), torch.zeros_like(counts)
-    arrays = (t.contiguous().numpy() for t in (boxes, order, starts))
-    suppress_classes(*arrays, iou, limit, kept.numpy(), numbers.numpy())
-    return torch.cat(
-        [kept[s : s + c] for s, c in zip(starts.tolist(), numbers.tolist(), strict=False)]
-    )
+    in_boxes, in_order, in_starts = (t.contiguous().numpy() for t in (boxes, order, starts))
+    out_kept, out_numbers = kept.numpy(), numbers.numpy()
+
+    def work(a: int, b: int) -> None:
+        edges = in_starts[a : b + 1]
+        suppress_classes(in_boxes, in_order, edges, iou, limit, out_kept, out_numbers[a:b])
+
+    in_threads(work, len(counts))
+    ranges = zip(starts.tolist(), numbers.tolist(), strict=False)
+    return torch.cat([kept[start : start + number] for start, number in ranges])
 
 
 def _offset_nms(

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from detection.runs.threads import in_threads
+
 NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
 
 
@@ -28,7 +30,7 @@ def times(blocks: Sequence[Tensor], weights: Float[Tensor, "k d"]) -> Float[Tens
     for start, block in _starts(blocks):
         rows = out[start : start + len(block)]
         if _on_numba(block):
-            _kernel("times", block)(_bits(block), padded.numpy(), rows.numpy())
+            _times_in_threads(block, padded, rows)
         else:
             torch.mm(block.to(weights.dtype), padded.T, out=rows)
     return out[:, : len(weights)].contiguous()
@@ -42,7 +44,7 @@ def transposed_times(
     for start, block in _starts(blocks):
         rows = factors[start : start + len(block)].contiguous()
         if _on_numba(block):
-            _kernel("transposed", block)(_bits(block), rows.numpy(), out.numpy())
+            _transposed_in_threads(block, rows, out)
         else:
             out.addmm_(rows.T, block.to(factors.dtype))
     return out
@@ -62,6 +64,20 @@ def _on_numba(block: Tensor) -> bool:
         and block.device.type == "cpu"
         and block.dtype in {torch.float32, torch.bfloat16}
     )
+
+
+def _times_in_threads(
+    block: Float[Tensor, "m d"], weights: Float[Tensor, "k d"], out: Float[Tensor, "m k"]
+) -> None:
+    kernel, bits, result = _kernel("times", block), _bits(block), out.numpy()
+    in_threads(lambda a, b: kernel(bits[a:b], weights.numpy(), result[a:b]), len(block), 256)
+
+
+def _transposed_in_threads(
+    block: Float[Tensor, "m d"], factors: Float[Tensor, "m k"], out: Float[Tensor, "k d"]
+) -> None:
+    kernel, bits, result = _kernel("transposed", block), _bits(block), out.numpy()
+    in_threads(lambda a, b: kernel(bits, factors.numpy(), result, a, b), block.shape[1], 512)
 
 
 def _kernel(name: Literal["times", "transposed"], block: Tensor) -> Callable[..., None]:

@@ -6,25 +6,40 @@ over slices from 0, which numba can prove to stay inside and hence vectorises.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from inspect import unwrap
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+F = TypeVar("F", bound=Callable[..., Any])
 TILE = 512
 CHUNK = 256
-FAST = {"reassoc", "contract", "nsz"}
 
 
-@njit(fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]
+def compiled(function: F) -> F:
+    """Compile a function that releases the GIL, stored on disk where a folder can be written.
+
+    Sums may be reordered; what is not finite stays so.
+    """
+    plain = unwrap(function)
+    options = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
+    try:
+        return cast(F, njit(cache=True, **options)(plain))
+    except RuntimeError:  # numba found no folder for its cache
+        return cast(F, njit(**options)(plain))
+
+
+@compiled
 def _expand(source: Array, target: Array) -> None:
     for j in range(len(source)):
         target[j] = source[j]
 
 
-@njit(fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _expand_bits(source: Array, target: Array) -> None:
     """Expand bfloat16 bits: they are the upper halves of float32 numbers."""
     bits = target.view(np.uint32)
@@ -32,7 +47,7 @@ def _expand_bits(source: Array, target: Array) -> None:
         bits[j] = np.uint32(source[j]) << np.uint32(16)
 
 
-@njit(fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _dots(tile: Array, weights: Array, out: Array) -> None:
     """Add to ``out[4, k]`` the products of four rows with the weights, four at a time."""
     x0, x1, x2, x3 = tile[0], tile[1], tile[2], tile[3]
@@ -64,7 +79,7 @@ def _dots(tile: Array, weights: Array, out: Array) -> None:
                 out[i, c + column] += sums[column]
 
 
-@njit(fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _add_scaled(tile: Array, factors: Array, total: Array) -> None:
     """Add to ``total[k, TILE]`` eight rows times their factors; skip classes without any."""
     x0, x1, x2, x3 = tile[0], tile[1], tile[2], tile[3]
@@ -81,64 +96,58 @@ def _add_scaled(tile: Array, factors: Array, total: Array) -> None:
 
 
 def _make_times(expand: Any) -> Any:
-    @njit(fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]
-    def chunk(x: Array, weights: Array, out: Array) -> None:
-        n, d = x.shape
+    @compiled
+    def times(x: Array, weights: Array, out: Array) -> None:
+        """Write ``x @ weights.T``; the number of weights is a multiple of four."""
+        d = x.shape[1]
         k = weights.shape[0]
         tile = np.zeros((4, TILE), np.float32)
         part = np.zeros((k, TILE), np.float32)
-        sums = np.zeros((n + 3, k), np.float32)
-        for column in range(0, d, TILE):
-            end = min(d, column + TILE)
-            part[:, end - column :] = 0
-            for c in range(k):
-                _expand(weights[c, column:end], part[c])
-            for row in range(0, n, 4):
-                for i in range(min(4, n - row)):
-                    expand(x[row + i, column:end], tile[i])
-                _dots(tile, part, sums[row : row + 4])
-        out[:] = sums[:n]
-
-    @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-    def times(x: Array, weights: Array, out: Array) -> None:
-        """Write ``x @ weights.T``; the number of weights is a multiple of four."""
-        for t in prange((len(x) + CHUNK - 1) // CHUNK):
-            rows = slice(t * CHUNK, (t + 1) * CHUNK)
-            chunk(x[rows], weights, out[rows])
+        sums = np.zeros((CHUNK + 3, k), np.float32)
+        for first in range(0, len(x), CHUNK):
+            n = min(CHUNK, len(x) - first)
+            sums[:] = 0
+            for column in range(0, d, TILE):
+                end = min(d, column + TILE)
+                part[:, end - column :] = 0
+                for c in range(k):
+                    _expand(weights[c, column:end], part[c])
+                for row in range(0, n, 4):
+                    for i in range(min(4, n - row)):
+                        expand(x[first + row + i, column:end], tile[i])
+                    _dots(tile, part, sums[row : row + 4])
+            out[first : first + n] = sums[:n]
 
     return times
 
 
 def _make_transposed(expand: Any) -> Any:
-    @njit(fastmath=FAST, cache=True)  # type: ignore[untyped-decorator]
-    def chunk(x: Array, factors: Array, column: int, out: Array) -> None:
-        n, d = x.shape
+    @compiled
+    def transposed(x: Array, factors: Array, out: Array, start: int, stop: int) -> None:
+        """Add the columns ``start`` to ``stop`` of ``factors.T @ x`` to those of ``out``."""
+        n = len(x)
         k = factors.shape[1]
         tile = np.zeros((8, TILE), np.float32)
         scale = np.zeros((8, k), np.float32)
         total = np.zeros((k, TILE), np.float32)
-        end = min(d, column + TILE)
-        for row in range(0, n, 8):
-            rows = min(8, n - row)
-            largest = np.float32(0)
-            for i in range(8):
-                for c in range(k):
-                    scale[i, c] = factors[row + i, c] if i < rows else np.float32(0)
-                    largest = max(largest, abs(scale[i, c]))
-            if largest == 0:
-                continue
-            for i in range(rows):
-                expand(x[row + i, column:end], tile[i])
-            _add_scaled(tile, scale, total)
-        for c in range(k):
-            for j in range(end - column):
-                out[c, column + j] += total[c, j]
-
-    @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-    def transposed(x: Array, factors: Array, out: Array) -> None:
-        """Add ``factors.T @ x`` to ``out``."""
-        for t in prange((x.shape[1] + TILE - 1) // TILE):
-            chunk(x, factors, t * TILE, out)
+        for column in range(start, stop, TILE):
+            end = min(stop, column + TILE)
+            total[:] = 0
+            for row in range(0, n, 8):
+                rows = min(8, n - row)
+                largest = np.float32(0)
+                for i in range(8):
+                    for c in range(k):
+                        scale[i, c] = factors[row + i, c] if i < rows else np.float32(0)
+                        largest = max(largest, abs(scale[i, c]))
+                if largest == 0:
+                    continue
+                for i in range(rows):
+                    expand(x[row + i, column:end], tile[i])
+                _add_scaled(tile, scale, total)
+            for c in range(k):
+                for j in range(end - column):
+                    out[c, column + j] += total[c, j]
 
     return transposed
 

@@ -14,7 +14,7 @@ from detection.config import SvmConfig
 from detection.errors import DataError
 from detection.heads import newton, skinny
 
-Rows = Float[Tensor, "n d"] | Sequence[Float[Tensor, "n d"]]
+Rows = Float[Tensor, "n d"] | Sequence[Float[Tensor, "_ d"]]
 """Features: one matrix, or its rows in blocks."""
 
 

@@ -1,0 +1,164 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from detection.config import SvmConfig
+from detection.errors import DataError
+from detection.heads.svm import Svms, fit_linear_svms, svm_objective
+from tests.reference import svm as reference
+
+K = 3
+NEWTON = SvmConfig(tolerance=1e-4)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """200 examples of 3 classes, non-negative as after a ReLU, mean norm 20; some are ignored."""
+    random = torch.Generator().manual_seed(0)
+    prototypes = torch.rand(K + 1, 40, generator=random)
+    owners = torch.randint(0, K + 1, (200,), generator=random)
+    x = (prototypes[owners] + 0.5 * torch.randn(200, 40, generator=random)).relu()
+    x *= 20 / x.norm(dim=1).mean()
+    targets = (owners[:, None] == torch.arange(K)).to(torch.int8) * 2 - 1
+    targets[torch.rand(200, K, generator=random) < 0.1] = 0
+    return x, targets
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_objective_equals_the_sum_over_examples(problem, loss):
+    x, targets = problem
+    config = SvmConfig(solver="sklearn", loss=loss)
+    random = torch.Generator().manual_seed(1)
+    svms = Svms(
+        weight=0.1 * torch.randn(K, 40, generator=random), bias=torch.randn(K, generator=random)
+    )
+    expected = [
+        reference.objective(
+            svms.weight[k], svms.bias[k], x, targets[:, k],
+            c=1e-3, positive_weight=2.0, multiplier=10.0, squared=loss == "squared_hinge",
+        )
+        for k in range(K)
+    ]  # fmt: skip
+    assert svm_objective(svms, x, targets, config).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_objective_at_zero_is_c_times_the_weighted_number_of_examples():
+    x, targets = torch.ones(6, 2), torch.tensor([[1], [1], [-1], [-1], [-1], [0]])
+    objective = svm_objective(Svms.zero(1, 2), x, targets, SvmConfig())
+    assert objective.item() == pytest.approx(1e-3 * (2 * 2 + 3))
+
+
+@pytest.mark.parametrize("solver", ["newton", "sklearn"])
+def test_no_step_from_the_solution_lowers_the_objective(problem, solver):
+    x, targets = problem
+    config = SvmConfig(solver=solver, tolerance=1e-6)
+    fitted = fit_linear_svms(x, targets, config)
+    best = svm_objective(fitted, x, targets, config)
+    random = torch.Generator().manual_seed(2)
+    for size in (1e-3, 1e-2, 1e-1):
+        moved = Svms(
+            weight=fitted.weight + size * torch.randn(K, 40, generator=random),
+            bias=fitted.bias + size * torch.randn(K, generator=random),
+        )
+        assert (svm_objective(moved, x, targets, config) > best).all()
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-3, 1e-4])
+def test_newton_stops_within_its_tolerance_of_the_optimum(problem, tolerance):
+    x, targets = problem
+    config = SvmConfig(tolerance=tolerance)
+    best = svm_objective(
+        fit_linear_svms(x, targets, SvmConfig(tolerance=1e-6)), x, targets, config
+    )
+    reached = svm_objective(fit_linear_svms(x, targets, config), x, targets, config)
+    assert (reached <= best * (1 + tolerance)).all()
+
+
+def test_newton_reaches_the_objective_of_liblinear(problem):
+    x, targets = problem
+    ours = svm_objective(fit_linear_svms(x, targets, NEWTON), x, targets, NEWTON)
+    config = SvmConfig(solver="sklearn")
+    theirs = svm_objective(fit_linear_svms(x, targets, config), x, targets, NEWTON)
+    assert ours.tolist() == pytest.approx(theirs.tolist(), rel=2e-3)
+
+
+def test_classes_trained_together_equal_classes_trained_alone(problem):
+    x, targets = problem
+    together = fit_linear_svms(x, targets, SvmConfig(tolerance=1e-6))
+    for k in range(K):
+        used = targets[:, k] != 0
+        alone = fit_linear_svms(x[used], targets[used, k : k + 1], SvmConfig(tolerance=1e-6))
+        assert torch.allclose(together.weight[k], alone.weight[0], atol=1e-3)
+
+
+def test_start_changes_the_time_not_the_result(problem):
+    x, targets = problem
+    config = SvmConfig(tolerance=1e-6)
+    cold = fit_linear_svms(x, targets, config)
+    far = Svms(weight=torch.ones(K, 40), bias=torch.ones(K))
+    for start in (cold, far):
+        warm = fit_linear_svms(x, targets, config, initial=start)
+        assert torch.allclose(warm.weight, cold.weight, atol=1e-3)
+        assert torch.allclose(warm.bias, cold.bias, atol=1e-2)
+
+
+def test_fitting_leaves_its_start_as_it_was(problem):
+    x, targets = problem
+    start = Svms(weight=torch.ones(K, 40), bias=torch.ones(K))
+    fit_linear_svms(x, targets, NEWTON, initial=start)
+    assert torch.equal(start.weight, torch.ones(K, 40))
+    assert torch.equal(start.bias, torch.ones(K))
+
+
+def test_rows_in_blocks_and_in_bfloat16_give_nearly_the_same(problem):
+    x, targets = problem
+    whole = fit_linear_svms(x, targets, NEWTON)
+    halves = fit_linear_svms([x[:90], x[90:].bfloat16()], targets, NEWTON)
+    scale = whole.score(x).std()
+    assert (halves.score(x) - whole.score(x)).abs().max() < 0.02 * scale
+
+
+def test_score_is_weight_times_feature_plus_bias():
+    svms = Svms(weight=torch.tensor([[2.0, 3.0], [0.0, 1.0]]), bias=torch.tensor([10.0, -1.0]))
+    scores = svms.score(torch.tensor([[1.0, 5.0]]))
+    assert scores.tolist() == [[2 * 1 + 3 * 5 + 10, 0 * 1 + 1 * 5 - 1]]
+
+
+def test_scores_stay_when_features_and_weights_are_scaled_and_bias_is_not(problem):
+    x, targets = problem
+    svms = fit_linear_svms(x, targets, NEWTON)
+    scaled = Svms(weight=svms.weight / 4, bias=svms.bias)
+    assert torch.allclose(scaled.score(4 * x), svms.score(x), atol=1e-4)
+
+
+def test_bias_is_the_constant_feature_times_its_weight():
+    """One positive, no features: 0.5 (b/B)^2 + 2C (1-b)^2 + C (1+b)^2 is minimal at a known b."""
+    x, targets = torch.zeros(2, 1), torch.tensor([[1], [-1]])
+    config = SvmConfig(c=0.5, positive_weight=2.0, bias_multiplier=10.0, tolerance=1e-8)
+    c, multiplier = 0.5, 10.0
+    expected = 2 * c * (2 - 1) / (1 / multiplier**2 + 2 * c * (2 + 1))
+    for solver in ("newton", "sklearn"):
+        fitted = fit_linear_svms(x, targets, replace(config, solver=solver))
+        assert fitted.bias.item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_scoring_no_rows_gives_no_rows():
+    assert Svms.zero(K, 5).score(torch.zeros(0, 5)).shape == (0, K)
+
+
+@pytest.mark.parametrize("solver", ["newton", "sklearn"])
+@pytest.mark.parametrize(("sign", "kind"), [(1, "negative"), (-1, "positive")])
+def test_class_with_one_sign_only_is_refused_by_name(solver, sign, kind):
+    targets = torch.tensor([[1, sign], [-1, sign], [-1, 0]])
+    with pytest.raises(DataError, match=f"'sheep': expected at least one {kind} example"):
+        fit_linear_svms(
+            torch.rand(3, 4), targets, SvmConfig(solver=solver), class_names=("cow", "sheep")
+        )
+
+
+def test_result_is_the_same_twice(problem):
+    x, targets = problem
+    a, b = (fit_linear_svms(x, targets, NEWTON) for _ in range(2))
+    assert np.array_equal(a.weight.numpy(), b.weight.numpy())
