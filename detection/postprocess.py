@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torchvision
 from jaxtyping import Float, Int
@@ -93,7 +94,7 @@ def multiclass_nms(
     order = _by_class_and_score(scores, labels)
     if not len(order):
         return order
-    if boxes.device.type != "cpu":
+    if not _is_on_cpu(boxes):
         return _first_of_class(_offset_nms(boxes, scores, labels, iou, order), labels, limit)
     counts = torch.bincount(labels)
     if NUMBA_AVAILABLE and boxes.dtype == torch.float32:
@@ -102,6 +103,10 @@ def multiclass_nms(
     for rows in torch.split(order, counts.tolist()):
         kept.append(rows[torchvision.ops.nms(boxes[rows], scores[rows], iou)][: limit or None])
     return torch.cat(kept)
+
+
+def _is_on_cpu(boxes: Tensor) -> bool:
+    return boxes.device.type == "cpu"
 
 
 def _by_class_and_score(scores: Float[Tensor, " n"], labels: Int[Tensor, " n"]) -> Tensor:
@@ -141,11 +146,15 @@ def _offset_nms(
 ) -> Int[Tensor, " m"]:
     """Suppress all classes in one call on the device, each class moved away from the others.
 
-    In float64, where the offset costs no precision that float32 boxes have.
+    In float64, where the offset costs no precision that float32 boxes have; the threshold is where
+    an overlap that is rounded to float32 starts to exceed ``iou``.
     """
     apart = boxes.double()
     apart = apart + ((apart.max() - apart.min() + 1) * labels)[:, None]
-    kept = torchvision.ops.nms(apart, scores.double(), iou)
+    above = np.nextafter(np.float32(iou), np.float32(np.inf))
+    above = np.float32(iou) if float(np.float32(iou)) > iou else above
+    edge = (float(above) + float(np.nextafter(above, np.float32(0)))) / 2
+    kept = torchvision.ops.nms(apart, scores.double(), edge)
     chosen = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     chosen[kept] = True
     return order[chosen[order]]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from detection.config import SvmConfig
 from detection.errors import DataError
+from detection.heads import skinny
 from detection.heads.svm import Svms, fit_linear_svms, svm_objective
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,14 @@ class HardNegativeMiner:
                 float(objective),
             )
 
+    def num_negatives(self) -> list[int]:
+        """Give the number of cached negatives of each class."""
+        return self._cache.counts().tolist()
+
+    def cached_scores(self) -> tuple[Float[Tensor, "n k"], Bool[Tensor, "n k"]]:
+        """Give the scores of all cached rows, and which classes each is a negative of."""
+        return self._cache.scores(self.svms), self._cache.members
+
     def _positive_targets(self) -> Int[Tensor, "p k"]:
         classes = torch.arange(len(self._new), device=self._labels.device)
         return (self._labels[:, None] == classes).to(torch.int8)
@@ -125,7 +134,9 @@ class HardNegativeMiner:
         counts = torch.bincount(self._labels.cpu(), minlength=num_classes)
         missing = (counts == 0).nonzero().flatten().tolist()
         if missing:
-            names = ", ".join(self.class_names[i] if self.class_names else str(i) for i in missing)
+            names = ", ".join(
+                repr(self.class_names[i]) if self.class_names else str(i) for i in missing
+            )
             message = (
                 f"SVM: class {names}: expected at least one training object, got none; "
                 "add images of it or leave the class out of data.class_names"
@@ -145,6 +156,7 @@ class NegativeCache:
             0, num_classes, dtype=torch.bool, device=device
         )
         self._keys: Int[Tensor, "n 2"] = torch.zeros(0, 2, dtype=torch.int64)
+        self._feature_dim = feature_dim
         self._rows_of_block = max(1, BLOCK_BYTES // (2 * feature_dim))
 
     def __len__(self) -> int:
@@ -154,6 +166,13 @@ class NegativeCache:
         """Give the number of negatives of each class."""
         return self.members.sum(dim=0).cpu()
 
+    def scores(self, svms: Svms) -> Float[Tensor, "n k"]:
+        """Give the scores of all rows."""
+        if not self.blocks:
+            return self.members.float()
+        weight = svms.weight.to(self.members.device)
+        return skinny.times(self.blocks, weight).add_(svms.bias.to(weight))
+
     def add(
         self, image_number: int, values: Float[Tensor, "r d"], negative: Bool[Tensor, "r k"]
     ) -> Int[Tensor, " k"]:
@@ -162,7 +181,9 @@ class NegativeCache:
         cached = (self._keys[:, 0] == image_number).nonzero().flatten()
         rows = self._keys[cached, 1].to(negative.device)
         fresh = negative[rows] & ~self.members[cached]
-        self.members[cached] |= fresh
+        self.members = self.members.index_put(
+            (cached.to(rows.device),), self.members[cached] | fresh
+        )
         negative[rows] = False
         chosen = negative.any(dim=1).nonzero().flatten()
         self._append(values[chosen].to(torch.bfloat16))
@@ -176,24 +197,19 @@ class NegativeCache:
 
         The hardest negative of each class stays whatever its score: an SVM needs one.
         """
-        blocks = [svms.score(block.float()) for block in self.blocks]
-        if blocks:
-            scores = torch.cat(blocks).masked_fill(~self.members, -torch.inf)
-            hardest = torch.arange(len(scores), device=scores.device)[:, None] == scores.argmax(0)
-            self.members = self.members & ((scores >= easy_score) | hardest)
-            self._keep(self.members.any(dim=1))
+        scores = self._member_scores(svms)
+        self.members = self.members & ((scores >= easy_score) | _hardest(scores))
+        self._keep(self.members.any(dim=1))
 
     def limit(self, svms: Svms, max_bytes: int) -> None:
         """Drop the rows that every class finds easiest until the cache fits ``max_bytes``."""
-        if not self.blocks:
-            return
-        most = max(1, max_bytes // (2 * self.blocks[0].shape[1]))
+        most = max(self.members.shape[1], max_bytes // (2 * self._feature_dim))
         if len(self) <= most:
             return
-        scores = torch.cat([svms.score(block.float()) for block in self.blocks])
-        hardest = scores.masked_fill(~self.members, -torch.inf).amax(dim=1)
-        keep = torch.zeros(len(self), dtype=torch.bool, device=scores.device)
-        keep[hardest.topk(most).indices] = True
+        scores = self._member_scores(svms)
+        value = scores.masked_fill(_hardest(scores), torch.inf).amax(dim=1)
+        keep = torch.zeros(len(self), dtype=torch.bool, device=value.device)
+        keep[value.topk(most).indices] = True
         logger.warning(
             "SVMs: the negative cache holds %d of %d rows, the hardest; raise svm.cache_gib to "
             "keep all",
@@ -201,6 +217,9 @@ class NegativeCache:
             len(self),
         )
         self._keep(keep)
+
+    def _member_scores(self, svms: Svms) -> Float[Tensor, "n k"]:
+        return self.scores(svms).masked_fill(~self.members, -torch.inf)
 
     def _append(self, rows: Float[Tensor, "n d"]) -> None:
         if self.blocks and len(self.blocks[-1]) + len(rows) <= self._rows_of_block:
@@ -219,3 +238,10 @@ class NegativeCache:
             old[i] = block[:0]
         self.members = self.members[kept]
         self._keys = self._keys[kept.cpu()]
+
+
+def _hardest(scores: Float[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
+    """Mark the best scored row of each class."""
+    if not len(scores):
+        return scores.bool()
+    return torch.arange(len(scores), device=scores.device)[:, None] == scores.argmax(dim=0)

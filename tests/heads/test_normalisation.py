@@ -20,7 +20,8 @@ def test_scaling_nothing_gives_nothing():
 
 
 @pytest.mark.parametrize(
-    "norms", [torch.zeros(0), torch.zeros(3), torch.tensor([1.0, torch.nan]), torch.tensor([torch.inf])]
+    "norms",
+    [torch.zeros(0), torch.zeros(3), torch.tensor([1.0, torch.nan]), torch.tensor([torch.inf])],
 )
 def test_norms_without_a_positive_mean_are_refused(norms):
     with pytest.raises(DataError, match="expected a positive finite mean"):

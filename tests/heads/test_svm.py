@@ -69,9 +69,7 @@ def test_no_step_from_the_solution_lowers_the_objective(problem, solver):
 def test_newton_stops_within_its_tolerance_of_the_optimum(problem, tolerance):
     x, targets = problem
     config = SvmConfig(tolerance=tolerance)
-    best = svm_objective(
-        fit_linear_svms(x, targets, SvmConfig(tolerance=1e-6)), x, targets, config
-    )
+    best = svm_objective(fit_linear_svms(x, targets, SvmConfig(tolerance=1e-6)), x, targets, config)
     reached = svm_objective(fit_linear_svms(x, targets, config), x, targets, config)
     assert (reached <= best * (1 + tolerance)).all()
 

@@ -1,12 +1,14 @@
 """Greedy non-maximum suppression, one pair at a time."""
 
+import numpy as np
+
 
 def iou(a, b):
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(width, 0.0) * max(height, 0.0)
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    return shared / union if union > 0 else 0.0
+    return float(np.float32(shared) / np.float32(union)) if union > 0 else 0.0
 
 
 def nms(boxes, scores, threshold):
