@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16, Int32, UInt8
+from jaxtyping import Int16, Int32, UInt8, UInt32
 
 from detection.proposals.jit import jit
 
@@ -24,55 +24,66 @@ STRONGEST = np.float32(254)  # what OpenCV scales the strongest gradient of an i
 
 
 @jit
-def _weights(direction: int) -> tuple[int, int]:
-    """Give the factors of the x and y gradients in a direction: 0, 90, 45, -45 degrees."""
-    return (0 if direction == 1 else 1), (0 if direction == 0 else (-1 if direction == 3 else 1))
+def _gradient_along(
+    direction: int, gradients: Int16[np.ndarray, "2 h w"], i: int, along: Int32[np.ndarray, " w"]
+) -> None:
+    """Write one row of gradients in a direction: 0, 90, 45 or -45 degrees."""
+    row_x = gradients[0, i]
+    row_y = gradients[1, i]
+    for j in range(along.size):
+        x = np.int32(row_x[j])
+        y = np.int32(row_y[j])
+        if direction == 0:
+            along[j] = x
+        elif direction == 1:
+            along[j] = y
+        elif direction == 2:
+            along[j] = x + y
+        else:
+            along[j] = x - y
 
 
 @jit
-def _scales(gradients: Int16[np.ndarray, "2 h w"], direction: int) -> tuple[np.float32, np.float32]:
-    """Give the factors that make an image's strongest rise and fall in a direction 254."""
-    weight_x, weight_y = _weights(direction)
-    top = 1
-    bottom = -1
+def _extremes(
+    gradients: Int16[np.ndarray, "2 h w"], direction: int, along: Int32[np.ndarray, " w"]
+) -> tuple[Any, Any]:
+    """Give the strongest rise and fall of an image in a direction, at least 1 and at most -1."""
+    top = np.int32(1)
+    bottom = np.int32(-1)
     for i in range(gradients.shape[1]):
-        row_x = gradients[0, i]
-        row_y = gradients[1, i]
-        for j in range(row_x.size):
-            gradient = weight_x * row_x[j] + weight_y * row_y[j]
-            top = gradient if gradient > top else top
-            bottom = gradient if gradient < bottom else bottom
-    return STRONGEST / np.float32(top), STRONGEST / np.float32(-bottom)
+        _gradient_along(direction, gradients, i, along)
+        for j in range(along.size):
+            top = max(top, along[j])
+            bottom = min(bottom, along[j])
+    return top, bottom
 
 
 @jit
 def _write_texture_codes(
-    gradients: Int16[np.ndarray, "2 h w"],
-    i: int,
-    direction: int,
-    scales: Any,
-    codes: Int32[np.ndarray, " w"],
+    along: Int32[np.ndarray, " w"],
+    rising: np.float32,
+    falling: np.float32,
+    offset: int,
+    codes: UInt32[np.ndarray, " w"],
 ) -> None:
-    """Write the texture codes of one row of pixels in one direction."""
-    weight_x, weight_y = _weights(direction)
-    rising, falling = scales
-    row_x = gradients[0, i]
-    row_y = gradients[1, i]
+    """Write the codes of one row of gradients, scaled by two factors."""
     half = np.float32(0.5)
-    for j in range(codes.size):
-        gradient = np.int32(weight_x * row_x[j] + weight_y * row_y[j])
-        rise = np.int32(np.float32(gradient) * rising + half)
-        fall = np.int32(STRONGEST + np.float32(gradient) * falling + half)
-        level = rise if gradient >= 0 else fall
-        first = TEXTURE_BINS if gradient >= 0 else 0
-        codes[j] += first + ((level * TEXTURE_BINS) >> 8)
+    rise_offset = np.int32(offset + TEXTURE_BINS)
+    fall_offset = np.int32(offset)
+    for j in range(along.size):
+        strength = np.float32(along[j])
+        rise = np.int32(strength * rising + half)
+        fall = np.int32(STRONGEST + strength * falling + half)
+        level = fall if along[j] < 0 else rise
+        first = fall_offset if along[j] < 0 else rise_offset
+        codes[j] = first + ((level * np.int32(TEXTURE_BINS)) >> np.int32(8))
 
 
 @jit
 def count_codes(
     planes: UInt8[np.ndarray, "c h w"],
     gradients: Int16[np.ndarray, "c 2 h w"],
-    cells: Int32[np.ndarray, "h w"],
+    cells: UInt32[np.ndarray, "h w"],
     num_cells: int,
 ) -> Int32[np.ndarray, "m b"]:
     """Count the codes of each cell's pixels, channel after channel: four directions, then colour.
@@ -82,19 +93,25 @@ def count_codes(
     """
     num_channels, height, width = planes.shape
     num_features = num_channels * FEATURES
-    scales = [_scales(gradients[f // FEATURES], f % FEATURES) for f in range(num_features)]
+    along = np.empty(width, np.int32)
+    scales = np.empty((num_features, 2), np.float32)
+    for f in range(num_features):
+        if f % FEATURES < DIRECTIONS:
+            top, bottom = _extremes(gradients[f // FEATURES], f % FEATURES, along)
+            scales[f, 0] = STRONGEST / np.float32(top)
+            scales[f, 1] = STRONGEST / np.float32(-bottom)
     counts = np.zeros((num_cells, num_channels * CHANNEL_CODES), np.int32)
-    codes = np.empty((num_features, width), np.int32)
+    codes = np.empty((num_features, width), np.uint32)  # unsigned: see segmentation.py
     for i in range(height):
         for f in range(num_features):
             c, direction = f // FEATURES, f % FEATURES
-            codes[f, :] = c * CHANNEL_CODES + direction * CODES
+            offset = c * CHANNEL_CODES + direction * CODES
             if direction < DIRECTIONS:
-                _write_texture_codes(gradients[c], i, direction, scales[f], codes[f])
+                _gradient_along(direction, gradients[c], i, along)
+                _write_texture_codes(along, scales[f, 0], scales[f, 1], offset, codes[f])
             else:
-                values = planes[c, i]
                 for j in range(width):
-                    codes[f, j] += (np.int32(values[j]) * COLOUR_BINS) >> 8
+                    codes[f, j] = offset + ((np.int32(planes[c, i, j]) * COLOUR_BINS) >> 8)
         for j in range(width):
             row = counts[cells[i, j]]
             for f in range(num_features):

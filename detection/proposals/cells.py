@@ -7,7 +7,7 @@ then put together, so that one pass over the pixels does for any number of segme
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32, Int64, UInt32
 
 from detection.proposals.jit import jit
 
@@ -20,7 +20,7 @@ SHIFT = 20
 def intersect_segmentations(
     labels: Int32[np.ndarray, "s h w"],
 ) -> tuple[
-    Int32[np.ndarray, "h w"],
+    UInt32[np.ndarray, "h w"],
     Int32[np.ndarray, "s m"],
     Int32[np.ndarray, " m"],
     Int32[np.ndarray, "m 4"],
@@ -33,7 +33,7 @@ def intersect_segmentations(
         y2 exclusive.
     """
     num_segmentations, height, width = labels.shape
-    cells = np.empty((height, width), np.int32)
+    cells = np.empty((height, width), np.uint32)
     room = FIRST_ROOM
     slots = np.full(2 * room, np.int32(-1))
     hashes = np.empty(room, np.int64)
@@ -144,7 +144,7 @@ def unique_pairs(pairs: Int32[np.ndarray, "p 2"]) -> Int32[np.ndarray, "e 2"]:
 
 
 @jit
-def touching_cells(cells: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "p 2"]:
+def touching_cells(cells: UInt32[np.ndarray, "h w"]) -> Int32[np.ndarray, "p 2"]:
     """List the pairs of cells that touch at a side or an upper left corner, as OpenCV counts them.
 
     A pair may be listed more than once.
@@ -152,7 +152,7 @@ def touching_cells(cells: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "p 2"]:
     height, width = cells.shape
     pairs = np.empty((4096, 2), np.int32)
     num_pairs = 0
-    last = np.full((3, 2), np.int32(-1))
+    last = np.zeros((3, 2), np.uint32)
     for i in range(height):
         for j in range(width):
             here = cells[i, j]

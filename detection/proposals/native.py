@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8, UInt32
 
 from detection.errors import ConfigError
 from detection.proposals import appearance, cells, grouping, segmentation
@@ -187,7 +187,7 @@ class _Space:
 
     planes: UInt8[np.ndarray, "c h w"]
     weights: Float32[np.ndarray, " e"]
-    edges: Int32[np.ndarray, " e"]
+    edges: UInt32[np.ndarray, " e"]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
