@@ -10,7 +10,7 @@ import functools
 import html
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -35,13 +35,14 @@ STAGE_COLOURS = {
     "resize": "#8fd0f2",
     "warp": "#8fd0f2",
     "conv": "#2a8fc9",
-    "project": "#b8e0c8",
-    "pool": "#009e73",
+    "projection": "#b8e0c8",
+    "pooling": "#009e73",
     "fc": "#e69f00",
     "svm": "#d55e00",
-    "bbox": "#a8480f",
-    "nms": "#cc79a7",
+    "regression": "#a56cc1",
+    "suppression": "#cc79a7",
 }
+"""In the order of the pipeline. A stage of another name gets a colour of ``SERIES``."""
 
 _INK = "#010203"
 _WIDTH = 4.8
@@ -195,11 +196,12 @@ def stage_times(
     figure, axes = _canvas(0.75 + 0.52 * len(stages), _WIDTH)
     longest = max([sum(times.values()) for times in stages.values()], default=0.0)
     end = unit_scale or longest * 1.02 or 1.0
-    names = list(dict.fromkeys(stage for times in stages.values() for stage in times))
+    names = stage_order(stages.values())
     colours = dict(zip(names, stage_colours(names), strict=True))
     for row, times in enumerate(stages.values()):
         start = 0.0
-        for stage, seconds in times.items():
+        for stage in names:
+            seconds = times.get(stage, 0.0)
             axes.barh(row, seconds, left=start, height=0.42, color=colours[stage])
             start += seconds
     for row, (name, times) in enumerate(stages.items()):
@@ -213,13 +215,19 @@ def stage_times(
     return figure
 
 
+def stage_order(times: Iterable[Mapping[str, float]]) -> list[str]:
+    """Give the names of all stages in the order of the pipeline, unknown ones last."""
+    known = list(STAGE_COLOURS)
+    names = dict.fromkeys(stage for row in times for stage in row)
+    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
+
+
 def stage_colours(names: Sequence[str]) -> list[str]:
-    """Give each stage its colour; stages of the same kind have the same in every chart."""
-    colours = []
-    for index, name in enumerate(names):
-        known = [colour for key, colour in STAGE_COLOURS.items() if name.lower().startswith(key)]
-        colours.append(known[0] if known else SERIES[(index + 3) % len(SERIES)])
-    return colours
+    """Give each stage its colour; a known stage has the same in every chart."""
+    return [
+        STAGE_COLOURS.get(name, SERIES[(index + 3) % len(SERIES)])
+        for index, name in enumerate(names)
+    ]
 
 
 @_styled

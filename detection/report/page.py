@@ -1,0 +1,56 @@
+"""HTML pages that stand alone: one file, no network, escaped, for screen, phone and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import detection
+from detection.report.parts import Absent
+from detection.runs.files import write_text_atomic
+
+TEMPLATES = Path(__file__).parent / "templates"
+DASH = "\N{EN DASH}"
+
+
+def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
+    """Fill a template and write the page, whole or not at all.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    text = _environment().get_template(template).render(**values, version=detection.__version__)
+    # A lone surrogate, as file names can hold, has no UTF-8.
+    write_text_atomic(path, text.encode("utf-8", "replace").decode())
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["milliseconds"] = milliseconds
+    environment.tests["absent"] = lambda part: isinstance(part, Absent)
+    return environment
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Give a fraction as a percentage without its sign; a dash for None and NaN."""
+    if value is None or value != value:  # noqa: PLR0124
+        return DASH
+    return f"{100 * value:.{digits}f}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Give seconds as milliseconds with three digits; a dash for None."""
+    if seconds is None:
+        return DASH
+    value = 1000 * seconds
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,32 @@
+"""What the sections of a report share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from detection.report import plots
+
+Section = dict[str, Any]
+"""What a template shows as one section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Why a section is not there, and the command that would add it."""
+
+    why: str
+    command: str = ""
+
+
+def colour_of(index: int) -> str:
+    """Give a run's colour, the same in all charts."""
+    return plots.SERIES[index % len(plots.SERIES)]
+
+
+def svg(figure: Figure, label: str, salt: str) -> Markup:
+    """Give a figure as markup; its texts were escaped when it was drawn."""
+    return Markup(plots.as_svg(figure, label=label, salt=salt))

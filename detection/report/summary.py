@@ -1,0 +1,123 @@
+"""The report's first sections: the scores, and how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from detection.config import Config
+from detection.evaluation.bootstrap import resampled_maps
+from detection.report.gallery import Judged
+from detection.report.loading import Run
+from detection.report.parts import Absent, Section, colour_of
+from detection.runs.config_io import difference
+
+
+def summary(runs: Sequence[Run], judged: Sequence[Judged]) -> Section | Absent:
+    """Give a card for each run, the rules in words, and the difference of the first two."""
+    scored = [run for run in runs if run.metrics]
+    if not scored:
+        return Absent("no run was evaluated", "detection evaluate RUN")
+    first = scored[0].metrics or {}
+    return {
+        "cards": [_card(run, runs.index(run)) for run in scored],
+        "rules": first["rule"],
+        "split": first["split"],
+        "dataset": first.get("dataset", first["split"]),
+        "num_images": first["num_images"],
+        "num_objects": first.get("num_objects"),
+        "num_difficult": first.get("num_difficult"),
+        "num_classes": len(first["class_names"]),
+        "without_truth": first.get("classes_without_ground_truth", []),
+        "difference": _difference(judged) if len(judged) > 1 else None,
+    }
+
+
+def _card(run: Run, index: int) -> Section:
+    metrics = run.metrics or {}
+    return {
+        "name": run.name,
+        "colour": colour_of(index),
+        "map": metrics["map"],
+        "interval": metrics["interval"],
+        "folder": run.folder.resolve().name,
+        "facts": _facts(run.config) if run.config else [],
+        "unevaluated": run.detections is None,
+    }
+
+
+def _facts(config: Config) -> list[str]:
+    features = config.features
+    scales = ", ".join(str(scale) for scale in features.scales)
+    facts = [f"{config.backbone.name}, SVMs on {features.layer}"]
+    if features.method == "sppnet":
+        levels = ", ".join(str(level) for level in features.levels)
+        facts.append(f"scales {scales}; pyramid {levels}")
+    else:
+        facts.append(f"{features.warp}ed crops, {features.context} px of context")
+    facts.append("box regression" if config.bbox.enabled else "no box regression")
+    if config.finetune.enabled:
+        facts.append(f"fine-tuned, {config.finetune.iterations:,} batches")
+    return facts
+
+
+def _difference(judged: Sequence[Judged], resamplings: int = 1000) -> Section:
+    """Compare two runs on the same drawn images: what images share does not blur it."""
+    first, second = (
+        resampled_maps(run.matches, resamplings=resamplings, seed=0) for run in judged[:2]
+    )
+    gaps = first - second
+    gaps = gaps[~np.isnan(gaps)]
+    low, high = np.quantile(gaps, [0.025, 0.975]) if len(gaps) else (np.nan, np.nan)
+    return {"names": [run.name for run in judged[:2]], "low": float(low), "high": float(high)}
+
+
+def class_table(runs: Sequence[Run]) -> Section | Absent:
+    """Give the 11-point AP of each class and run, the best of each class marked."""
+    scored = [run for run in runs if run.metrics]
+    if not scored:
+        return Absent("no run was evaluated", "detection evaluate RUN")
+    first = scored[0].metrics or {}
+    rows = []
+    for name in first["class_names"]:
+        cells = [((run.metrics or {})["per_class"].get(name) or {}).get("voc07") for run in scored]
+        best = max([value for value in cells if value is not None], default=None)
+        rows.append(
+            {
+                "name": name,
+                "objects": first["per_class"][name].get("num_objects", 0),
+                "difficult": first["per_class"][name].get("num_difficult", 0),
+                "cells": [{"value": v, "best": v is not None and v == best} for v in cells],
+            }
+        )
+    return {
+        "rows": rows,
+        "runs": [{"name": r.name, "colour": colour_of(runs.index(r))} for r in scored],
+        "mean": [(run.metrics or {})["map"]["voc07"] for run in scored],
+    }
+
+
+def making(runs: Sequence[Run]) -> Section:
+    """Give what each run departs from the defaults in, and where it ran."""
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "folder": run.folder.resolve().name,
+                "departures": difference(Config(), run.config) if run.config else [],
+                "environment": _flat(run.environment or {}),
+                "problems": run.problems,
+            }
+            for run in runs
+        ]
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        rows += _flat(value, f"{name}: ") if isinstance(value, dict) else [(name, str(value))]
+    return rows
