@@ -78,8 +78,8 @@ def _create(config: BackboneConfig) -> tuple[nn.Module, int]:
         message = f"backbone.name: {config.name} needs the library timm; pip install timm"
         raise ConfigError(message) from error
     name = config.name.split("/", 1)[1]
-    options: dict[str, Any] = {"pretrained": config.weights != "none"}
-    if config.weights not in {"none", "torchvision"}:
+    options: dict[str, Any] = {"pretrained": config.weights not in _UNREAD}
+    if config.weights not in {*_UNREAD, "torchvision"}:
         options["pretrained_cfg_overlay"] = {"file": config.weights}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

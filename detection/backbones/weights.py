@@ -37,31 +37,40 @@ BACKBONES: dict[str, Callable[[], Blueprint]] = {
 
 _DROPOUT = 0.5
 _TIMM = "timm/"
+_CLASSIFIER = "fc8."
+"""The last layer in the files of this package's classifiers; a backbone ends before it."""
 
 
-def load_backbone(config: BackboneConfig, stored: Mapping[str, Tensor] | None = None) -> Backbone:
+def load_backbone(
+    config: BackboneConfig, stored: Mapping[str, Tensor] | None = None, *, to_train: bool = False
+) -> Backbone:
     """Build a backbone and give it its weights: frozen, in evaluation mode, on the CPU.
 
     Args:
         config: which network, which weights.
         stored: the weights under this package's names, from a model file, instead of those that
             the configuration names.
+        to_train: it is going to be trained: say nothing about random weights.
 
     Raises:
         ConfigError: for an unknown network, or a weight file without a named preprocessing.
         CheckpointError: if weights are missing, damaged, not finite or of another network.
     """
     if config.name.startswith(_TIMM):
-        backbone = timm_backbone(config if stored is None else replace(config, weights="stored"))
-        if stored is not None:
-            fill(backbone, stored, "the model file")
-        return backbone
+        return _load_timm(config, stored, to_train=to_train)
     if config.name not in BACKBONES:
         known = ", ".join([*BACKBONES, f"{_TIMM}<model>"])
         message = f"backbone.name: expected one of {known}, got {config.name!r}"
         raise ConfigError(message)
     blueprint = BACKBONES[config.name]()
     geometry = trunk_geometry(blueprint.trunk)
+    if config.weights == "none" and stored is None and not to_train:
+        logger.warning(
+            "backbone %s: RANDOM weights (seed %d): good for timing and tests, not for accuracy; "
+            "set backbone.weights to a file or to 'torchvision'",
+            config.name,
+            config.seed,
+        )
     tensors, preprocessing, place = read_weights(config, blueprint, stored)
     blueprint.trunk.to_empty(device="cpu")
     initialise(blueprint.trunk, torch.Generator().manual_seed(config.seed))
@@ -73,6 +82,21 @@ def load_backbone(config: BackboneConfig, stored: Mapping[str, Tensor] | None = 
     if tensors is not None:
         fill(backbone, tensors, place)
     return backbone.requires_grad_(requires_grad=False).eval()
+
+
+def _load_timm(
+    config: BackboneConfig, stored: Mapping[str, Tensor] | None, *, to_train: bool
+) -> Backbone:
+    """Let timm build the network; fill in weights that are under this package's names."""
+    place = config.weights if stored is None else "the model file"
+    if stored is None and config.weights.endswith(".safetensors"):
+        tensors, _ = load_tensors(Path(config.weights))
+        stored = {k: t for k, t in tensors.items() if k.startswith("trunk.")} or None
+    silent = stored is not None or (to_train and config.weights == "none")
+    backbone = timm_backbone(replace(config, weights="stored") if silent else config)
+    if stored is not None:
+        fill(backbone, stored, place)
+    return backbone
 
 
 def read_weights(
@@ -87,12 +111,6 @@ def read_weights(
             "the model file",
         )
     if config.weights == "none":
-        logger.warning(
-            "backbone %s: RANDOM weights (seed %d): good for timing and tests, not for accuracy; "
-            "set backbone.weights to a file or to 'torchvision'",
-            config.name,
-            config.seed,
-        )
         return None, choose_preprocessing(config, {}, random=True), "random weights"
     if config.weights == "torchvision":
         path = published_file(config.name, blueprint.published)
@@ -214,7 +232,7 @@ def rename(tensors: Mapping[str, Tensor], blueprint: Blueprint, place: str) -> d
         pair = next((pair for pair in blueprint.renames if key.startswith(pair[0])), None)
         if pair is not None:
             renamed[pair[1] + key[len(pair[0]) :]] = tensor
-        elif not key.startswith(blueprint.unused or ("?",)):
+        elif not key.startswith((*blueprint.unused, _CLASSIFIER)):
             foreign.append(key)
     if foreign:
         message = (
