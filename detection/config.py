@@ -319,6 +319,7 @@ class PostprocessConfig:
         first_nms: suppress among the proposals before the boxes move, as the released SPPnet does;
             the released R-CNN does not.
         second_nms: suppress once more after the boxes moved, as the released evaluation does.
+        flip: average scores and boxes with those of the mirrored image (beyond both papers).
     """
 
     score_threshold: float = -1.5
@@ -326,6 +327,7 @@ class PostprocessConfig:
     max_per_class: int = 100
     first_nms: bool = True
     second_nms: bool = True
+    flip: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -344,18 +346,27 @@ class FineTuneConfig:
         decay_at: fractions of ``iterations`` at which the rate falls tenfold; 250k of 300k in SPP
             §4.1.
         batch_size: RoIs, 128 in RC §2.3 and the releases.
-        images_per_batch: images that the RoIs of one batch come from; 0 draws over the whole set.
+        images_per_batch: images that the RoIs of one batch come from, in the order of a shuffled
+            list (FR §2.3: 2); 0 draws every RoI over the whole set, as both papers do, which needs
+            maps that are kept in memory.
         positive_fraction: 25% (both papers).
         positive_iou: at least this IoU with an object, 0.5.
         negative_iou: half-open range of the negatives' IoU: [0.1, 0.5) in SPP §4.1, [0, 0.5) in RC.
         momentum: 0.9.
         weight_decay: 5e-4.
+        bias_multiplier: learning-rate multiplier of every bias, which then decays by nothing; 2 in
+            both releases.
         new_layer_multiplier: learning-rate multiplier of the new classifier; 10 in the R-CNN
             release, 1 in SPPnet.
         dropout: after fc6 and fc7, 0.5.
         flip: train on mirrored images too.
-        random_scale: SPPnet: draw the scale of each RoI at random, as the released code does.
-        fc_size: width of fc6 and fc7 where the backbone has none, 4096.
+        random_scale: SPPnet: draw the scale of each RoI at random, as the released code does; with
+            ``images_per_batch`` one scale for each image, so that it goes through the open layers
+            once.
+        map_dtype: precision in which the maps below the open layers are kept in memory, up to
+            ``features.memory_gib``.
+        fc_size: width of fc6 and fc7 where the backbone has none, 4096; 0 for a classifier that
+            reads pool5.
         open_layers: how many conv layers, from the last, are trained too; -1 for what the method's
             paper trains (SPPnet none, R-CNN all). FR §4.5 shows why it matters.
         conv_multiplier: learning-rate multiplier of open conv layers.
@@ -363,7 +374,12 @@ class FineTuneConfig:
         scores: ``svm`` as in the papers or ``softmax`` (RC Appendix B).
         validation_fraction: part of the *training* images held out to choose the snapshot; 0 keeps
             the last.
+        validate_every: iterations between looks at the held-out images, 2000 in the SPPnet release
+            (which looked at the test images).
+        validation_batches: mini-batches of each look, 500 in the SPPnet release.
         checkpoint_every: iterations between checkpoints.
+        log_every: iterations between rows of the log.
+        tensorboard: write event files too.
         seed: of the sampling, the initialisation and dropout.
     """
 
@@ -378,24 +394,31 @@ class FineTuneConfig:
     negative_iou: tuple[float, float] = (0.1, 0.5)
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    bias_multiplier: float = 2.0
     new_layer_multiplier: float = 1.0
     dropout: float = 0.5
     flip: bool = True
     random_scale: bool = False
+    map_dtype: Literal["float32", "bfloat16"] = "float32"
     fc_size: int = 4096
     open_layers: int = -1
     conv_multiplier: float = 1.0
     joint_bbox: bool = False
     scores: Literal["svm", "softmax"] = "svm"
     validation_fraction: float = 0.1
+    validate_every: int = 2000
+    validation_batches: int = 500
     checkpoint_every: int = 1000
+    log_every: int = 20
+    tensorboard: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _positive("finetune", self, "iterations", "learning_rate", "batch_size", "fc_size")
+        _positive("finetune", self, "iterations", "learning_rate", "batch_size", "bias_multiplier")
         _positive("finetune", self, "new_layer_multiplier", "conv_multiplier", "checkpoint_every")
-        _not_negative("finetune", self, "images_per_batch", "weight_decay", "seed")
+        _positive("finetune", self, "validate_every", "validation_batches", "log_every")
+        _not_negative("finetune", self, "images_per_batch", "weight_decay", "fc_size", "seed")
         _fraction("finetune", self, "positive_fraction")
         for name in ("momentum", "dropout", "validation_fraction"):
             value = getattr(self, name)
@@ -448,3 +471,12 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+
+    def __post_init__(self) -> None:
+        """Check what the sections need of each other."""
+        tune, layer = self.finetune, self.features.layer
+        if tune.enabled and tune.fc_size == 0:
+            require(layer == "pool5", "features.layer", "pool5 with finetune.fc_size 0", layer)
+        elif tune.enabled and (tune.scores == "softmax" or tune.joint_bbox):
+            what = "fc7, which the fine-tuned classifier and regressor read"
+            require(layer == "fc7", "features.layer", what, layer)

@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from detection.boxes import clip, decode_deltas
+from detection.boxes import clip, decode_deltas, flip
 from detection.config import Config
 from detection.features.extractor import FeatureExtractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.scorer import Scorer
-from detection.postprocess import suppress
 from detection.proposals.search import propose
 from detection.structures import Detections, Image, Proposals, RoIFeatures, Size
+from detection.windows import ScoredWindows, average_with_mirrored
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Detector:
         extractor: from boxes to pool5.
         fc: from pool5 to the layer that the scorer reads; the identity where it reads pool5.
         scorer: normalisation and SVMs, or softmax.
-        regressors: one a class, reading pool5; None without.
+        regressors: one a class, reading pool5 or what the scorer reads; None without.
     """
 
     class_names: tuple[str, ...]
@@ -49,12 +49,49 @@ class Detector:
         """
         boxes = (proposals or propose(image, self.config.proposals)).boxes
         with torch.no_grad():
-            pool5 = self.extractor.extract(image, boxes)  # the one line that differs
-            return self.classify(pool5, boxes, image_id=image.image_id, size=image.size)
+            windows = self.windows(image, boxes)
+            return windows.suppressed(self.config.postprocess, image.image_id)
 
     def with_config(self, config: Config) -> Detector:
         """Give the same detector with other thresholds, proposals or data; the rest stays."""
         return replace(self, config=config)
+
+    def windows(self, image: Image, boxes: Float[Tensor, "r 4"]) -> ScoredWindows:
+        """Score every box of an image for every class; suppression comes later.
+
+        Args:
+            image: the photograph.
+            boxes: image pixels.
+        """
+        pool5 = self.extractor.extract(image, boxes)  # the one line that differs
+        windows = self.score(pool5, boxes, image.size)
+        if not self.config.postprocess.flip:
+            return windows
+        mirror, width = image.mirrored(), image.size[1]
+        mirrored_boxes = flip(boxes, width)
+        pool5 = self.extractor.extract(mirror, mirrored_boxes)
+        mirrored = self.score(pool5, mirrored_boxes, image.size)
+        return average_with_mirrored(windows, mirrored, width)
+
+    def score(self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], size: Size) -> ScoredWindows:
+        """Score pooled RoIs.
+
+        Args:
+            pool5: one vector a box.
+            boxes: image pixels.
+            size: (height, width) of the image.
+        """
+        features = pool5.map(self.fc)
+        scores = features.map(self.scorer.score).expand()  # (r, k)
+
+        def refine(rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m 4"]:
+            if self.regressors is None:
+                return boxes[rows]
+            read = pool5 if self.regressors.reads == "pool5" else features
+            deltas = self.regressors.deltas_of(read.values[read.rows[rows]], labels)
+            return clip(decode_deltas(boxes[rows], deltas), size)
+
+        return ScoredWindows(boxes=boxes, scores=scores, refine=refine)
 
     def classify(
         self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], *, image_id: str, size: Size
@@ -67,17 +104,7 @@ class Detector:
             image_id: of the image.
             size: (height, width) of the image.
         """
-        scores = pool5.map(self.fc).map(self.scorer.score).expand()  # (r, k)
-
-        def refine(rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m 4"]:
-            if self.regressors is None:
-                return boxes[rows]
-            features = pool5.values[pool5.rows[rows]]
-            return clip(
-                decode_deltas(boxes[rows], self.regressors.deltas_of(features, labels)), size
-            )
-
-        return suppress(boxes, scores, self.config.postprocess, refine=refine, image_id=image_id)
+        return self.score(pool5, boxes, size).suppressed(self.config.postprocess, image_id)
 
     @staticmethod
     def load(run: Path | str, *, device: str = "auto") -> Detector:

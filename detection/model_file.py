@@ -62,6 +62,7 @@ def save_detector(path: Path, detector: Detector) -> None:
             "bbox.weight": detector.regressors.weight,
             "bbox.bias": detector.regressors.bias,
         }
+        header["bbox_reads"] = detector.regressors.reads
     save_tensors(path, tensors, header)
 
 
@@ -99,7 +100,11 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
     scorer = _scorer(tensors, header)
     regressors = None
     if "bbox.weight" in tensors:
-        regressors = BBoxRegressors(weight=tensors["bbox.weight"], bias=tensors["bbox.bias"])
+        regressors = BBoxRegressors(
+            weight=tensors["bbox.weight"],
+            bias=tensors["bbox.bias"],
+            reads=header.get("bbox_reads", "pool5"),
+        )
     return Detector(
         class_names=names,
         config=config,

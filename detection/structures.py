@@ -34,6 +34,10 @@ class Image:
         """The (height, width) of the image in pixels."""
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
+    def mirrored(self) -> Image:
+        """Give the image mirrored left to right."""
+        return Image(image_id=self.image_id, pixels=self.pixels.flip(1))
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class GroundTruth:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -74,8 +75,8 @@ class RcnnExtractor:
         return self.prepare(image)
 
     def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
-        """Give the maps as they are; `pool` runs the open layers."""
-        return tuple(maps)
+        """Give the image in float32; `pool` runs the open layers."""
+        return tuple(replace(m, values=m.values.float()) for m in maps)
 
     def fixed_fc(self) -> nn.Module | None:
         """Give the fc6 and fc7 that came with the weights, if they fit this pool5."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -23,14 +24,17 @@ class BBoxRegressors:
     Attributes:
         weight: for features of the normalised scale.
         bias: the deltas of a zero feature vector.
+        reads: ``pool5``, as in both papers, or what the scorer reads: regressors that were trained
+            together with the classifier (FR §2.3).
     """
 
     weight: Float[Tensor, "k 4 d"]
     bias: Float[Tensor, "k 4"]
+    reads: Literal["pool5", "scored"] = "pool5"
 
     def scaled(self, factor: float) -> BBoxRegressors:
         """Give the regressors that read features ``factor`` times smaller; the bias stays."""
-        return BBoxRegressors(weight=self.weight * factor, bias=self.bias)
+        return replace(self, weight=self.weight * factor)
 
     def deltas(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k 4"]:
         """Give (dx, dy, dw, dh) of every row for every class."""

@@ -14,10 +14,10 @@ from detection.config import BBoxConfig, SvmConfig
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.mining import HardNegativeMiner
 from detection.heads.normalisation import Normaliser, fit_normaliser
-from detection.heads.scorer import SvmScorer
+from detection.heads.scorer import Scorer, SvmScorer
 from detection.runs.progress import track
 from detection.training.bbox_regressors import BBoxExamples
-from detection.training.examples import TrainingImages
+from detection.training.examples import Example, TrainingImages
 from detection.training.rois import max_by_row
 
 _LOG = logging.getLogger(__name__)
@@ -30,11 +30,11 @@ class TrainedHeads:
     """What the two passes give.
 
     Attributes:
-        scorer: of the layer that the SVMs read.
+        scorer: of the layer that it reads, SVMs unless there was another.
         regressors: reading pool5; None where they are switched off.
     """
 
-    scorer: SvmScorer
+    scorer: Scorer
     regressors: BBoxRegressors | None
 
 
@@ -57,7 +57,11 @@ def fit_normalisers(
 
 
 def train_heads(
-    images: TrainingImages, fc: Layer, svm: SvmConfig, bbox: BBoxConfig
+    images: TrainingImages,
+    fc: Layer,
+    svm: SvmConfig,
+    bbox: BBoxConfig,
+    scorer: Scorer | None = None,
 ) -> TrainedHeads:
     """Train one SVM and one box regressor a class (RC §2.3 and Appendix C, SPP §4.1).
 
@@ -66,30 +70,68 @@ def train_heads(
         fc: from pool5 to the layer that the SVMs read.
         svm: constants of the SVMs.
         bbox: constants of the regressors.
+        scorer: a classifier that there is already, instead of SVMs.
 
     Raises:
         DataError: naming a class without examples.
     """
+    if scorer is not None and not bbox.enabled:
+        return TrainedHeads(scorer=scorer, regressors=None)
     normaliser, pool5_normaliser = fit_normalisers(images, fc, svm, bbox)
     _LOG.info(
         "features scaled by %.4g (SVMs), %.4g (pool5)", normaliser.factor, pool5_normaliser.factor
     )
-    objects = track(images.objects(), len(images.records), "objects")
-    values, labels = [], []
-    for example in objects:
-        values.append(normaliser.scale(example.pool5.map(fc).expand()))
-        labels.append(example.rois.gt_labels)
-    num_classes = len(images.class_names)
-    miner = HardNegativeMiner(
-        torch.cat(values), torch.cat(labels), num_classes, svm, class_names=images.class_names
-    )
-    dim = images.source.extractor.feature_dim
+    num_classes, dim = len(images.class_names), images.source.extractor.feature_dim
+    scores = Given(scorer) if scorer is not None else SvmTraining(images, fc, normaliser, svm)
     moved = BBoxExamples(num_classes, dim, pool5_normaliser, bbox) if bbox.enabled else None
-    for example in track(images.examples(), len(images.records), "hard negatives"):
-        features = example.pool5.map(fc)
-        max_iou = max_by_row(example.rois.max_iou, features.rows, len(features.values))
-        miner.add(example.record.image_id, normaliser.scale(features.values), max_iou)
+    for example in track(images.examples(), len(images.records), "examples"):
+        scores.add(example)
         if moved is not None:
             moved.add(example)
-    scorer = SvmScorer(normaliser=normaliser, svms=miner.finish())
-    return TrainedHeads(scorer=scorer, regressors=moved.fit() if moved is not None else None)
+    regressors = moved.fit() if moved is not None else None
+    return TrainedHeads(scorer=scores.finish(), regressors=regressors)
+
+
+class SvmTraining:
+    """Hard-negative mining on the layer that the SVMs read; it has seen every object already."""
+
+    def __init__(
+        self, images: TrainingImages, fc: Layer, normaliser: Normaliser, config: SvmConfig
+    ) -> None:
+        self._fc = fc
+        self._normaliser = normaliser
+        values, labels = [], []
+        for example in track(images.objects(), len(images.records), "objects"):
+            values.append(normaliser.scale(example.pool5.map(fc).expand()))
+            labels.append(example.rois.gt_labels)
+        self._miner = HardNegativeMiner(
+            torch.cat(values),
+            torch.cat(labels),
+            len(images.class_names),
+            config,
+            class_names=images.class_names,
+        )
+
+    def add(self, example: Example) -> None:
+        """Take the hard negatives of one image."""
+        features = example.pool5.map(self._fc)
+        max_iou = max_by_row(example.rois.max_iou, features.rows, len(features.values))
+        self._miner.add(example.record.image_id, self._normaliser.scale(features.values), max_iou)
+
+    def finish(self) -> Scorer:
+        """Give the SVMs."""
+        return SvmScorer(normaliser=self._normaliser, svms=self._miner.finish())
+
+
+class Given:
+    """A classifier that learns nothing more."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    def add(self, example: Example) -> None:
+        """Pass an image by."""
+
+    def finish(self) -> Scorer:
+        """Give the classifier."""
+        return self._scorer

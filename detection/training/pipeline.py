@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,9 +23,12 @@ from detection.model_file import save_detector
 from detection.proposals.store import ProposalStore, propose_dataset
 from detection.runs.folder import RunFolder, open_run
 from detection.structures import Dataset, Proposals, Record
+from detection.training.distributed import Workers, start_workers
 from detection.training.examples import TrainingImages
+from detection.training.finetune import fine_tune
 from detection.training.heads import Layer, train_heads
 from detection.training.source import FeatureSource
+from detection.training.tuned import FineTuned
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,46 +53,87 @@ def train(
     Raises:
         DetectionError: naming what a user can mend.
     """
-    with open_run(out, config, resume=resume, override=override, overwrite=overwrite) as run:
+    workers = start_workers(config.features.device)
+    with contextlib.ExitStack() as stack:
+        run = RunFolder(path=out, config=config)
+        if workers.is_main:
+            opened = open_run(out, config, resume=resume, override=override, overwrite=overwrite)
+            run = stack.enter_context(opened)
+        workers.wait()
         if resume and run.model.exists():
             _LOG.info("%s: already trained", run.model)
             return out
         dataset = read_dataset(config.data, "train")
         _LOG.info("%s", class_table(dataset))
-        store = propose_dataset(
-            dataset,
-            config.proposals,
-            Path(config.proposals.folder),
-            max_pixels=config.data.max_pixels,
-        )
+        store = _proposed(dataset, config, workers)
         extractor = make_extractor(load_backbone(config.backbone), config.features)
         images = training_images(dataset, store, extractor, config)
-        detector = train_detector(images, extractor, config, run)
-        save_detector(run.model, detector)
-        _LOG.info("%s: written", run.model)
+        network = tuned_network(images, config, run, resume=resume, workers=workers)
+        if workers.is_main:
+            save_detector(run.model, train_detector(network, config))
+            _LOG.info("%s: written", run.model)
     return out
 
 
-def train_detector(
-    images: TrainingImages, extractor: FeatureExtractor, config: Config, run: RunFolder
-) -> Detector:
-    """Give the detector that a configuration describes, the same stages for both methods.
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class TrainedNetwork:
+    """The network that SVMs and box regressors are trained on.
+
+    Attributes:
+        images: to train on, their features those of the network.
+        fc: from pool5 to the layer that the scorer reads.
+        tuned: what fine-tuning gave besides the network; None without it.
+    """
+
+    images: TrainingImages
+    fc: Layer
+    tuned: FineTuned | None
+
+
+def tuned_network(
+    images: TrainingImages, config: Config, run: RunFolder, *, resume: bool, workers: Workers
+) -> TrainedNetwork:
+    """Fine-tune as configured; without, take the network as its weights make it.
 
     Args:
         images: to train on.
-        extractor: of the method.
         config: everything there is to choose.
         run: for checkpoints.
+        resume: continue what was interrupted.
+        workers: the processes that train together.
     """
-    fc = layer_of(extractor, config)
-    heads = train_heads(images, fc, config.svm, config.bbox)
+    extractor = images.source.extractor
+    if not config.finetune.enabled:
+        return TrainedNetwork(images=images, fc=layer_of(extractor, config), tuned=None)
+    tuned = fine_tune(images, config, run.checkpoints, resume=resume, workers=workers)
+    extractor.backbone.fc = None
+    extractor = make_extractor(extractor.backbone, config.features)
+    fc: Layer = identity
+    if tuned.fc is not None and config.features.layer != "pool5":
+        fc = FcLayer(head=tuned.fc, layer=config.features.layer)
+    images = replace(images, source=feature_source(extractor, config))
+    return TrainedNetwork(images=images, fc=fc, tuned=tuned)
+
+
+def train_detector(network: TrainedNetwork, config: Config) -> Detector:
+    """Give the detector that a configuration describes, the same stages for both methods.
+
+    Args:
+        network: fine-tuned or not.
+        config: everything there is to choose.
+    """
+    tuned = network.tuned
+    softmax = tuned.scorer if tuned and config.finetune.scores == "softmax" else None
+    joint = tuned.regressors if tuned else None
+    bbox = replace(config.bbox, enabled=config.bbox.enabled and joint is None)
+    heads = train_heads(network.images, network.fc, config.svm, bbox, softmax)
     return Detector(
-        class_names=images.class_names,
+        class_names=network.images.class_names,
         config=config,
-        extractor=extractor,
-        fc=fc,
+        extractor=network.images.source.extractor,
+        fc=network.fc,
         scorer=heads.scorer,
-        regressors=heads.regressors,
+        regressors=joint or heads.regressors,
     )
 
 
@@ -117,13 +163,18 @@ def training_images(
     return TrainingImages(
         records=dataset.records,
         proposals=stored_proposals(store),
-        source=FeatureSource(
-            extractor,
-            max_pixels=config.data.max_pixels,
-            budget=int(config.features.memory_gib * 2**30),
-        ),
+        source=feature_source(extractor, config),
         class_names=dataset.class_names,
         difficult=config.data.train_difficult,
+    )
+
+
+def feature_source(extractor: FeatureExtractor, config: Config) -> FeatureSource:
+    """Give the features of training images, kept in memory as far as configured."""
+    return FeatureSource(
+        extractor,
+        max_pixels=config.data.max_pixels,
+        budget=int(config.features.memory_gib * 2**30),
     )
 
 
@@ -135,6 +186,15 @@ def stored_proposals(store: ProposalStore) -> Callable[[Record], Proposals]:
         return found or Proposals(image_id=record.image_id, boxes=torch.zeros(0, 4))
 
     return load
+
+
+def _proposed(dataset: Dataset, config: Config, workers: Workers) -> ProposalStore:
+    """Give the store of proposals, filled by one process while the others wait."""
+    folder = Path(config.proposals.folder)
+    if workers.is_main:
+        propose_dataset(dataset, config.proposals, folder, max_pixels=config.data.max_pixels)
+    workers.wait()
+    return ProposalStore(folder, config.proposals)
 
 
 def class_table(dataset: Dataset) -> str:
