@@ -15,8 +15,36 @@ The pipeline in order, one module a line::
     report       pictures and the HTML report
 """
 
+from typing import TYPE_CHECKING, Any
+
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
+
+if TYPE_CHECKING:
+    from detection.data.images import read_image
+    from detection.detector import Detector
 
 __version__ = "0.1.0"
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "DetectionError", "__version__"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DetectionError",
+    "Detector",
+    "__version__",
+    "read_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for."""
+    if name == "Detector":
+        from detection.detector import Detector
+
+        return Detector
+    if name == "read_image":
+        from detection.data.images import read_image
+
+        return read_image
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

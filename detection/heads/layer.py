@@ -31,8 +31,8 @@ class FcLayer:
 
     def __call__(self, pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u f"]:
         """Give the layer of each row."""
-        with torch.inference_mode():
-            return self.head.eval()(pool5, self.layer)
+        with torch.no_grad():
+            return self.head.eval().forward(pool5, self.layer)
 
     def to(self, device: torch.device) -> FcLayer:
         """Give the layer on a device."""

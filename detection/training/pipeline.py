@@ -208,7 +208,7 @@ def class_table(dataset: Dataset) -> str:
     hard_objects = torch.bincount(all_labels[hard], minlength=num_classes).tolist()
     images = [0] * num_classes
     for found in labels:
-        for label in found.unique().tolist():
+        for label in set(found.tolist()):
             images[label] += 1
     lines = [f"{dataset.name}: {len(dataset.records)} images, {len(all_labels)} objects"]
     lines += [f"  {kind}: {count}" for kind, count in sorted(dataset.notes.items())]

@@ -1,0 +1,204 @@
+"""A trained detector on anybody's photographs: drawings and JSON.
+
+Boxes of the next images are searched in other processes while the network works on this one.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+
+from detection.config import ProposalConfig
+from detection.data.folder import list_images
+from detection.data.images import read_image
+from detection.detector import Detector
+from detection.errors import DataError
+from detection.evaluation.results import slug
+from detection.proposals.search import propose
+from detection.report.drawing import draw_detections
+from detection.runs.files import write_bytes_atomic, write_json_atomic
+from detection.runs.parallel import resolve_workers
+from detection.runs.progress import track
+from detection.structures import Detections, Image, Proposals
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a folder of photographs took.
+
+    Attributes:
+        images: how many were read.
+        failed: file -> why it was not.
+        seconds: from the first to the last.
+        peak_gib: the most memory that this process held.
+    """
+
+    images: int
+    failed: dict[str, str]
+    seconds: float
+    peak_gib: float
+
+    def format(self) -> str:
+        """Give it as a line, and one for each file that failed."""
+        rate = self.images / self.seconds if self.seconds else 0.0
+        lines = [
+            f"{self.images} images in {self.seconds:.1f} s ({rate:.2f} a second), "
+            f"peak memory {self.peak_gib:.2f} GiB"
+        ]
+        return "\n".join([*lines, *self.failed.values()])
+
+
+def detect(
+    detector: Detector,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    threshold: float = 0.0,
+    draw: bool = True,
+) -> Summary:
+    """Detect on images and folders of images; write ``detections.json`` and a PNG each.
+
+    An image that cannot be read is named in the summary and does not stop the others.
+
+    Args:
+        detector: trained; its configuration says how boxes are found.
+        inputs: files and folders.
+        out: folder to write.
+        threshold: detections below it are neither drawn nor written.
+        draw: write the PNGs too.
+
+    Raises:
+        DataError: if no image is found, none can be read, or ``out`` cannot be written.
+    """
+    paths = list_images(inputs)
+    names = unique_names(paths)
+    results: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    start = time.perf_counter()
+    work = detect_files(detector, paths, failed)
+    for path, image, found in track(work, len(paths), "detect"):
+        results[str(path)] = describe(found, image, detector.class_names, threshold)
+        if draw:
+            picture = draw_detections(image, found, detector.class_names, threshold=threshold)
+            write_png(out / f"{names[path]}.png", picture)
+    if not results:
+        raise DataError(next(iter(failed.values())))
+    write_json_atomic(out / "detections.json", results)
+    return Summary(
+        images=len(results),
+        failed=failed,
+        seconds=time.perf_counter() - start,
+        peak_gib=peak_memory_gib(),
+    )
+
+
+def detect_files(
+    detector: Detector, paths: Sequence[Path], failed: dict[str, str]
+) -> Iterator[tuple[Path, Image, Detections]]:
+    """Give each image that can be read with its detections, in order.
+
+    Args:
+        detector: trained.
+        paths: of the images.
+        failed: takes file -> reason of the others.
+    """
+    config = detector.config
+    workers = min(resolve_workers(config.proposals.workers), len(paths))
+    with ExitStack() as stack:
+        pool = None
+        if workers > 1:
+            context = get_context("forkserver" if sys.platform != "win32" else "spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+        waiting: list[tuple[Path, Future[Found] | None]] = []
+        ahead = iter(paths)
+        while True:
+            while len(waiting) < 2 * workers and (path := next(ahead, None)) is not None:
+                task = (path, config.proposals, config.data.max_pixels)
+                waiting.append((path, pool.submit(find, *task) if pool else None))
+            if not waiting:
+                return
+            path, future = waiting.pop(0)
+            try:
+                task = (path, config.proposals, config.data.max_pixels)
+                pixels, boxes = future.result() if future else find(*task)
+                image = Image(image_id=path.stem, pixels=torch.from_numpy(pixels))
+                proposals = Proposals(image_id=path.stem, boxes=torch.from_numpy(boxes))
+                found = detector.detect(image, proposals)
+            except DataError as error:
+                failed[str(path)] = str(error)
+                _LOG.warning("%s", error)
+                continue
+            yield path, image, found
+
+
+Found = tuple[NDArray[np.uint8], NDArray[np.float32]]
+"""Pixels and boxes: arrays travel between processes without shared memory, tensors need it."""
+
+
+def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
+    """Read one image and search its boxes: what runs in another process.
+
+    Raises:
+        DataError: if the image cannot be read.
+    """
+    image = read_image(path, path.stem, max_pixels=max_pixels)
+    return image.pixels.numpy(), propose(image, config).boxes.numpy()
+
+
+def describe(
+    found: Detections, image: Image, class_names: Sequence[str], threshold: float
+) -> dict[str, Any]:
+    """Give the detections of an image as JSON can hold them: class, score, x1 y1 x2 y2."""
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    return {
+        "size": list(image.size),
+        "detections": [
+            {"class": class_names[label], "score": score, "box": box}
+            for label, score, box in rows
+            if score >= threshold
+        ],
+    }
+
+
+def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Give each file a name for its drawing: the stem, numbered where two are alike."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        base = name = slug(path.stem)
+        number = 2
+        while name in taken:
+            name, number = f"{base}-{number}", number + 1
+        taken.add(name)
+        names[path] = name
+    return names
+
+
+def write_png(path: Path, picture: PilImage.Image) -> None:
+    """Write a picture, whole or not at all."""
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    write_bytes_atomic(path, data.getvalue())
+
+
+def peak_memory_gib() -> float:
+    """Give the most memory that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (2**20 if sys.platform != "darwin" else 2**30)
