@@ -29,7 +29,7 @@ def test_edges_come_once_each_in_ascending_order_and_stable(image: np.ndarray) -
     weights, edges = segmentation.sort_edges(image)
     width = image.shape[2]
     expected = {
-        2 * p + (q == p + width and q != p + 1 or (width == 1)): w
+        2 * p + ((q == p + width and q != p + 1) or (width == 1)): w
         for w, p, q in reference.grid_edges(image)
     }
     assert dict(zip(edges.tolist(), weights.tolist(), strict=True)) == pytest.approx(
