@@ -6,11 +6,13 @@ side by side where there is room.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -21,7 +23,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from detection.runs.files import write_bytes_atomic
 
@@ -97,8 +99,7 @@ def line_chart(
     title: str = "",
     height: float = 3.0,
     width: float = _WIDTH,
-    legend: bool = True,
-    markers: bool = False,
+    logarithmic: bool = False,
 ) -> Figure:
     """Give a chart of curves whose y values are fractions, from 0 to 1."""
     figure, axes = _canvas(height, width)
@@ -108,14 +109,14 @@ def line_chart(
             np.asarray(line.y),
             color=SERIES[index % len(SERIES)],
             linestyle=("-", "--", ":", "-.")[index % 4],
-            marker="os^D"[index % 4] if markers else None,
-            markersize=4,
             label=line.name,
         )
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if logarithmic:
+        _logarithmic(axes)
     _finish(axes, x_label, y_label, title)
-    if legend and lines:
+    if lines:
         axes.legend(loc="best", fontsize=9)
     return figure
 
@@ -235,45 +236,57 @@ def histogram(
     values: Float[np.ndarray, " n"],
     *,
     x_label: str,
+    y_label: str,
     title: str = "",
-    bins: int = 24,
     logarithmic: bool = False,
+    whole: bool = False,
 ) -> Figure:
-    """Give how often values occur."""
+    """Give how often values occur.
+
+    Args:
+        values: what to count.
+        x_label: what they are.
+        y_label: what is counted.
+        title: of the chart.
+        logarithmic: on a logarithmic axis; values that are not positive are left out.
+        whole: they are whole numbers, one bar each.
+    """
     figure, axes = _canvas(2.4, _WIDTH)
     values = values[np.isfinite(values) & ((values > 0) | (not logarithmic))]
     if len(values):
-        edges = np.histogram_bin_edges(np.log10(values) if logarithmic else values, bins)
-        axes.hist(
-            values, (10**edges if logarithmic else edges).tolist(), color=SERIES[0], rwidth=0.94
-        )
-        if logarithmic:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
+        edges = np.histogram_bin_edges(np.log10(values) if logarithmic else values, 24)
+        if whole:
+            edges = np.arange(values.min(), values.max() + 2) - 0.5
+        edges = 10**edges if logarithmic else edges
+        axes.hist(values, edges.tolist(), color=SERIES[0], rwidth=0.94)
+    if len(values) and logarithmic:
+        _logarithmic(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _finish(axes, x_label, "objects", title)
+    _finish(axes, x_label, y_label, title)
     return figure
 
 
 @_styled
-def count_bars(counts: Mapping[str, Int[np.ndarray, " s"]], series: Sequence[str]) -> Figure:
+def count_bars(
+    names: Sequence[str], counts: Int[np.ndarray, "n s"], series: Sequence[str]
+) -> Figure:
     """Give stacked horizontal bars of counts, one bar a name.
 
     Args:
-        counts: name -> one number for each series.
+        names: of the bars.
+        counts: of each name and series.
         series: what the numbers count.
     """
-    figure, axes = _canvas(0.8 + 0.22 * max(len(counts), 1), _WIDTH)
-    rows = np.arange(len(counts))
-    table = np.array(list(counts.values()), dtype=float).reshape(len(counts), len(series))
-    start = np.zeros(len(counts))
+    figure, axes = _canvas(0.8 + 0.24 * max(len(names), 1), 1.4 * _WIDTH)
+    rows = np.arange(len(names))
+    start = np.zeros(len(names))
     for index, name in enumerate(series):
         colour = SERIES[index % len(SERIES)]
-        axes.barh(rows, table[:, index], left=start, height=0.72, color=colour, label=name)
-        start += table[:, index]
+        axes.barh(rows, counts[:, index], left=start, height=0.72, color=colour, label=name)
+        start += counts[:, index]
     for row, total in enumerate(start):
-        axes.text(total, row, f" {int(total)}", va="center", ha="left", fontsize=8)
-    axes.set_yticks(rows, [" ".join(name.split())[:18] for name in counts])
+        axes.text(total, row, f" {int(total):,}", va="center", ha="left", fontsize=9)
+    axes.set_yticks(rows, [" ".join(name.split())[:18] for name in names])
     axes.set_xlim(0, max(float(start.max(initial=0)) * 1.1, 1))
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -281,6 +294,13 @@ def count_bars(counts: Mapping[str, Int[np.ndarray, " s"]], series: Sequence[str
     if len(series) > 1:
         axes.legend(loc="lower right", fontsize=9)
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _canvas(height: float, width: float) -> tuple[Figure, Axes]:
@@ -308,7 +328,7 @@ def as_svg(figure: Figure, *, label: str, salt: str) -> str:
         salt: keeps its inner names apart from those of other figures on the page.
     """
     buffer = io.StringIO()
-    with rc_context({**_STYLE, "svg.hashsalt": salt}):
+    with rc_context({**_STYLE, "svg.hashsalt": salt}), _any_script():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -327,6 +347,14 @@ def as_svg(figure: Figure, *, label: str, salt: str) -> str:
     ).strip()
 
 
+@contextlib.contextmanager
+def _any_script() -> Iterator[None]:
+    """Say nothing of letters that matplotlib's font lacks: a browser has others."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
 def write_figure(path: Path, figure: Figure, *, dpi: int = 200) -> None:
     """Write a figure as PNG on white, whole or not at all.
 
@@ -334,6 +362,6 @@ def write_figure(path: Path, figure: Figure, *, dpi: int = 200) -> None:
         DataError: if the file cannot be written.
     """
     buffer = io.BytesIO()
-    with rc_context(_STYLE):
+    with rc_context(_STYLE), _any_script():
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
     write_bytes_atomic(path, buffer.getvalue())

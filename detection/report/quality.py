@@ -140,9 +140,8 @@ def proposals(run: Run, dataset: Dataset) -> Section | Absent:
         ],
         x_label="boxes looked at, best first",
         y_label="objects covered",
+        logarithmic=True,
     )
-    figure.axes[0].set_xscale("log")
-    figure.axes[0].xaxis.set_major_formatter("{x:g}")
     return {
         "chart": svg(figure, "objects covered against boxes looked at", "recall"),
         "counts": list(table.counts),

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import torch
+from PIL import Image
 
 from detection.config import (
     BackboneConfig,
@@ -23,6 +24,43 @@ STAGES = {
     "sppnet": {"decode": 0.004, "proposals": 0.31, "resize": 0.006, "conv": 0.19},
     "rcnn": {"decode": 0.004, "proposals": 0.31, "warp": 0.42, "conv": 27.1},
 }
+
+
+def make_coco(folder, class_names, *, num_images=8, file_name="{}.png"):
+    """Write photographs of grey noise with up to four objects each, and COCO's JSON."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for image in range(1, num_images + 1):
+        pixels = rng.integers(90, 130, (80, 120, 3)).astype(np.uint8)
+        count = 0 if image == num_images else int(rng.integers(1, 5))
+        for _ in range(count):
+            x, y, w, h = (int(v) for v in rng.integers([0, 0, 20, 20], [70, 40, 50, 40]))
+            label = int(rng.integers(len(class_names)))
+            pixels[y : y + h, x : x + w, label % 3] += 100
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": label + 1,
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": 0,
+                }
+            )
+        name = file_name.format(image)
+        Image.fromarray(pixels).save(folder / name)
+        images.append({"id": image, "file_name": name, "width": 120, "height": 80})
+    categories = [{"id": n, "name": name} for n, name in enumerate(class_names, start=1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    write_json_atomic(folder / "objects.json", content)
+    path = str(folder / "objects.json")
+    return DataConfig(
+        root=str(folder),
+        format="coco",
+        train_split=path,
+        test_split=path,
+        class_names=tuple(class_names),
+    )
 
 
 def guess(truth, num_classes, seed, skill):
@@ -55,11 +93,11 @@ def guess(truth, num_classes, seed, skill):
     )
 
 
-def make_run(folder, root, method, *, seed=0, skill=0.8, data=None, store="", backbone=None):
+def make_run(folder, method, *, data, seed=0, skill=0.8, store="", backbone=None, scales=(96,)):
     """Write a run folder as ``detection evaluate`` leaves it."""
     config = Config(
-        data=data or DataConfig(root=str(root)),
-        features=FeatureConfig(method=method, layer="pool5"),
+        data=data,
+        features=FeatureConfig(method=method, layer="pool5", scales=scales),
         backbone=backbone or BackboneConfig(name="squeezenet"),
         proposals=ProposalConfig(folder=store or str(folder / "proposals")),
     )

@@ -1,0 +1,268 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from detection.errors import DataError
+from detection.report.browse import browse, choose, occupancy
+from detection.report.html import report_run
+from detection.report.loading import load_runs
+from tests.evaluation.cases import truth
+from tests.report.fake_runs import make_benchmark, make_coco, make_run
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    'a"/onload="x',
+    "line\nbreak",
+    "猫 & {{ 7 * 7 }}",
+    "x" * 300,
+    "$\\frac$",
+)
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects tags, addresses and text, and checks that tags close in order."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.open, self.tags, self.addresses, self.text, self.ids = [], [], [], [], []
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            assert not name.startswith("on"), f"{tag} {name}"
+            if name in {"src", "href", "srcset", "action", "data"}:
+                self.addresses.append(value)
+            if name == "id":
+                self.ids.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def make_report(folders, output, **options):
+    report_run(folders, output, **options)
+    content = output.read_text(encoding="utf-8")
+    return content, Page(content)
+
+
+def assert_stands_alone(content, page):
+    assert "http://" not in content
+    assert "https://" not in content
+    assert "url(" not in re.sub(r"url\(#\w+\)", "", content)
+    assert "@import" not in content
+    assert all(a.startswith(("data:image/", "#")) for a in page.addresses)
+    assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
+
+
+@pytest.fixture(scope="module")
+def both(runs, tmp_path_factory):
+    return make_report(runs, tmp_path_factory.mktemp("report") / "report.html")
+
+
+def test_report_stands_alone(both):
+    assert_stands_alone(*both)
+
+
+def test_report_fits_phones_and_paper(both):
+    content, _ = both
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in content
+    assert "@media print" in content
+    assert "prefers-color-scheme: dark" in content
+
+
+def test_report_shows_both_methods_side_by_side(both, runs):
+    _, page = both
+    for folder, name in zip(runs, ("SPPnet", "R-CNN"), strict=True):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert name in page.words
+        assert f"{100 * metrics['map']['voc07']:.1f} mAP, 11 points" in page.words
+    assert re.search(r"SPPnet : \d of \d found, \d wrong", page.words)
+    assert re.search(r"R-CNN : \d of \d found, \d wrong", page.words)
+
+
+def test_report_names_rule_split_and_counts(both, runs):
+    metrics = json.loads((runs[0] / "metrics.json").read_text())
+    _, page = both
+    assert (
+        f"objects: {metrics['num_images']} images, {metrics['num_objects']} objects" in page.words
+    )
+    assert metrics["rule"]["voc07"] in page.words
+    assert "95% interval over images" in page.words
+    assert "the 95% interval is" in page.words
+
+
+def test_report_has_every_section_that_these_runs_allow(both):
+    _, page = both
+    sections = "scores classes photographs curves errors sizes confusion speed spp making"
+    assert set(sections.split()) <= set(page.ids)
+    assert "is left out" not in page.words.replace("What the proposals cover is left out", "")
+
+
+def test_missing_proposals_name_the_command_that_adds_them(both):
+    _, page = both
+    assert "What the proposals cover is left out: the proposals of these images" in page.words
+    assert "detection propose adds it" in page.words
+
+
+def test_speed_stands_beside_the_papers(both):
+    _, page = both
+    assert "27,100" in page.words
+    assert "143x 270x" in page.words
+    assert "SPPnet, ZF-5, 1 scale 0.053 0.089 0.142" in page.words
+
+
+def test_ids_are_unique_outside_charts(both):
+    content, _ = both
+    plain = re.sub(r"<svg.*?</svg>", "", content, flags=re.DOTALL)
+    ids = re.findall(r'\sid="([^"]+)"', plain)
+    assert len(ids) == len(set(ids))
+
+
+def test_report_of_one_run_shows_annotations_beside_it(runs, tmp_path):
+    _, page = make_report(runs[1:], tmp_path / "r.html", photographs_each=1)
+    assert "annotated" in page.words
+    assert "no speed was measured" in page.words
+    assert "How SPPnet sees a box is left out: no run of SPPnet is among these" in page.words
+
+
+def test_two_runs_of_one_method_keep_apart_by_their_folders(runs, data, tmp_path):
+    make_run(tmp_path / "other", "sppnet", data=data, seed=9)
+    names = [run.name for run in load_runs([runs[0], tmp_path / "other"])]
+    assert names == ["SPPnet (spp)", "SPPnet (other)"]
+
+
+@pytest.mark.parametrize(
+    ("part", "section", "command"),
+    [
+        ("metrics.json", "Scores is left out: no run was evaluated", "detection evaluate RUN"),
+        ("detections", "Precision against recall is left out", "detection evaluate adds it"),
+        ("benchmark.json", "Speed is left out", "detection benchmark adds it"),
+    ],
+)
+def test_missing_part_leaves_out_its_section(runs, tmp_path, part, section, command):
+    shutil.copytree(runs[0], tmp_path / "run")
+    path = tmp_path / "run" / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    content, page = make_report([tmp_path / "run"], tmp_path / "r.html", photographs_each=1)
+    assert section in page.words
+    assert command in page.words
+    assert_stands_alone(content, page)
+
+
+def test_missing_images_leave_the_scores(data, tmp_path, runs):
+    shutil.copytree(runs[0], tmp_path / "run")
+    values = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    values["config"]["data"]["root"] = str(tmp_path / "gone")
+    values["config"]["data"]["test_split"] = str(tmp_path / "gone" / "objects.json")
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(values))
+    _, page = make_report([tmp_path / "run"], tmp_path / "r.html")
+    assert "mAP, 11 points" in page.words
+    assert "On the photographs is left out" in page.words
+    assert "gone" in page.words
+
+
+@pytest.mark.parametrize("part", ["metrics.json", "benchmark.json", "detections/coco.json"])
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"map": 3}', '{"methods": 1}'])
+def test_damaged_part_is_named_and_leaves_the_rest(runs, tmp_path, part, content):
+    shutil.copytree(runs[0], tmp_path / "run")
+    (tmp_path / "run" / part).write_text(content)
+    _, page = make_report([tmp_path / "run"], tmp_path / "r.html", photographs_each=0)
+    if (part, content) != ("detections/coco.json", "[]"):
+        assert part.split("/")[-1] in page.words
+
+
+def test_benchmark_folder_may_stand_beside_the_runs(runs, tmp_path):
+    make_benchmark(tmp_path / "bench")
+    _, page = make_report([runs[1], tmp_path / "bench"], tmp_path / "r.html", photographs_each=0)
+    assert "Speed is left out" not in page.words
+    _, alone = make_report([tmp_path / "bench"], tmp_path / "s.html")
+    assert "27,100" in alone.words
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_folder_with_nothing_to_report_is_refused_by_name(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=rf"{name}: expected config\.yaml, metrics\.json or"):
+        report_run([tmp_path / name], tmp_path / "r.html")
+
+
+def test_no_run_is_refused(tmp_path):
+    with pytest.raises(DataError, match="one run folder or more"):
+        report_run([], tmp_path / "r.html")
+
+
+def test_run_on_other_images_is_left_out_of_the_comparison(runs, tmp_path):
+    (tmp_path / "data").mkdir()
+    other = make_coco(tmp_path / "data", ("cat", "dog", "bird"), num_images=12)
+    make_run(tmp_path / "other", "rcnn", data=other)
+    _, page = make_report([runs[0], tmp_path / "other"], tmp_path / "r.html", photographs_each=1)
+    assert "Left out of the comparison: R-CNN" in page.words
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    return make_coco(folder, HOSTILE, file_name="<b>{}&amp;'\".png", num_images=10)
+
+
+def test_names_are_escaped_in_the_report(hostile, tmp_path):
+    folder = tmp_path / '<img src=x onerror="1">'
+    make_run(folder, "rcnn", data=hostile)
+    make_run(tmp_path / "b", "rcnn", data=hostile, seed=4)
+    content, page = make_report([folder, tmp_path / "b"], tmp_path / "r.html")
+    assert_stands_alone(content, page)
+    assert "<script" not in content
+    assert "onerror=" not in re.sub(r"&lt;.*?&gt;", "", content)
+    assert "49" not in [word for word in page.words.split() if word == "猫"]
+    assert "<script>alert(1)</script>" in page.words
+    assert "{{ 7 * 7 }}" in page.words
+
+
+def test_names_are_escaped_in_the_browser(hostile, tmp_path):
+    from detection.data.dataset import read_dataset
+
+    browse(read_dataset(hostile, "test"), tmp_path / "b.html", num_images=4)
+    content = (tmp_path / "b.html").read_text()
+    page = Page(content)
+    assert_stands_alone(content, page)
+    assert page.tags.count("img") == 4 + 1
+    assert "{{ 7 * 7 }}" in page.words
+
+
+def test_browser_counts_objects_and_covers_every_class(data, tmp_path):
+    from detection.data.dataset import read_dataset
+
+    dataset = read_dataset(data, "test")
+    browse(dataset, tmp_path / "b.html", num_images=3)
+    page = Page((tmp_path / "b.html").read_text())
+    objects = sum(len(record.truth.labels) for record in dataset.records)
+    assert f"{objects} objects" in page.words
+    assert "1 images without objects" in page.words
+    seen = {n for i in choose(dataset, 3) for n in dataset.records[i].truth.labels.tolist()}
+    assert seen == {0, 1, 2}
+    assert len(choose(dataset, 100)) == len(dataset.records)
+
+
+def test_occupancy_counts_boxes_over_cells():
+    counts = occupancy([truth("1", [[0, 0, 50, 100]], [0]), truth("2", [[0, 0, 100, 50]], [0])], 4)
+    assert counts.tolist() == [[2, 2, 1, 1]] * 2 + [[1, 1, 0, 0]] * 2

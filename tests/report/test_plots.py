@@ -1,0 +1,96 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detection.report import plots
+
+HOSTILE = '<script>alert("1")</script> $x^$ & \n b'
+
+
+def charts(name="cat"):
+    line = plots.Line(name=name, x=np.linspace(0, 1, 300), y=np.linspace(1, 0, 300))
+    times = {name: {"conv": 1.0, "stranger": 0.5}, "other": {"fc": 0.2}}
+    return {
+        "line": plots.line_chart([line], x_label=name, y_label=name, title=name),
+        "log": plots.line_chart([line], x_label="x", y_label="y", logarithmic=True),
+        "curve": plots.precision_recall_chart(name, [line]),
+        "bars": plots.class_bars([name, "b"], {name: [0.5, None], "s": [0.1, 0.2]}, title=name),
+        "stages": plots.stage_times(times, title=name),
+        "histogram": plots.histogram(np.arange(9.0), x_label=name, y_label="n", logarithmic=True),
+        "whole": plots.histogram(np.arange(9.0), x_label="x", y_label="n", whole=True),
+        "counts": plots.count_bars([name], np.array([[1, 2]]), ["a", name]),
+    }
+
+
+@pytest.mark.parametrize("name", list(charts()))
+def test_svg_stands_alone_and_follows_the_pages_ink(name):
+    svg = plots.as_svg(charts()[name], label=name, salt="s")
+    assert svg.startswith('<svg role="img" aria-label="')
+    assert svg.endswith("</svg>")
+    assert "http" not in svg
+    assert "xmlns" not in svg
+    assert "currentColor" in svg
+    assert "#000000" not in svg
+
+
+@pytest.mark.parametrize("name", list(charts()))
+def test_names_are_escaped_in_svg(name):
+    svg = plots.as_svg(charts(HOSTILE)[name], label=HOSTILE, salt="s")
+    assert "<script" not in svg
+    assert 'alert("1")' not in re.sub(r"<text[^>]*>[^<]*</text>", "", svg)
+
+
+def test_svg_is_the_same_every_time_and_ids_differ_by_salt():
+    first, again = (plots.as_svg(charts()["line"], label="l", salt="a") for _ in range(2))
+    other = plots.as_svg(charts()["line"], label="l", salt="b")
+    assert first == again
+    clips = [set(re.findall(r'<clipPath id="([^"]+)"', svg)) for svg in (first, other)]
+    assert clips[0]
+    assert not clips[0] & clips[1]
+
+
+def test_charts_of_nothing_can_be_drawn():
+    empty = np.zeros(0)
+    for figure in (
+        plots.line_chart([], x_label="x", y_label="y"),
+        plots.precision_recall_chart("cat", [plots.Line(name="a", x=empty, y=empty)]),
+        plots.class_bars([], {}),
+        plots.stage_times({}),
+        plots.histogram(empty, x_label="x", y_label="y", logarithmic=True),
+        plots.count_bars([], np.zeros((0, 2), int), ["a", "b"]),
+    ):
+        assert plots.as_svg(figure, label="l", salt="s")
+
+
+def test_thinning_keeps_both_ends_and_short_curves():
+    recall = np.linspace(0.01, 0.9, 5000)
+    precision = 1 - recall
+    x, y = plots.thin_out(recall, precision)
+    assert len(x) <= 120
+    assert (x[0], x[-1]) == (recall[0], recall[-1])
+    assert (np.diff(x) > 0).all()
+    assert (y == 1 - x).all()
+    assert plots.thin_out(recall[:5], precision[:5])[0] is not None
+    assert len(plots.thin_out(recall[:5], precision[:5])[0]) == 5
+
+
+def test_stages_stand_in_the_order_of_the_pipeline_unknown_ones_last():
+    order = plots.stage_order([{"odd": 1, "conv": 1, "decode": 1}, {"warp": 1, "conv": 1}])
+    assert order == ["decode", "warp", "conv", "odd"]
+
+
+def test_stacked_bars_are_as_long_as_their_sums():
+    figure = plots.stage_times({"a": {"conv": 1.0, "fc": 0.5}, "b": {"conv": 3.0}})
+    ends = {round(bar.get_y(), 3): 0.0 for bar in figure.axes[0].patches}
+    for bar in figure.axes[0].patches:
+        ends[round(bar.get_y(), 3)] = max(
+            ends[round(bar.get_y(), 3)], bar.get_x() + bar.get_width()
+        )
+    assert sorted(ends.values()) == [1.5, 3.0]
+
+
+def test_figure_is_written_as_png_on_white(tmp_path):
+    plots.write_figure(tmp_path / "a.png", charts()["bars"], dpi=50)
+    assert Image.open(tmp_path / "a.png").convert("RGB").getpixel((0, 0)) == (255, 255, 255)
