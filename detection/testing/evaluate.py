@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from detection.combination import CombinedDetector, load_combined
 from detection.config import Config
 from detection.data.dataset import read_dataset
 from detection.data.reading import read_ahead, read_ahead_or_none
 from detection.detector import Detector
+from detection.errors import ConfigError
 from detection.evaluation.results import format_table, metrics, write_results
 from detection.proposals.store import ProposalStore, propose_dataset
 from detection.runs.config_io import config_to_dict
@@ -21,7 +23,9 @@ from detection.structures import Dataset, Detections
 _LOG = logging.getLogger(__name__)
 
 
-def evaluate(run_folder: Path, config: Config, out: Path | None = None) -> dict[str, Any]:
+def evaluate(
+    run_folder: Path, config: Config, out: Path | None = None, others: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Detect on every test image and score the detections; give what ``metrics.json`` holds.
 
     Args:
@@ -29,12 +33,17 @@ def evaluate(run_folder: Path, config: Config, out: Path | None = None) -> dict[
         config: the run's own, with departures in ``data``, ``proposals``, ``postprocess`` and
             ``evaluation`` (another split, another threshold).
         out: where to write metrics and detections; None writes into the run folder.
+        others: more runs whose detectors are combined with this one's; then ``out`` is needed.
 
     Raises:
         DetectionError: naming what a user can mend.
     """
+    if others and out is None:
+        message = "--out: expected a folder for the results of several runs together, got none"
+        raise ConfigError(message)
     with reopen_run(run_folder) as run:
-        detector = Detector.load(run.model, device=config.features.device).with_config(config)
+        loaded = load_combined([run.model, *others], device=config.features.device)
+        detector = (loaded if others else loaded.members[0]).with_config(config)
         dataset = read_dataset(
             config.data,
             "test",
@@ -66,7 +75,7 @@ def evaluate(run_folder: Path, config: Config, out: Path | None = None) -> dict[
 
 
 def detect_dataset(
-    detector: Detector, dataset: Dataset, store: ProposalStore
+    detector: Detector | CombinedDetector, dataset: Dataset, store: ProposalStore
 ) -> Iterator[Detections]:
     """Give the detections of every image, in order, with the stored proposals.
 
