@@ -92,7 +92,7 @@ def _run(words: Sequence[str]) -> int:
     options = parser.parse(words[1:])
     config = Config()
     if verb.base is not None:
-        config = resolve_config(options, verb.base(options))
+        config = resolve_config(options, verb.base(options), verb.sections)
         if options.print_config:
             print(write_config(config), end="")
             return 0

@@ -85,8 +85,13 @@ def add_config_options(parser: Parser, sections: Collection[str]) -> None:
             )
 
 
-def resolve_config(options: argparse.Namespace, base: Config) -> Config:
+def resolve_config(options: argparse.Namespace, base: Config, sections: Collection[str]) -> Config:
     """Give ``base`` with the files of ``--config`` and then the options applied.
+
+    Args:
+        options: as parsed.
+        base: what holds where nothing is said.
+        sections: what a file says about others is checked, and left out.
 
     Raises:
         ConfigError: for an unknown name, a wrong type or a value out of range.
@@ -97,7 +102,8 @@ def resolve_config(options: argparse.Namespace, base: Config) -> Config:
         section, dot, name = key.partition(".")
         if dot:
             given.setdefault(section, {})[name] = read_option(section, name, text)
-    return apply(base, merge(*files, given))
+    departures = merge(*files, given)
+    return apply(base, {name: departures[name] for name in departures if name in sections})
 
 
 def attribute_docs(cls: type) -> dict[str, str]:

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 import detection
-from detection.cli import verbs
+from detection import cli
 from detection.cli.main import build_parser, main
 from detection.cli.parser import attribute_docs
+from detection.cli.verb import SECTIONS
 from detection.cli.verbs import VERBS
 from detection.config import Config
 from detection.errors import ConfigError
@@ -69,8 +70,9 @@ sys.exit(str(slow) if slow else 0)
 
 
 def test_every_function_that_a_verb_calls_exists() -> None:
-    tree = ast.parse(Path(verbs.__file__).read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    paths = Path(cli.__file__).parent.glob("*_verbs.py")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     imports = [n for f in functions for n in ast.walk(f) if isinstance(n, ast.ImportFrom)]
     assert len(imports) > len(VERBS)
     for statement in imports:
@@ -87,9 +89,10 @@ def test_every_option_is_explained_in_its_dataclass() -> None:
 def test_every_field_is_an_option() -> None:
     parser = build_parser("train")
     text = parser.format_help()
-    for section, options in config_to_dict(Config()).items():
-        for name in options:
+    for section in VERBS["train"].sections:
+        for name in config_to_dict(Config())[section]:
             assert f"--{section}.{name} " in text
+    assert {section for verb in VERBS.values() for section in verb.sections} == set(SECTIONS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +128,7 @@ def test_print_config_shows_files_and_options_resolved_in_order(
     ("arguments", "message"),
     [
         (["propos"], "propos: expected a command; did you mean propose?"),
-        (["zzz"], "zzz: expected a command (synthesize, check, propose"),
+        (["zzz"], "zzz: expected a command (synthesize, download, check"),
         (
             ["train", "--features.metod", "rcnn"],
             "--features.metod: unknown option; did you mean --features.method?",

@@ -1,0 +1,135 @@
+"""Verbs on detectors: train, evaluate, apply, time and report them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from detection.cli.parser import whole_number
+from detection.cli.verb import SECTIONS, Verb, defaults, flag, folder, of_run, option
+from detection.config import Config
+
+TRAINING = (
+    flag("--resume", "continue what was interrupted there"),
+    flag("--override", "resume with changed settings"),
+    flag("--overwrite", "remove the run there first"),
+)
+RUN = option("run", "the folder of a trained detector", type=Path)
+DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
+
+
+def train(options: argparse.Namespace, config: Config) -> None:
+    """Train a detector, SPPnet or R-CNN, into a run folder of its own."""
+    from detection.training.pipeline import train as run
+
+    run(
+        config,
+        options.out,
+        resume=options.resume,
+        override=options.override,
+        overwrite=options.overwrite,
+    )
+    print(f"{options.out}: trained; next: detection evaluate {options.out}")
+
+
+def evaluate(options: argparse.Namespace, config: Config) -> None:
+    """Score a trained detector on the test images of a data set.
+
+    Settings start from those of the run; the result is metrics.json and the detections.
+    """
+    from detection.testing.evaluate import evaluate as run
+
+    run(options.run, _on_device(config, options.device), options.out)
+
+
+def detect(options: argparse.Namespace, config: Config) -> int:
+    """Find objects in photographs: drawings and a JSON file.
+
+    Settings start from those of the run. The exit code is 1 if a photograph could not be read.
+    """
+    from detection.detector import Detector
+    from detection.testing.detect import detect as run
+
+    detector = Detector.load(options.run, device=options.device)
+    summary = run(
+        detector.with_config(_on_device(config, options.device)),
+        options.inputs,
+        options.out,
+        threshold=options.threshold,
+        draw=not options.no_drawings,
+    )
+    for reason in summary.failed.values():
+        print(f"error: {reason}", file=sys.stderr)
+    print(f"{options.out}: {replace(summary, failed={}).format()}")
+    return 1 if summary.failed else 0
+
+
+def benchmark(options: argparse.Namespace, config: Config) -> None:
+    """Time R-CNN and SPPnet, stage by stage, on the same images and boxes."""
+    from detection.benchmark.speed import Plan, format_benchmark
+    from detection.benchmark.speed import benchmark as run
+
+    plan = Plan(num_images=options.num_images, repeats=options.repeats)
+    print(format_benchmark(run(config, options.images, options.out, plan)))
+
+
+def report(options: argparse.Namespace, config: Config) -> None:
+    """Compare runs on one HTML page: accuracy, speed, mistakes, photographs."""
+    from detection.report.html import report_run
+
+    report_run(options.runs, options.out)
+    print(f"{options.out}: written")
+
+
+def _on_device(config: Config, device: str) -> Config:
+    """Give the configuration with another device."""
+    return replace(config, features=replace(config.features, device=device))
+
+
+DETECTOR_VERBS = {
+    "train": Verb(
+        run=train,
+        options=(folder("--out", "the run folder", "runs/train"), *TRAINING),
+        base=defaults,
+        sections=tuple(name for name in SECTIONS if name not in {"pretrain", "classify"}),
+    ),
+    "evaluate": Verb(
+        run=evaluate,
+        options=(RUN, folder("--out", "where to write, instead of the run folder"), DEVICE),
+        base=of_run,
+        sections=("data", "proposals", "postprocess", "evaluation"),
+    ),
+    "detect": Verb(
+        run=detect,
+        options=(
+            RUN,
+            option("inputs", "photographs and folders of photographs", nargs="+", type=Path),
+            folder("--out", "where to write", "runs/detect"),
+            option("--threshold", "the lowest score to show", type=float, default=0.0),
+            flag("--no_drawings", "write detections.json only"),
+            DEVICE,
+        ),
+        base=of_run,
+        sections=("data", "proposals", "postprocess"),
+    ),
+    "benchmark": Verb(
+        run=benchmark,
+        options=(
+            folder("--images", "photographs", "data/synthetic/JPEGImages"),
+            option("--num_images", "how many of them", type=whole_number, default=20),
+            option("--repeats", "how often each", type=whole_number, default=1),
+            folder("--out", "where to write", "runs/benchmark"),
+        ),
+        base=defaults,
+        sections=("data", "proposals", "backbone", "features", "postprocess"),
+    ),
+    "report": Verb(
+        run=report,
+        options=(
+            option("runs", "run folders, also of benchmarks", nargs="+", type=Path),
+            option("--out", "the page to write", default=Path("runs/report.html"), metavar="FILE"),
+        ),
+    ),
+}

@@ -1,0 +1,98 @@
+"""What a verb is: options, a function to call, and where its settings start from."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from detection.cli.parser import Parser
+from detection.config import Config
+
+SECTIONS = tuple(field.name for field in fields(Config))
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option or a positional argument: what ``add_argument`` takes."""
+
+    name: str
+    settings: dict[str, Any]
+
+    @property
+    def usage(self) -> str:
+        """How a positional argument stands in the usage; nothing for an option."""
+        name = "" if self.name.startswith("-") else self.name.upper()
+        return f"{name}..." if name and "nargs" in self.settings else name
+
+    def add_to(self, parser: Parser) -> None:
+        """Add it to a parser, its default shown."""
+        settings = dict(self.settings)
+        default = settings.get("default")
+        if default is not None and default != ():
+            shown = ", ".join(default) if isinstance(default, tuple) else default
+            settings["help"] += f" (default: {shown})"
+        parser.add_argument(self.name, **settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """A command.
+
+    Attributes:
+        run: called with the options and the configuration; its docstring is the help. It gives the
+            exit code, None for 0.
+        options: besides the configuration's.
+        base: where the configuration starts from; None for a verb without one.
+        sections: of the configuration that the command uses.
+    """
+
+    run: Callable[[argparse.Namespace, Config], int | None]
+    options: tuple[Option, ...]
+    base: Callable[[argparse.Namespace], Config] | None = None
+    sections: tuple[str, ...] = SECTIONS
+
+    @property
+    def description(self) -> str:
+        """What the command does."""
+        return " ".join((self.run.__doc__ or "").split())
+
+    @property
+    def summary(self) -> str:
+        """The first line of that."""
+        return (self.run.__doc__ or "").split("\n", maxsplit=1)[0]
+
+
+def option(name: str, help: str, **settings: Any) -> Option:  # noqa: A002
+    """Describe an option; a name without dashes is a positional argument.
+
+    A ``Path`` as the default makes it a path.
+    """
+    if isinstance(settings.get("default"), Path):
+        settings.setdefault("type", Path)
+    return Option(name, {"help": help, **settings})
+
+
+def flag(name: str, help: str) -> Option:  # noqa: A002
+    """Describe an option without a value."""
+    return Option(name, {"help": help, "action": "store_true"})
+
+
+def folder(name: str, help: str, default: str | None = None) -> Option:  # noqa: A002
+    """Describe an option that names a folder."""
+    path = None if default is None else Path(default)
+    return Option(name, {"help": help, "type": Path, "default": path, "metavar": "FOLDER"})
+
+
+def defaults(options: argparse.Namespace) -> Config:
+    """Start from the defaults."""
+    return Config()
+
+
+def of_run(options: argparse.Namespace) -> Config:
+    """Start from the configuration of the run folder in ``options``."""
+    from detection.runs.folder import read_run_config
+
+    return read_run_config(options.run)
