@@ -16,7 +16,7 @@ from detection.training.augment import (
     resize_short_side,
 )
 from detection.training.views import corner_places
-from tests.training.tiny import picture
+from tests.training.tiny_classifier import picture
 
 SETTINGS = PretrainConfig(sizes=(18, 16), short_side=22)
 

@@ -20,7 +20,7 @@ from detection.training.classifier import (
     set_training,
 )
 from detection.training.classifier_file import TrainedClassifier, load_classifier, save_classifier
-from tests.training.tiny import picture, tiny_config, use_tiny_network
+from tests.training.tiny_classifier import picture, tiny_config, use_tiny_network
 
 NAMES = ("blue", "green", "red")
 

@@ -14,7 +14,7 @@ from detection.training.classifier_data import Pictures, Plan, read_pictures
 from detection.training.classifier_file import load_classifier
 from detection.training.log import read_rows
 from detection.training.pretrain import ClassifierTraining, count_right, make_optimiser, pretrain
-from tests.training.tiny import (
+from tests.training.tiny_classifier import (
     tiny_config,
     use_tiny_network,
     write_class_folders,

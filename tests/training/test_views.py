@@ -16,7 +16,7 @@ from detection.training.views import (
     nine_places,
     view_windows,
 )
-from tests.training.tiny import picture, tiny_config, use_tiny_network
+from tests.training.tiny_classifier import picture, tiny_config, use_tiny_network
 
 ZF5 = ConvGeometry(stride=16, offset=20.0)
 TILES = ConvGeometry(stride=16, offset=7.5)
