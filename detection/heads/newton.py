@@ -18,6 +18,8 @@ from detection.heads import skinny
 
 MAX_ITERATIONS = 60
 MAX_CG_ITERATIONS = 40
+RESOLUTION = 1e-7
+"""Smaller relative steps of the objective are the rounding of float32."""
 FORCING = 0.1
 """Each Newton system is solved until its residual is this fraction of the gradient."""
 
@@ -69,7 +71,8 @@ def minimise(
         costs: 0 where a row is not an example of the class.
         constant: the value of the constant feature.
         start: a first guess of ``w`` and ``c``.
-        tolerance: stop where primal minus dual objective is at most this fraction of the primal.
+        tolerance: stop where primal minus dual objective is at most this fraction of the primal, or
+            where float32 cannot lower it any more.
 
     Returns:
         ``w`` and ``c``.
@@ -78,15 +81,17 @@ def minimise(
     whole = _Problem(blocks, signs, costs, constant)
     active = torch.arange(len(point), device=point.device)
     scores = whole.margins(point)
+    previous = torch.full((len(point),), torch.inf, dtype=torch.float64, device=point.device)
+    problem = whole
     for _ in range(MAX_ITERATIONS):
-        problem = whole if len(active) == len(point) else whole.of(active)
-        gradient, gap = _gradient_and_gap(problem, point[active], scores[:, active])
-        open_classes = gap > tolerance
-        if not open_classes.any():
-            break
-        if not open_classes.all():
-            active, gradient = active[open_classes], gradient[open_classes]
+        gradient, primal, gap = _gradient_and_gap(problem, point[active], scores[:, active])
+        goes_on = (gap > tolerance) & (primal < previous[active] * (1 - RESOLUTION))
+        previous[active] = primal
+        if not goes_on.all():
+            active, gradient = active[goes_on], gradient[goes_on]
             problem = whole.of(active)
+        if not len(active):
+            break
         z = scores[:, active]
         step, moved = _newton_step(problem, gradient, z)
         length = _line_search(problem, point[active], step, z, moved)
@@ -97,8 +102,8 @@ def minimise(
 
 def _gradient_and_gap(
     problem: _Problem, point: Float[Tensor, "k e"], scores: Float[Tensor, "n k"]
-) -> tuple[Float[Tensor, "k e"], Float[Tensor, " k"]]:
-    """Give the gradient and the relative duality gap.
+) -> tuple[Float[Tensor, "k e"], Float[Tensor, " k"], Float[Tensor, " k"]]:
+    """Give the gradient, the objective and the relative duality gap.
 
     The dual point is ``alpha = 2 * cost * slack``; its objective is ``sum(alpha) - sum(alpha^2 / (4
     cost)) - 0.5 |sum(alpha * sign * x)|^2``.
@@ -110,7 +115,7 @@ def _gradient_and_gap(
     primal = 0.5 * point.double().square().sum(dim=1) + loss
     linear = 2 * weighted.sum(dim=0, dtype=torch.float64)
     dual = linear - loss - 0.5 * dual_point.double().square().sum(dim=1)
-    return point - dual_point, (primal - dual) / primal
+    return point - dual_point, primal, (primal - dual) / primal
 
 
 def _newton_step(
