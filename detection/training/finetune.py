@@ -16,6 +16,7 @@ from detection.training.examples import TrainingImages
 from detection.training.loop import LoopConfig, Stateful, run_steps
 from detection.training.maps import FrozenMaps
 from detection.training.optimise import Snapshot
+from detection.training.randomness import stream
 from detection.training.sampling import RoIPool, Sampler, pool_of
 from detection.training.tuned import FEATURE_NORM, FineTuned, TunedNetwork, folded
 from detection.training.tuner import Batches, Tuner
@@ -84,7 +85,7 @@ def split(
 ) -> tuple[list[Record], list[Record]]:
     """Hold out a fraction of the training images at random: (training, held out)."""
     count = round(fraction * len(records))
-    order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(len(records), generator=stream(seed, "held out")).tolist()
     held_out = set(order[:count])
     return (
         [record for i, record in enumerate(records) if i not in held_out],

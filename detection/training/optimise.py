@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from detection.config import FineTuneConfig
@@ -45,14 +42,6 @@ def parameter_groups(network: TunedNetwork, config: FineTuneConfig) -> list[dict
             },
         ]
     return [group for group in groups if group["params"]]
-
-
-@contextlib.contextmanager
-def seeded(seed: int, step: int, rank: int, device: torch.device) -> Iterator[None]:
-    """Make dropout a function of seed, step and process; the global generator stays as it was."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(hash((seed, step, rank)))
-        yield
 
 
 class Snapshot:

@@ -16,10 +16,8 @@ from torch import Tensor
 from detection.boxes import encode_deltas, flip
 from detection.config import FineTuneConfig
 from detection.errors import DataError
+from detection.training.randomness import stream
 from detection.training.rois import LabelledRoIs
-
-_STREAMS = 1 << 40
-"""How many random streams a seed has: the lower half for steps, the upper one for epochs."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -126,7 +124,7 @@ class Sampler:
 
     def draw(self, step: int) -> list[ImageSample]:
         """Give the mini-batch of a step, one sample an image."""
-        random = self._random(step)
+        random = stream(self.config.seed, "step", step)
         if self.config.images_per_batch:
             return self._from_few_images(step, random)
         return self._from_all_images(random)
@@ -175,7 +173,7 @@ class Sampler:
     def _image_at(self, position: int) -> int:
         """Give the image at a position of the shuffled lists, one list an epoch."""
         epoch, place = divmod(position, len(self._usable))
-        random = self._random(_STREAMS // 2 + epoch)
+        random = stream(self.config.seed, "epoch", epoch)
         order = torch.randperm(len(self._usable), generator=random)
         return self._usable[int(order[place])]
 
@@ -198,9 +196,6 @@ class Sampler:
             index=index, flipped=flipped, boxes=boxes, labels=labels, deltas=deltas, scale=scale
         )
 
-    def _random(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.config.seed * _STREAMS + number) % (1 << 63))
-
 
 def delta_statistics(
     pools: Sequence[RoIPool], *, flip: bool
@@ -220,7 +215,7 @@ def delta_statistics(
     return mean.float(), deviation.float()
 
 
-def _places(rows: Sequence[Int[Tensor, " n"]]) -> Int[Tensor, "m 2"]:
+def _places(rows: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, "m 2"]:
     """Give (image, row) of all rows of all images."""
     none = torch.zeros(0, 2, dtype=torch.int64)
     pairs = [torch.stack((torch.full_like(r, i), r), dim=1) for i, r in enumerate(rows)]

@@ -14,7 +14,8 @@ from detection.errors import ConfigError
 from detection.training.distributed import Workers
 from detection.training.loop import check_finite
 from detection.training.maps import FrozenMaps
-from detection.training.optimise import learning_rate, parameter_groups, seeded
+from detection.training.optimise import learning_rate, parameter_groups
+from detection.training.randomness import seeded
 from detection.training.sampling import ImageSample, Sampler, delta_statistics
 from detection.training.tuned import TunedNetwork
 
@@ -82,7 +83,7 @@ class Tuner:
         samples = self.batches.sampler.draw(index)
         self._parallel.train()
         device = self.network.fc8.weight.device
-        with seeded(self.config.seed, index, self.workers.rank, device):
+        with seeded(device, self.config.seed, index, self.workers.rank):
             losses = self._losses(self._parallel, self.batches, samples)
         loss = losses.sum()
         values = self.workers.sum(losses.detach())

@@ -1,76 +1,116 @@
-"""A network and a data set so small that training takes a second."""
+"""A detection task that trains in a second: coloured rectangles, two conv layers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
-import pytest
 import torch
+from PIL import Image as PilImage
 from torch import nn
 
-from detection.backbones import weights
-from detection.backbones.backbone import Blueprint
-from detection.config import BackboneConfig, Config
-from detection.pretrain_config import PretrainConfig
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint
+from detection.config import Config, FeatureConfig, FineTuneConfig, SvmConfig
+from detection.features.factory import make_extractor
+from detection.structures import ConvGeometry, GroundTruth, Proposals, Record
+from detection.training.examples import TrainingImages
+from detection.training.source import FeatureSource
 
-COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
+CLASS_NAMES = ("red", "blue")
+COLOURS = ((220, 40, 40), (40, 40, 220))
+HEIGHT, WIDTH = 64, 96
 
 
-def tiny_blueprint() -> Blueprint:
-    """Cells of 16 x 16 pixels that do not overlap."""
-    return Blueprint(
-        trunk=nn.Sequential(
-            nn.Conv2d(3, 8, 4, stride=4, device="meta"),
-            nn.ReLU(),
-            nn.Conv2d(8, 12, 4, stride=4, device="meta"),
-            nn.ReLU(),
-        ),
-        channels=12,
-        crop_size=64,
+def backbone():
+    torch.manual_seed(0)
+    trunk = nn.Sequential(
+        nn.Conv2d(3, 6, 4, stride=4),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+    )
+    blueprint = Blueprint(
+        trunk=trunk,
+        channels=8,
+        crop_size=32,
         grid=2,
-        last_pool=nn.MaxPool2d(2, stride=2),
+        last_pool=nn.AdaptiveMaxPool2d(2),
         min_size=16,
         renames=(),
     )
+    built = Backbone(
+        "tiny", blueprint, ConvGeometry(stride=8, offset=1.5), PREPROCESSINGS["torchvision"]
+    )
+    return built.requires_grad_(False).eval()
 
 
-def use_tiny_network(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(weights.BACKBONES, "tiny", tiny_blueprint)
+def records(folder: Path, count: int = 6):
+    made = []
+    for index in range(count):
+        random = np.random.default_rng(index)
+        pixels = random.integers(100, 130, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        boxes, labels = [], []
+        for label in (index % 2, 1 - index % 2)[: 1 + index % 2]:
+            width, height = random.integers(20, 40, 2)
+            left = int(random.integers(0, WIDTH // 2 - 8) + len(boxes) * (WIDTH // 2))
+            left, top = min(left, WIDTH - int(width)), int(random.integers(0, HEIGHT - height))
+            pixels[top : top + height, left : left + width] = COLOURS[label]
+            boxes.append([left, top, left + int(width), top + int(height)])
+            labels.append(label)
+        path = folder / f"tiny{index}.png"
+        PilImage.fromarray(pixels).save(path)
+        truth = GroundTruth(
+            image_id=path.stem,
+            size=(HEIGHT, WIDTH),
+            boxes=torch.tensor(boxes, dtype=torch.float32),
+            labels=torch.tensor(labels),
+            difficult=torch.zeros(len(labels), dtype=torch.bool),
+        )
+        made.append(Record(image_id=path.stem, path=path, truth=truth))
+    return made
 
 
-def write_picture(path: Path, colour: tuple[int, int, int], seed: int, size=(40, 52)) -> None:
-    noise = np.random.default_rng(seed).normal(0, 20, (*size, 3))
-    pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(pixels).save(path)
+def proposals(record: Record) -> Proposals:
+    random = torch.Generator().manual_seed(sum(record.image_id.encode()))
+    corners = torch.rand(40, 2, 2, generator=random) * torch.tensor([WIDTH - 12.0, HEIGHT - 12.0])
+    anywhere = torch.cat((corners.amin(dim=1), corners.amax(dim=1) + 12), dim=1)
+    near = record.truth.boxes.repeat(10, 1)
+    near = near + torch.randint(-5, 6, near.shape, generator=random)
+    limits = torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT], dtype=torch.float32)
+    boxes = torch.cat((anywhere, near)).clamp(min=0).minimum(limits)
+    return Proposals(image_id=record.image_id, boxes=boxes)
 
 
-def write_class_folders(root: Path, pictures: int = 8) -> Path:
-    for split, first in (("train", 0), ("val", 100)):
-        for label, (name, colour) in enumerate(COLOURS.items()):
-            for number in range(pictures):
-                path = root / split / name / f"{number}.png"
-                write_picture(path, colour, 1000 * label + first + number)
-    return root
-
-
-def tiny_config(root: Path, **changes) -> Config:
+def config(method: str = "sppnet", **tune) -> Config:
     settings = {
-        "root": str(root),
-        "sizes": (32,),
-        "short_side": 36,
-        "levels": (1, 2),
-        "fc_size": 16,
-        "init": "kaiming",
-        "epochs": 4,
-        "batch_size": 6,
-        "learning_rate": 0.02,
+        "enabled": True,
+        "iterations": 12,
+        "learning_rate": 0.01,
+        "batch_size": 16,
+        "fc_size": 8,
+        "validation_fraction": 0.0,
         "checkpoint_every": 5,
-        **changes,
+        "log_every": 4,
     }
-    return Config(backbone=BackboneConfig(name="tiny"), pretrain=PretrainConfig(**settings))
+    layer = "pool5" if tune.get("fc_size") == 0 else "fc7"
+    return Config(
+        features=FeatureConfig(
+            method=method, layer=layer, scales=(64,), device="cpu", dtype="float32"
+        ),
+        svm=SvmConfig(norm_images=3, norm_boxes=10),
+        finetune=FineTuneConfig(**settings | tune),
+    )
 
 
-def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+def training_images(settings: Config, its_records) -> TrainingImages:
+    extractor = make_extractor(backbone(), settings.features)
+    return TrainingImages(
+        records=its_records,
+        proposals=proposals,
+        source=FeatureSource(extractor, max_pixels=10_000, budget=1 << 24),
+        class_names=CLASS_NAMES,
+        difficult=False,
+    )
+
+
+def with_scales(settings: Config, *scales: int) -> Config:
+    return replace(settings, features=replace(settings.features, scales=scales))

@@ -1,0 +1,27 @@
+"""Random numbers as a function of names and numbers, so that nothing has to be carried along."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import torch
+
+
+def mixed(*parts: int | str) -> int:
+    """Give a seed of 32 bits that depends on every part; torch's CPU generator uses no more."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
+
+
+def stream(*parts: int | str) -> torch.Generator:
+    """Give the generator that belongs to these parts, at its beginning."""
+    return torch.Generator().manual_seed(mixed(*parts))
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, *parts: int | str) -> Iterator[None]:
+    """Make dropout a function of these parts; the global generators stay as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(mixed(*parts))
+        yield
