@@ -79,7 +79,8 @@ def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
     )
     side, next_side = int(inputs.shape[-1]), int(outputs.shape[-1])
     span = side + 2 * padding - kernel
-    if next_side not in {span // stride + 1, -(-span // stride) + 1}:
+    steps = -(-span // stride) if getattr(module, "ceil_mode", False) else span // stride
+    if next_side != steps + 1:
         message = (
             f"backbone: expected layers with a fixed padding, got {module} from {side} to "
             f"{next_side} cells; choose a network without 'same' padding"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -199,7 +200,9 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     if path.suffix == ".safetensors":
         return load_tensors(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         message = (
             f"{path}: expected a state dict of tensors, got a file that is damaged or that would "

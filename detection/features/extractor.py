@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
+from detection.config import FeatureConfig
 from detection.features.network import Network
 from detection.structures import FeatureMap, Image, RoIFeatures
 
@@ -26,6 +27,7 @@ class FeatureExtractor(Protocol):
         num_scales: at how many sizes an image is seen.
         backbone: the network, on its device.
         network: its conv layers, in the precision they run in.
+        config: which scales, pyramid, crops.
         stages: methods that are stages of their own -> the names they are timed under.
     """
 
@@ -34,6 +36,7 @@ class FeatureExtractor(Protocol):
     num_scales: int
     backbone: Backbone
     network: Network
+    config: FeatureConfig
     stages: Mapping[str, str]
 
     def prepare(self, image: Image) -> tuple[FeatureMap, ...]:

@@ -159,8 +159,9 @@ def distinct_windows(
     scale: Int[Tensor, " r"], windows: Int[Tensor, "r 4"]
 ) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
     """Give the distinct (scale, window) pairs in ascending order, and for each box its pair."""
-    base = 1 << 12
+    base = int(windows.max()) + 1 if len(windows) > 0 else 1
     keyed = torch.cat((scale[:, None], windows), dim=1)
     powers = torch.tensor([base**k for k in (4, 3, 2, 1, 0)], device=windows.device)
     keys, rows = torch.unique((keyed * powers).sum(dim=1), return_inverse=True)
-    return torch.stack([keys // p % base for p in powers.tolist()], dim=1), rows
+    columns = [keys // powers[0], *(keys // power % base for power in powers[1:])]
+    return torch.stack(columns, dim=1), rows

@@ -1,0 +1,147 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from detection.backbones.geometry import trunk_geometry
+from detection.backbones.weights import BACKBONES, load_backbone
+from detection.backbones.zf5 import WithinChannelNorm, zf5
+from detection.config import BackboneConfig
+from detection.errors import ConfigError
+from tests.reference import zf5 as reference
+
+GEOMETRY = {
+    "zf5": (16, 20.0),
+    "alexnet": (16, 15.0),
+    "vgg16": (16, 7.5),
+    "squeezenet": (16, 17.0),
+    "resnet18_c4": (16, 0.0),
+    "resnet50_c4": (16, 0.0),
+}
+
+
+def linearised(trunk):
+    """The same layers with positive weights and means for maxima: its gradient shows the field."""
+    trunk = copy.deepcopy(trunk).to_empty(device="cpu").double().eval()
+    for module in list(trunk.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                pool = nn.AvgPool2d(
+                    child.kernel_size, child.stride, child.padding, ceil_mode=child.ceil_mode
+                )
+                setattr(module, name, pool)
+            elif isinstance(child, WithinChannelNorm | nn.BatchNorm2d | nn.ReLU):
+                setattr(module, name, nn.Identity())
+            elif isinstance(child, nn.Conv2d):
+                nn.init.constant_(child.weight, 1 / child.weight[0].numel())
+                if child.bias is not None:
+                    nn.init.zeros_(child.bias)
+    return trunk
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_stride_and_offset_are_those_of_an_impulse(name):
+    """The gradient of a cell is symmetric about the pixel ``stride x + offset``."""
+    geometry = trunk_geometry(BACKBONES[name]().trunk)
+    assert (geometry.stride, geometry.offset) == GEOMETRY[name]
+    trunk = linearised(BACKBONES[name]().trunk)
+    side = 560 if name == "resnet50_c4" else 400
+    pixels = torch.zeros(1, 3, 33, side, dtype=torch.float64, requires_grad=True)
+    conv5 = trunk(pixels)
+    column = conv5.shape[3] // 2
+    conv5[0, 0, 0, column].backward()
+    field = pixels.grad.sum(dim=(0, 1, 2))
+    centre = geometry.stride * column + geometry.offset
+    seen = field.nonzero().flatten()
+    assert seen.min() > 0
+    assert seen.max() < side - 1
+    assert (seen.min() + seen.max()) / 2 == centre
+    assert torch.allclose(field[seen], field[seen].flip(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "cells"), [(224, 13), (180, 10), (688, 42)])
+def test_zf5_maps_are_as_large_as_in_the_paper(side, cells):
+    assert reference.map_side(side) == cells
+    blueprint = zf5()
+    assert blueprint.trunk(torch.zeros(1, 3, side, side, device="meta")).shape[2:] == (cells, cells)
+
+
+@pytest.mark.parametrize(("side", "cells"), [(480, 29), (576, 35), (688, 42), (864, 53), (874, 53)])
+def test_zf5_maps_at_the_five_scales(side, cells):
+    """The release's 874 gives as many cells as the paper's 864."""
+    assert reference.map_side(side) == cells
+    pixels = torch.zeros(1, 3, side, 64, device="meta")
+    assert zf5().trunk(pixels).shape[2] == cells
+
+
+def test_the_first_cell_of_zf5_is_centred_on_pixel_20():
+    assert reference.first_centre() == 20
+    assert trunk_geometry(zf5().trunk).offset == 20
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("size", [160, 227, 300])
+def test_the_size_of_the_image_that_is_followed_does_not_matter(name, size):
+    trunk = BACKBONES[name]().trunk
+    assert trunk_geometry(trunk, size=size) == trunk_geometry(trunk)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_smallest_image_gives_a_cell_and_crops_give_the_grid(name):
+    blueprint = BACKBONES[name]()
+    smallest = torch.zeros(1, 3, blueprint.min_size, blueprint.min_size, device="meta")
+    assert blueprint.trunk(smallest).numel() >= blueprint.channels
+    crop = torch.zeros(1, 3, blueprint.crop_size, blueprint.crop_size, device="meta")
+    pooled = blueprint.last_pool(blueprint.trunk(crop))
+    assert pooled.shape == (1, blueprint.channels, blueprint.grid, blueprint.grid)
+
+
+def test_a_training_network_is_left_in_training():
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1)).train()
+    assert trunk_geometry(trunk).stride == 2
+    assert trunk.training
+
+
+def test_layers_behind_the_map_are_left_out():
+    class Ahead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kept = nn.Conv2d(3, 4, 4, stride=4)
+            self.unused = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+
+        def forward(self, x):
+            x = self.kept(x)
+            self.unused(x)
+            return x
+
+    geometry = trunk_geometry(Ahead())
+    assert (geometry.stride, geometry.offset) == (4, 1.5)
+
+
+def test_padding_that_depends_on_the_image_is_refused():
+    class Same(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (0, 1, 0, 1)))
+
+    with pytest.raises(ConfigError, match="expected layers with a fixed padding"):
+        trunk_geometry(nn.Sequential(Same(3, 4, 3, stride=2)), size=32)
+
+
+def test_different_strides_of_rows_and_columns_are_refused():
+    with pytest.raises(ConfigError, match="the same stride on both axes"):
+        trunk_geometry(nn.Sequential(nn.Conv2d(3, 4, 3, stride=(1, 2))))
+
+
+def test_padding_by_name_is_refused():
+    with pytest.raises(ConfigError, match="the same padding on both axes"):
+        trunk_geometry(nn.Sequential(nn.Conv2d(3, 4, 3, padding="same")))
+
+
+@pytest.mark.parametrize(
+    ("name", "offset"), [("test_convnext", 7.5), ("mobilenetv3_small_050", 0.0)]
+)
+def test_geometry_of_timm_networks(name, offset):
+    pytest.importorskip("timm")
+    backbone = load_backbone(BackboneConfig(name=f"timm/{name}"))
+    assert (backbone.geometry.stride, backbone.geometry.offset) == (16, offset)
