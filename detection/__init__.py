@@ -18,12 +18,11 @@ The pipeline in order, one module a line::
 from typing import TYPE_CHECKING, Any
 
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
+from detection.version import VERSION as __version__  # noqa: N811
 
 if TYPE_CHECKING:
     from detection.data.images import read_image
     from detection.detector import Detector
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",

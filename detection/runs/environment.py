@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import detection
+from detection.version import VERSION
 
 _PACKAGES = (
     "torch",
@@ -35,7 +35,7 @@ def describe_environment() -> dict[str, Any]:
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "detection": detection.__version__,
+        "detection": VERSION,
         "revision": source_revision(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
@@ -71,7 +71,7 @@ def processor_name() -> str:
 
 def source_revision() -> str | None:
     """Give the commit of the source folder, with ``+`` for local changes; None outside git."""
-    folder = Path(detection.__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     commit = _git(folder, "rev-parse", "--short=12", "HEAD")
