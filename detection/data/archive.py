@@ -40,6 +40,7 @@ def extract_tar(
     try:
         with tarfile.open(archive, "r:") as tar:
             members = _checked_members(tar, archive, max_bytes, max_members)
+            _require_end(tar, archive)
             for member, path in track(members, len(members), f"extract {archive.name}"):
                 _extract_member(tar, member, folder / path)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
@@ -76,6 +77,19 @@ def _checked_members(
         if path is not None and member.isreg():
             files.append((member, path))
     return files
+
+
+def _require_end(tar: tarfile.TarFile, archive: Path) -> None:
+    """Make sure that the last member is followed by the block of zeros that ends an archive.
+
+    Raises:
+        ValueError: if it is not; ``tarfile`` takes a header cut in two for the end.
+    """
+    with archive.open("rb") as file:
+        file.seek(tar.offset)
+        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            message = "an end in the middle of a member"
+            raise ValueError(message)
 
 
 def _relative_path(name: str) -> PurePosixPath | None:

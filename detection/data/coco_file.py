@@ -97,7 +97,7 @@ class _Tables:
                     message = f"expected an object, got {_type(entry)}"
                     raise DataError(message)
                 if "id" in entry:
-                    place = f"{self.path}: {_SINGULAR[table]} {str(entry['id'])[:60]}"
+                    place = f"{self.path}: {_SINGULAR[table]} {entry['id']!r:.60}"
                 add(entry, place)
             except DataError as error:
                 self.problems.append(
@@ -142,10 +142,10 @@ class _Tables:
             (category_id, self.categories, "category_id"),
         ):
             if key not in table:
-                message = f"expected an {what} that the file lists, got {key!r}; correct it"
+                message = f"expected {what} to be one that the file lists, got {key!r}; correct it"
                 raise DataError(message)
         crowd = entry.get("iscrowd", 0)
-        if crowd not in {0, 1}:
+        if crowd not in (0, 1):
             message = f"expected iscrowd 0 or 1, got {crowd!r}; correct it"
             raise DataError(message)
         if crowd:
