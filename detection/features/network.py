@@ -52,14 +52,14 @@ class Network:
         """Give conv5, with gradients where layers are open."""
         return self.above(self.below(inputs))
 
-    def below(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n b rows columns"]:
+    def below(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n b y x"]:
         """Give what the first open layer reads; conv5 where none is open."""
         with torch.no_grad():
             inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
             values: Tensor = self._frozen(inputs)
             return values
 
-    def above(self, values: Float[Tensor, "n b rows columns"]) -> Float[Tensor, "n c rows columns"]:
+    def above(self, values: Float[Tensor, "n b y x"]) -> Float[Tensor, "n c rows columns"]:
         """Give conv5 of what the first open layer reads, with gradients."""
         if self._open is None:
             return values

@@ -16,7 +16,7 @@ from detection.training.examples import TrainingImages
 from detection.training.loop import LoopConfig, Stateful, run_steps
 from detection.training.maps import FrozenMaps
 from detection.training.optimise import Snapshot
-from detection.training.randomness import stream
+from detection.training.randomness import seeded, stream
 from detection.training.sampling import RoIPool, Sampler, pool_of
 from detection.training.tuned import FEATURE_NORM, FineTuned, TunedNetwork, folded
 from detection.training.tuner import Batches, Tuner
@@ -49,9 +49,9 @@ def fine_tune(
     """
     tune = config.finetune
     training, held_out = split(images.records, tune.validation_fraction, tune.seed)
-    network = TunedNetwork(
-        images.source.extractor, len(images.class_names), pool5_factor(images, tune.seed), tune
-    )
+    extractor, factor = images.source.extractor, pool5_factor(images, tune.seed)
+    with seeded(extractor.network.device, tune.seed, "initial weights"):
+        network = TunedNetwork(extractor, len(images.class_names), factor, tune)
     tuner = Tuner(network, batches(images, training, config), tune, workers)
     validation = batches(images, held_out, config) if held_out else None
     snapshot = Snapshot(network)

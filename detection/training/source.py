@@ -32,7 +32,7 @@ class FeatureSource:
         self._kept: dict[str, tuple[FeatureMap, ...]] = {}
 
     def pool5(
-        self, records: Sequence[Record], boxes: Iterable[Float[Tensor, "r 4"]]
+        self, records: Sequence[Record], boxes: Iterable[Float[Tensor, "_ 4"]]
     ) -> Iterator[RoIFeatures]:
         """Give the features of each record's boxes, in order; the next image is read meanwhile.
 

@@ -21,13 +21,14 @@ HEIGHT, WIDTH = 64, 96
 
 
 def backbone():
-    torch.manual_seed(0)
-    trunk = nn.Sequential(
-        nn.Conv2d(3, 6, 4, stride=4),
-        nn.ReLU(),
-        nn.Conv2d(6, 8, 3, stride=2, padding=1),
-        nn.ReLU(),
-    )
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        trunk = nn.Sequential(
+            nn.Conv2d(3, 6, 4, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(6, 8, 3, stride=2, padding=1),
+            nn.ReLU(),
+        )
     blueprint = Blueprint(
         trunk=trunk,
         channels=8,
@@ -94,7 +95,7 @@ def config(method: str = "sppnet", **tune) -> Config:
     layer = "pool5" if tune.get("fc_size") == 0 else "fc7"
     return Config(
         features=FeatureConfig(
-            method=method, layer=layer, scales=(64,), device="cpu", dtype="float32"
+            method=method, layer=layer, scales=(64,), context=2, device="cpu", dtype="float32"
         ),
         svm=SvmConfig(norm_images=3, norm_boxes=10),
         finetune=FineTuneConfig(**settings | tune),
