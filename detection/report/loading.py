@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 from detection.config import Config
@@ -17,6 +18,10 @@ from detection.runs.folder import read_run_config
 from detection.structures import Dataset, Detections
 
 METHOD_NAMES = {"sppnet": "SPPnet", "rcnn": "R-CNN"}
+
+MAPS = ("voc07", "voc10", "coco", "coco50")
+
+MISSING = "nothing"
 
 T = TypeVar("T")
 
@@ -140,11 +145,26 @@ def read_metrics(path: Path) -> dict[str, Any] | None:
     Raises:
         DataError: if it lacks what a report needs.
     """
-    keys = ("method", "split", "num_images", "map", "interval", "per_class", "class_names", "rule")
-    value = _require(path, keys, "detection evaluate")
-    if value and list(value["per_class"]) != value["class_names"]:
+    value = _read_object(path)
+    if value is None:
+        return None
+    kinds = {
+        "method": str,
+        "split": str,
+        "num_images": int,
+        "map": dict,
+        "interval": list | None,
+        "per_class": dict,
+        "class_names": list,
+        "rule": dict,
+    }
+    _check_kinds(path, value, kinds, "detection evaluate")
+    _check_kinds(path, value["map"], dict.fromkeys(MAPS, float | int | None), "detection evaluate")
+    if list(value["per_class"]) != value["class_names"]:
         message = f"{path}: per_class: expected an entry for each of class_names, got others"
         raise DataError(message)
+    for name, row in value["per_class"].items():
+        _check_kinds(f"{path}: {name}", row, {"voc07": float | int | None}, "detection evaluate")
     return value
 
 
@@ -154,16 +174,28 @@ def read_benchmark(path: Path) -> dict[str, Any] | None:
     Raises:
         DataError: if it lacks what a report needs.
     """
-    return _require(path, ("methods", "ratios"), "detection benchmark")
-
-
-def _require(path: Path, keys: Sequence[str], command: str) -> dict[str, Any] | None:
     value = _read_object(path)
-    missing = [key for key in keys if value is not None and key not in value]
-    if missing:
-        message = f"{path}: expected the key {missing[0]!r}, got none; write it with {command}"
-        raise DataError(message)
+    if value is None:
+        return None
+    _check_kinds(path, value, {"methods": dict, "ratios": dict}, "detection benchmark")
+    for method in value["methods"].values():
+        _check_kinds(path, method, {"stages": dict}, "detection benchmark")
+        for stage in method["stages"].values():
+            _check_kinds(path, stage, {"median": float | int}, "detection benchmark")
     return value
+
+
+def _check_kinds(
+    place: Path | str, value: Any, kinds: Mapping[str, type | UnionType], command: str
+) -> None:
+    for key, kind in kinds.items():
+        got = value.get(key, MISSING) if isinstance(value, dict) else MISSING
+        if got is MISSING or not isinstance(got, kind):
+            name = getattr(kind, "__name__", str(kind))
+            message = (
+                f"{place}: {key}: expected {name}, got {str(got)[:40]}; write it with {command}"
+            )
+            raise DataError(message)
 
 
 def load_dataset(run: Run) -> Dataset:

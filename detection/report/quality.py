@@ -135,7 +135,7 @@ def proposals(run: Run, dataset: Dataset) -> Section | Absent:
     counts = np.unique(np.geomspace(1, max(longest, 2), 60).round().astype(int))
     figure = plots.line_chart(
         [
-            plots.Line(name=f"IoU {iou:g}", x=counts, y=row.numpy())
+            plots.Line(name=f"IoU {iou:g}", x=counts.astype(float), y=row.numpy())
             for iou, row in zip(table.ious, table.curve(counts.tolist()), strict=True)
         ],
         x_label="boxes looked at, best first",

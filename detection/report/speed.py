@@ -59,7 +59,7 @@ def speed(runs: Sequence[Run]) -> Section | Absent:
     if benchmark is None:
         return Absent("no speed was measured beside these runs", "detection benchmark")
     methods = {
-        METHOD_NAMES.get(key, key): _medians(value.get("stages", {}))
+        METHOD_NAMES.get(key, key): _medians(value["stages"])
         for key, value in benchmark["methods"].items()
     }
     stages = plots.stage_order(methods.values())
@@ -85,10 +85,7 @@ def speed(runs: Sequence[Run]) -> Section | Absent:
 
 
 def _medians(stages: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: float(value["median"] if isinstance(value, dict) else value)
-        for name, value in stages.items()
-    }
+    return {name: float(value["median"]) for name, value in stages.items()}
 
 
 def _setting(benchmark: Mapping[str, Any]) -> str:

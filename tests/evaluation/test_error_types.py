@@ -85,6 +85,12 @@ def test_no_detections_miss_everything():
     assert result.count == only("Miss")
 
 
+def test_detections_without_any_object_are_on_background():
+    result = error_types([truth("1", [], [])], [found("1", [BOX, BOX], [2, 1], [0, 1])], 2)
+    assert result.count == only("Bkg", 2)
+    assert np.isnan(result.ap)
+
+
 def test_detections_on_difficult_objects_are_no_errors():
     hard = [truth("1", [BOX, FAR], [0, 0], [True, False])]
     result = error_types(hard, [found("1", [BOX, BOX, FAR], [3, 2, 1], [0, 0, 0])], 1)

@@ -5,10 +5,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from detection.data.dataset import read_dataset
 from detection.errors import DataError
+from detection.proposals.store import ProposalStore
 from detection.report.browse import browse, choose, occupancy
 from detection.report.html import report_run
 from detection.report.loading import load_runs
+from detection.structures import Proposals
 from tests.evaluation.cases import truth
 from tests.report.fake_runs import make_benchmark, make_coco, make_run
 
@@ -145,6 +148,45 @@ def test_report_of_one_run_shows_annotations_beside_it(runs, tmp_path):
     assert "How SPPnet sees a box is left out: no run of SPPnet is among these" in page.words
 
 
+def test_stored_proposals_are_shown_with_what_they_cover(data, tmp_path):
+    dataset = read_dataset(data, "test")
+    config = make_run(tmp_path / "run", "rcnn", data=data, store=str(tmp_path / "store"))
+    store = ProposalStore(tmp_path / "store", config.proposals)
+    for record in dataset.records:
+        every = Proposals(image_id=record.image_id, boxes=record.truth.boxes)
+        store.save(record, every)
+    _, page = make_report([tmp_path / "run"], tmp_path / "r.html", photographs_each=0)
+    assert "What the proposals cover No detector finds" in page.words
+    assert "100 100.0 100.0" in page.words
+
+
+def test_network_that_cannot_be_read_leaves_out_its_picture(data, tmp_path):
+    folder = tmp_path / "run"
+    make_run(folder, "sppnet", data=data)
+    (folder / "model.safetensors").write_bytes(b"broken")
+    _, page = make_report([folder], tmp_path / "r.html", photographs_each=0)
+    assert "How SPPnet sees a box is left out: the network cannot be read" in page.words
+
+
+def test_photograph_that_cannot_be_read_is_left_out(tmp_path):
+    (tmp_path / "data").mkdir()
+    data = make_coco(tmp_path / "data", ("cat", "dog", "bird"), num_images=3)
+    make_run(tmp_path / "run", "rcnn", data=data)
+    for path in (tmp_path / "data").glob("*.png"):
+        path.write_bytes(path.read_bytes()[:-40])
+    _, page = make_report([tmp_path / "run"], tmp_path / "r.html")
+    assert "mAP, 11 points" in page.words
+    assert "img" not in page.tags
+
+
+def test_run_of_other_classes_is_left_out_of_the_comparison(runs, tmp_path):
+    (tmp_path / "data").mkdir()
+    other = make_coco(tmp_path / "data", ("dog", "cat", "bird"))
+    make_run(tmp_path / "other", "rcnn", data=other)
+    _, page = make_report([runs[0], tmp_path / "other"], tmp_path / "r.html", photographs_each=0)
+    assert "R-CNN: expected the classes of objects, got others" in page.words
+
+
 def test_two_runs_of_one_method_keep_apart_by_their_folders(runs, data, tmp_path):
     make_run(tmp_path / "other", "sppnet", data=data, seed=9)
     names = [run.name for run in load_runs([runs[0], tmp_path / "other"])]
@@ -239,8 +281,6 @@ def test_names_are_escaped_in_the_report(hostile, tmp_path):
 
 
 def test_names_are_escaped_in_the_browser(hostile, tmp_path):
-    from detection.data.dataset import read_dataset
-
     browse(read_dataset(hostile, "test"), tmp_path / "b.html", num_images=4)
     content = (tmp_path / "b.html").read_text()
     page = Page(content)
@@ -250,8 +290,6 @@ def test_names_are_escaped_in_the_browser(hostile, tmp_path):
 
 
 def test_browser_counts_objects_and_covers_every_class(data, tmp_path):
-    from detection.data.dataset import read_dataset
-
     dataset = read_dataset(data, "test")
     browse(dataset, tmp_path / "b.html", num_images=3)
     page = Page((tmp_path / "b.html").read_text())
@@ -266,3 +304,24 @@ def test_browser_counts_objects_and_covers_every_class(data, tmp_path):
 def test_occupancy_counts_boxes_over_cells():
     counts = occupancy([truth("1", [[0, 0, 50, 100]], [0]), truth("2", [[0, 0, 100, 50]], [0])], 4)
     assert counts.tolist() == [[2, 2, 1, 1]] * 2 + [[1, 1, 0, 0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("metrics.json", "map", 3),
+        ("metrics.json", "map", {"voc07": "high"}),
+        ("metrics.json", "interval", "wide"),
+        ("metrics.json", "per_class", {}),
+        ("metrics.json", "per_class", {"cat": 1, "dog": 2, "bird": 3}),
+        ("benchmark.json", "methods", {"sppnet": 1}),
+        ("benchmark.json", "methods", {"sppnet": {"stages": {"conv": 0.1}}}),
+        ("benchmark.json", "ratios", []),
+    ],
+)
+def test_part_of_another_form_is_named(runs, tmp_path, part, key, value):
+    shutil.copytree(runs[0], tmp_path / "run")
+    path = tmp_path / "run" / part
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    _, page = make_report([tmp_path / "run"], tmp_path / "r.html", photographs_each=0)
+    assert re.search(rf"{part}: .*expected", page.words)
