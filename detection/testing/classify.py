@@ -38,8 +38,8 @@ from detection.testing.view_scores import view_probabilities
 from detection.training.augment import resize_short_side
 from detection.training.classifier_data import read_pictures
 from detection.training.classifier_file import TrainedClassifier, load_classifier
+from detection.training.classifier_training import count_right
 from detection.training.pipeline import layer_of
-from detection.training.pretrain import count_right
 from detection.training.views import centre_place, cut_out, whole_window
 
 _LOG = logging.getLogger(__name__)
