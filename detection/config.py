@@ -180,6 +180,8 @@ class FeatureConfig:
         projection: SPPnet: ``paper`` is SPP Appendix A, ``released_code`` shrinks by 6.5 pixels
             instead of 8.
         levels: SPPnet: the pyramid, 1+4+9+36 = 50 bins (SPP §4.1).
+        power: pooled features are raised to this power; 1 in both papers. 0.5 helps SVMs on frozen
+            conv layers.
         context: R-CNN: pixels of context around the box in the warped crop (RC Appendix A).
         warp: R-CNN: ``warp`` to a square regardless of aspect ratio, or ``square``, the tightest
             square (RC Appendix A).
@@ -198,6 +200,7 @@ class FeatureConfig:
     scale_rule: Literal["paper", "released_code"] = "paper"
     projection: Literal["paper", "released_code"] = "paper"
     levels: tuple[int, ...] = (1, 2, 3, 6)
+    power: float = 1.0
     context: int = 16
     warp: Literal["warp", "square"] = "warp"
     batch_size: int = 0
@@ -212,6 +215,7 @@ class FeatureConfig:
         levels_hold = len(self.levels) > 0 and all(1 <= n <= 32 for n in self.levels)
         levels = list(self.levels)
         require(levels_hold, "features.levels", "one or more pyramid levels in 1..32", levels)
+        require(0 < self.power <= 1, "features.power", "a power in (0, 1]", self.power)
         require(0 <= self.context < 100, "features.context", "pixels in [0, 100)", self.context)
         _not_negative("features", self, "max_long_side", "batch_size", "memory_gib")
 
@@ -227,6 +231,8 @@ class SvmConfig:
         c: regularisation, 1e-3.
         positive_weight: weight of a positive's loss, 2.
         bias_multiplier: the value of the constant feature, 10.
+        positive_iou: a proposal that overlaps an object of the class by this much is a positive as
+            well; 1 takes the objects alone, as both papers do.
         negative_iou: a proposal below this IoU with every object of the class is a negative, 0.3
             (RC §2.3).
         feature_norm: features are scaled to this mean norm, 20.
@@ -250,6 +256,7 @@ class SvmConfig:
     c: float = 1e-3
     positive_weight: float = 2.0
     bias_multiplier: float = 10.0
+    positive_iou: float = 1.0
     negative_iou: float = 0.3
     feature_norm: float = 20.0
     hard_score: float = -1.0001

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
 from detection.features.network import Network
+from detection.features.power import raise_to
 from detection.features.warp import warp_boxes
 from detection.structures import ConvGeometry, FeatureMap, Image, RoIFeatures
 
@@ -60,7 +61,7 @@ class RcnnExtractor:
         """Give each box its vector, a batch of crops at a time; equal boxes share one."""
         boxes, rows = torch.unique(boxes.to(self.network.device), dim=0, return_inverse=True)
         parts = [self.conv(self.warp(maps, part)) for part in torch.split(boxes, self.batch_size)]
-        return RoIFeatures(values=torch.cat(parts), rows=rows)
+        return RoIFeatures(values=raise_to(torch.cat(parts), self.config.power), rows=rows)
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
         """Give each box its vector; equal boxes share one."""

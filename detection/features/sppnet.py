@@ -13,6 +13,7 @@ from torch.nn import functional
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
 from detection.features.network import Network
+from detection.features.power import raise_to
 from detection.features.projection import project_boxes
 from detection.features.pyramid import pyramid_pool
 from detection.features.scale import choose_scale, resized_size
@@ -57,7 +58,8 @@ class SppExtractor:
     ) -> RoIFeatures:
         """Give each box its vector; boxes that fall on the same cells share one."""
         windows, rows = self.project(maps, boxes, scale)
-        return RoIFeatures(values=self.pool_windows(maps, windows), rows=rows)
+        values = raise_to(self.pool_windows(maps, windows), self.config.power)
+        return RoIFeatures(values=values, rows=rows)
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
         """Give each box its vector; boxes that fall on the same cells share one."""

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from detection.structures import Proposals, Record, RoIFeatures
-from detection.training.rois import LabelledRoIs, label_rois, usable
+from detection.training.rois import LabelledRoIs, label_rois
 from detection.training.source import FeatureSource
 
 
@@ -49,8 +49,8 @@ class TrainingImages:
 
     def rois(self, record: Record) -> LabelledRoIs:
         """Compare the proposals of an image with its objects."""
-        truth = usable(record.truth, difficult=self.difficult)
-        return label_rois(self.proposals(record).boxes, truth, len(self.class_names))
+        boxes = self.proposals(record).boxes
+        return label_rois(boxes, record.truth, len(self.class_names), difficult=self.difficult)
 
     def examples(self) -> Iterator[Example]:
         """Give every image with the features of all its proposals and objects."""
@@ -59,16 +59,23 @@ class TrainingImages:
         for record, its_rois, pool5 in zip(self.records, rois, features, strict=True):
             yield Example(record=record, rois=its_rois, pool5=pool5)
 
-    def objects(self) -> Iterator[Example]:
-        """Give every image that has objects, with the features of the objects alone."""
-        truths = [usable(record.truth, difficult=self.difficult) for record in self.records]
-        chosen = [i for i, truth in enumerate(truths) if len(truth.boxes)]
-        records = [self.records[i] for i in chosen]
-        none = torch.zeros(0, 4)
-        rois = [label_rois(none, truths[i], len(self.class_names)) for i in chosen]
-        features = self.source.pool5(records, (r.boxes for r in rois))
-        for record, its_rois, pool5 in zip(records, rois, features, strict=True):
-            yield Example(record=record, rois=its_rois, pool5=pool5)
+    def positives(self, min_iou: float = 1.0) -> Iterator[tuple[RoIFeatures, Int[Tensor, " r"]]]:
+        """Give the features and classes of the objects of every image that has some.
+
+        Args:
+            min_iou: proposals that overlap an object by this much come with them; 1 leaves them
+                out.
+        """
+        records, boxes, labels = [], [], []
+        for record in self.records:
+            rois = self.rois(record)
+            near = rois.best_iou >= min_iou if min_iou < 1 else rois.is_object
+            chosen = (near | rois.is_object).nonzero().flatten()
+            if len(chosen):
+                records.append(record)
+                boxes.append(rois.boxes[chosen])
+                labels.append(rois.gt_labels[rois.best_object[chosen]])
+        yield from zip(self.source.pool5(records, boxes), labels, strict=True)
 
     def sample(self, num_images: int, num_boxes: int, seed: int) -> Iterator[RoIFeatures]:
         """Give the features of a random sample of boxes of a random sample of images.

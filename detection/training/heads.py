@@ -101,9 +101,10 @@ class SvmTraining:
         self._fc = fc
         self._normaliser = normaliser
         values, labels = [], []
-        for example in track(images.objects(), len(images.records), "objects"):
-            values.append(normaliser.scale(example.pool5.map(fc).expand()))
-            labels.append(example.rois.gt_labels)
+        positives = images.positives(config.positive_iou)
+        for pool5, its_labels in track(positives, len(images.records), "objects"):
+            values.append(normaliser.scale(pool5.map(fc).expand()))
+            labels.append(its_labels)
         self._miner = HardNegativeMiner(
             torch.cat(values),
             torch.cat(labels),

@@ -19,10 +19,11 @@ class LabelledRoIs:
     Attributes:
         boxes: image pixels: the proposals, then the objects.
         is_object: True for the boxes that are objects.
-        max_iou: the greatest IoU with the objects of each class, 0 where there is none.
-        best_iou: the greatest IoU with any object.
+        max_iou: the greatest IoU with the objects of each class, difficult ones included; 0 where
+            there is none.
+        best_iou: the greatest IoU with any object that is trained on.
         best_object: which object that is; 0 where there is none.
-        gt_boxes: the objects.
+        gt_boxes: the objects that are trained on.
         gt_labels: their classes.
     """
 
@@ -58,31 +59,34 @@ def usable(truth: GroundTruth, *, difficult: bool) -> GroundTruth:
 
 
 def label_rois(
-    proposals: Float[Tensor, "p 4"], truth: GroundTruth, num_classes: int
+    proposals: Float[Tensor, "p 4"], truth: GroundTruth, num_classes: int, *, difficult: bool = True
 ) -> LabelledRoIs:
     """Compare proposals and objects with the objects.
 
+    A difficult object that is not trained on still counts in ``max_iou``: what overlaps it is no
+    negative of its class.
+
     Args:
         proposals: image pixels.
-        truth: the objects to train on.
+        truth: all objects of the image.
         num_classes: K.
+        difficult: train on difficult objects too.
     """
-    boxes = torch.cat((proposals, truth.boxes))
-    overlap = iou(boxes, truth.boxes)
+    objects = usable(truth, difficult=difficult)
+    boxes = torch.cat((proposals, objects.boxes))
     max_iou = torch.zeros(len(boxes), num_classes)
-    max_iou.scatter_reduce_(1, truth.labels.expand(len(boxes), -1), overlap, "amax")
-    if len(truth.boxes):
-        best_iou, best_object = overlap.max(dim=1)
-    else:
-        best_iou, best_object = torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64)
+    max_iou.scatter_reduce_(1, truth.labels.expand(len(boxes), -1), iou(boxes, truth.boxes), "amax")
+    best_iou, best_object = torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64)
+    if len(objects.boxes):
+        best_iou, best_object = iou(boxes, objects.boxes).max(dim=1)
     return LabelledRoIs(
         boxes=boxes,
         is_object=torch.arange(len(boxes)) >= len(proposals),
         max_iou=max_iou,
         best_iou=best_iou,
         best_object=best_object,
-        gt_boxes=truth.boxes,
-        gt_labels=truth.labels,
+        gt_boxes=objects.boxes,
+        gt_labels=objects.labels,
     )
 
 
