@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
@@ -57,19 +58,34 @@ def parallel_map(
             that was killed and for one that took too long; the message names the item.
     """
     count = min(resolve_workers(workers), max(len(items), 1))
+    stop = threading.Event()
+    tasks = _until(stop, enumerate(items))
     outcomes: Iterator[tuple[int, Any, Any]]
     if count == 1:
-        outcomes = (_attempt(function, index, item) for index, item in enumerate(items))
+        outcomes = (_attempt(function, index, item) for index, item in tasks)
     else:
-        outcomes = _in_processes(function, items, count, names, backend, timeout)
+        outcomes = _in_processes(function, tasks, count, names, backend, timeout)
+    first: DetectionError | None = None
     for index, result, failure in outcomes:
         if failure is None:
             yield index, result
             continue
         error = _rebuild(failure, names[index])
-        if on_error is None:
-            raise error
-        on_error(index, error)
+        if on_error is not None:
+            on_error(index, error)
+        elif first is None:  # what is under way ends in peace, nothing new begins
+            first = error
+            stop.set()
+    if first is not None:
+        raise first
+
+
+def _until(stop: threading.Event, items: Iterable[T]) -> Iterator[T]:
+    """Pass items on until ``stop`` is set."""
+    for item in items:
+        if stop.is_set():
+            return
+        yield item
 
 
 def _attempt(function: Callable[[T], R], index: int, item: T) -> tuple[int, Any, Any]:
@@ -97,19 +113,19 @@ def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
 
 def _in_processes(
     function: Callable[[T], R],
-    items: Sequence[T],
+    items: Iterable[tuple[int, T]],
     count: int,
     names: Sequence[str],
     backend: str,
     timeout: float | None,
 ) -> Iterator[tuple[int, Any, Any]]:
-    """Run ``_attempt`` on all items with joblib, at most ``count`` of them at a time."""
+    """Run ``_attempt`` on numbered items with joblib, ``count`` of them at a time."""
     import joblib
 
     waiting: dict[int, str] = {}
 
     def tasks() -> Iterator[Any]:
-        for index, item in enumerate(items):
+        for index, item in items:
             waiting[index] = names[index]
             yield joblib.delayed(_attempt)(function, index, item)
 

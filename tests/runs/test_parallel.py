@@ -107,6 +107,19 @@ def test_an_item_that_takes_too_long_is_named() -> None:
         list(parallel_map(slow, [0, 1], workers=2, names=["a", "stuck.jpg"], timeout=1.0))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_after_a_failure_nothing_new_begins_and_what_is_finished_is_given(workers: int) -> None:
+    given = []
+    with pytest.raises(DataError, match="unlucky"):
+        given.extend(
+            result
+            for _, result in parallel_map(
+                square, [13, *range(12)], workers=workers, names=[f"item {i}" for i in range(13)]
+            )
+        )
+    assert len(given) < 12
+
+
 def test_no_items_give_nothing() -> None:
     assert list(parallel_map(square, [], workers=0, names=[])) == []
 
