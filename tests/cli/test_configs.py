@@ -9,7 +9,8 @@ from detection.config import Config
 from detection.runs.config_io import apply, config_to_dict, read_config_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+ALL_FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+FILES = [name for name in ALL_FILES if not name.startswith("classification/")]
 
 
 def load(name: str) -> Config:

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -203,3 +205,30 @@ def test_memory_is_used_up_to_its_limit(root):
     for index in range(6):
         assert torch.equal(pictures.resized(index), pictures.resized(index))
     assert len(pictures._kept) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_learn_what_one_learns_from_the_same_batches(root, tmp_path):
+    pytest.importorskip("accelerate")
+    # 7 pictures a step: one process takes 4 of them, the other 3, and of the last batch 2 and 1.
+    words = ["-m", "detection", "pretrain", "--pretrain.root", str(root), "--features.device=cpu"]
+    words += ["--backbone.name=squeezenet", "--pretrain.sizes=32", "--pretrain.short_side=36"]
+    words += ["--pretrain.batch_size=7", "--pretrain.epochs=1", "--pretrain.fc_size=8"]
+    words += ["--pretrain.init=kaiming", "--pretrain.dropout=0", "--pretrain.levels=1,2"]
+    words += ["--pretrain.learning_rate=0.01"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    for name, start in (("one", []), ("two", launcher)):
+        command = [sys.executable, *start, *words, "--out", str(tmp_path / name)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=400, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+    rows = [read_rows(tmp_path / name / "checkpoints") for name in ("one", "two")]
+    for first, second in zip(*rows, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
+        assert first["test_top1"] == second["test_top1"]
