@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -137,7 +137,7 @@ def check_dataset(
             what = "expected in one list, got it in both; choose disjoint lists"
             total.add(_note("in both lists", f"image {image_id}", what, "mend"))
     if config.format == "voc":
-        _add_orphans(total, config)
+        _add_orphans(total, config, {key for part in checked.values() for key in part.image_ids})
     return CheckReport(
         images={name: len(part.image_ids) for name, part in checked.items()},
         objects={name: dict(part.tally.objects) for name, part in checked.items()},
@@ -266,14 +266,14 @@ def _add_twins(total: Tally) -> None:
             total.add(_note("same image twice", path, what, "note"))
 
 
-def _add_orphans(total: Tally, config: DataConfig) -> None:
-    """Find annotations without an image."""
+def _add_orphans(total: Tally, config: DataConfig, listed: Collection[str]) -> None:
+    """Find annotations without an image that no list names."""
     try:
         folder = open_voc_folder(Path(config.root), config.year)
     except DataError:
         return
     for path in sorted((folder.path / "Annotations").glob("*.xml")):
-        if path.stem not in folder.images:
+        if path.stem not in folder.images and path.stem not in listed:
             what = f"expected an image {path.stem}, got none; remove the annotation"
             total.add(_note("annotation without image", str(path), what, "note"))
 

@@ -41,6 +41,7 @@ _TRANSPOSES = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
+_TURNING = {5, 6, 7, 8}
 _OPENING = threading.Lock()
 
 
@@ -87,15 +88,15 @@ def read_sizes(path: Path) -> tuple[Size, Size]:
     try:
         with path.open("rb") as file, _open(file, str(path)) as image:
             width, height = image.size
-            orientation = _orientation(image)
+            turned = _orientation(image) in _TURNING
             if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
                 # some versions of Pillow turn a TIFF's size when they open it, others do not
                 width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
-                orientation = int(image.tag_v2.get(_ORIENTATION_TAG, 1))
+                turned = image.tag_v2.get(_ORIENTATION_TAG) in _TURNING
     except OSError as error:
         raise DataError(_unreadable(path, error)) from error
     stored = (height, width)
-    return ((width, height) if 5 <= orientation <= 8 else stored), stored
+    return ((width, height) if turned else stored), stored
 
 
 def read_file(path: Path) -> bytes:
@@ -159,9 +160,6 @@ def _open(file: io.BytesIO | io.BufferedReader, place: str) -> PIL.Image.Image:
             "convert or remove it"
         )
         raise DataError(message) from error
-    if min(image.size) < 1:
-        message = f"{place}: expected an image of at least 1 x 1 pixels, got {image.size}"
-        raise DataError(message)
     return image
 
 

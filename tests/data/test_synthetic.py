@@ -1,0 +1,147 @@
+"""The synthetic data set: sound, repeatable, varied."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from detection.boxes import area
+from detection.config import DataConfig, ProposalConfig
+from detection.data.check import check_dataset
+from detection.data.images import read_image
+from detection.data.scenes import SCENE_CLASSES, draw_scene
+from detection.data.synthetic import synthesize
+from detection.data.voc import read_voc
+from detection.errors import DataError
+from detection.proposals.recall import proposal_recall
+from detection.proposals.search import propose
+
+SMALL = {"train_images": 10, "test_images": 4, "min_size": (120, 160), "max_size": (150, 200)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("made") / "set"
+    synthesize(root, **SMALL)
+    return root
+
+
+def digests(root):
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def ids(root, split):
+    return [record.image_id for record in read_voc(root, split, strict=True).records]
+
+
+def test_the_lists_are_those_of_voc(folder):
+    assert len(ids(folder, "trainval")) == 10
+    assert ids(folder, "val") == ["000005", "000010"]
+    assert sorted(ids(folder, "train") + ids(folder, "val")) == ids(folder, "trainval")
+    assert ids(folder, "test") == ["000011", "000012", "000013", "000014"]
+
+
+def test_nothing_is_wrong_with_it(folder):
+    config = DataConfig(root=str(folder))
+    report = check_dataset(config)
+    assert report.findings == ()
+    assert report.images == {"trainval": 10, "test": 4}
+    assert set(report.objects["trainval"]) == set(SCENE_CLASSES)
+
+
+def test_the_same_arguments_give_the_same_files(folder, tmp_path):
+    synthesize(tmp_path / "again", **SMALL)
+    assert digests(tmp_path / "again") == digests(folder)
+
+
+def test_an_image_depends_on_its_number_and_the_seed_only(folder, tmp_path):
+    fewer = {**SMALL, "train_images": 3, "test_images": 0}
+    synthesize(tmp_path / "fewer", **fewer)
+    synthesize(tmp_path / "other", **fewer, seed=1)
+    whole, few, other = (digests(path) for path in (folder, tmp_path / "fewer", tmp_path / "other"))
+    for number in (1, 2, 3):
+        name = f"JPEGImages/00000{number}.jpg"
+        assert whole[name] == few[name] != other[name]
+
+
+def test_a_finished_folder_is_left_as_it_is_and_another_is_refused(folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    synthesize(folder, **SMALL)
+    with pytest.raises(DataError, match="expected a new folder, got one that holds other data"):
+        synthesize(folder, **SMALL, seed=1)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_an_empty_folder_is_filled_and_foreign_data_is_kept(tmp_path):
+    (tmp_path / "empty").mkdir()
+    synthesize(tmp_path / "empty", **{**SMALL, "train_images": 1, "test_images": 1})
+    assert len(ids(tmp_path / "empty", "test")) == 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.jpg").write_bytes(b"precious")
+    with pytest.raises(DataError, match="expected a new folder"):
+        synthesize(tmp_path / "mine", **SMALL)
+    assert digests(tmp_path / "mine").keys() == {"photo.jpg"}
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detection.data.synthetic.draw_scene", fail)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(tmp_path / "set", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [
+        draw_scene(np.random.default_rng(seed), (300, 400), num_objects=4) for seed in range(40)
+    ]
+
+
+def test_scenes_are_varied(scenes):
+    found = [item for scene in scenes for item in scene.objects]
+    boxes = torch.tensor([item.box for item in found])
+    sides = area(boxes).sqrt()
+    aspects = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
+    assert {item.class_name for item in found} == set(SCENE_CLASSES)
+    assert sides.quantile(0.98) > 5 * sides.quantile(0.02)
+    assert aspects.min() < 0.5
+    assert aspects.max() > 2
+    assert 0.01 < np.mean([item.difficult for item in found]) < 0.2
+    assert any(item.visible < 0.9 and not item.difficult for item in found)
+
+
+def test_boxes_lie_in_their_scene(scenes):
+    for scene in scenes:
+        for item in scene.objects:
+            x1, y1, x2, y2 = item.box
+            assert 0 <= x1 < x2 <= 400
+            assert 0 <= y1 < y2 <= 300
+
+
+def test_a_scene_without_objects_has_none():
+    scene = draw_scene(np.random.default_rng(0), (50, 60), num_objects=0)
+    assert scene.objects == ()
+    assert scene.pixels.shape == (50, 60, 3)
+    assert scene.pixels.std() > 5
+
+
+def test_an_object_that_is_hidden_is_not_listed():
+    scene = draw_scene(np.random.default_rng(0), (60, 60), num_objects=12, side_range=(40, 50))
+    assert len(scene.objects) < 12
+    assert all(item.visible >= 0.15 for item in scene.objects)
+
+
+def test_most_objects_are_proposed(folder):
+    records = read_voc(folder, "trainval", strict=True).records
+    config = ProposalConfig()
+    proposals = [propose(read_image(record.path, record.image_id), config) for record in records]
+    table = proposal_recall([record.truth for record in records], proposals)
+    assert table.overall[0] > 0.8
