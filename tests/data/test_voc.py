@@ -193,9 +193,7 @@ def test_the_real_subset_is_read_as_it_is_described():
 
 
 READ = """
-    import subprocess
-import sys
-import textwrap
+    import time
     from pathlib import Path
     from detection.data.voc import read_voc
     read_voc(Path({root!r}), "warm")
