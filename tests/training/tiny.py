@@ -20,7 +20,7 @@ COLOURS = ((220, 40, 40), (40, 40, 220))
 HEIGHT, WIDTH = 64, 96
 
 
-def backbone():
+def blueprint():
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         trunk = nn.Sequential(
@@ -29,7 +29,7 @@ def backbone():
             nn.Conv2d(6, 8, 3, stride=2, padding=1),
             nn.ReLU(),
         )
-    blueprint = Blueprint(
+    return Blueprint(
         trunk=trunk,
         channels=8,
         crop_size=32,
@@ -38,8 +38,11 @@ def backbone():
         min_size=16,
         renames=(),
     )
+
+
+def backbone():
     built = Backbone(
-        "tiny", blueprint, ConvGeometry(stride=8, offset=1.5), PREPROCESSINGS["torchvision"]
+        "tiny", blueprint(), ConvGeometry(stride=8, offset=1.5), PREPROCESSINGS["torchvision"]
     )
     return built.requires_grad_(False).eval()
 
