@@ -24,8 +24,8 @@ SCENE_CLASSES = ("box", "cross", "disc", "triangle")
 """The classes, in alphabetical order."""
 
 _HUES = {"box": 0.60, "cross": 0.80, "disc": 0.03, "triangle": 0.33}
-_TYPICAL_COLOUR = 0.8
-_TYPICAL_TEXTURE = 0.8
+_TYPICAL_COLOUR = 0.9
+_TYPICAL_TEXTURE = 0.9
 _MIN_VISIBLE = 0.15
 _EASY_VISIBLE = 0.5
 _HIDING = 0.15
