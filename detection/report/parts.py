@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from detection.report import plots
+from detection.report.figures import as_svg
 
 Section = dict[str, Any]
 """What a template shows as one section."""
@@ -29,4 +30,4 @@ def colour_of(index: int) -> str:
 
 def svg(figure: Figure, label: str, salt: str) -> Markup:
     """Give a figure as markup; its texts were escaped when it was drawn."""
-    return Markup(plots.as_svg(figure, label=label, salt=salt))
+    return Markup(as_svg(figure, label=label, salt=salt))

@@ -6,26 +6,15 @@ side by side where there is room.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import html
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ParamSpec
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from detection.runs.files import write_bytes_atomic
+from detection.report.figures import WIDTH, canvas, finish, logarithmic_x, styled
 
 SERIES = ("#2a8fc9", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 """Colours that most colour-blind people tell apart (Okabe and Ito 2008; the blue is lighter, to
@@ -46,40 +35,6 @@ STAGE_COLOURS = {
 }
 """In the order of the pipeline. A stage of another name gets a colour of ``SERIES``."""
 
-_INK = "#010203"
-_WIDTH = 4.8
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.linewidth": 0.8,
-    "axes.titlesize": 10,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "text.parse_math": False,
-}
-
-
-P = ParamSpec("P")
-
-
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let a chart be made with this module's style, whatever matplotlib's is."""
-
-    @functools.wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with rc_context(_STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
@@ -90,7 +45,7 @@ class Line:
     y: Sequence[float] | Float[np.ndarray, " n"]
 
 
-@_styled
+@styled
 def line_chart(
     lines: Sequence[Line],
     *,
@@ -98,11 +53,11 @@ def line_chart(
     y_label: str,
     title: str = "",
     height: float = 3.0,
-    width: float = _WIDTH,
+    width: float = WIDTH,
     logarithmic: bool = False,
 ) -> Figure:
     """Give a chart of curves whose y values are fractions, from 0 to 1."""
-    figure, axes = _canvas(height, width)
+    figure, axes = canvas(height, width)
     for index, line in enumerate(lines):
         axes.plot(
             np.asarray(line.x),
@@ -114,17 +69,17 @@ def line_chart(
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if logarithmic:
-        _logarithmic(axes)
-    _finish(axes, x_label, y_label, title)
+        logarithmic_x(axes)
+    finish(axes, x_label, y_label, title)
     if lines:
         axes.legend(loc="best", fontsize=9)
     return figure
 
 
-@_styled
+@styled
 def precision_recall_chart(title: str, lines: Sequence[Line]) -> Figure:
     """Give a small chart of one class: precision (y) against recall (x), both as percentages."""
-    figure, axes = _canvas(1.75, 2.2)
+    figure, axes = canvas(1.75, 2.2)
     for index, line in enumerate(lines):
         recall, precision = thin_out(np.asarray(line.x), np.asarray(line.y))
         style = ("-", "--", ":", "-.")[index % 4]
@@ -134,7 +89,7 @@ def precision_recall_chart(title: str, lines: Sequence[Line]) -> Figure:
     axes.set_xticks([0, 0.5, 1], ["0", "50", "100%"])
     axes.set_yticks([0, 0.5, 1], ["0", "50", "100%"])
     axes.tick_params(labelsize=8, length=2)
-    _finish(axes, "", "", title)
+    finish(axes, "", "", title)
     return figure
 
 
@@ -155,7 +110,7 @@ def thin_out(
     return recall[rows], precision[rows]
 
 
-@_styled
+@styled
 def class_bars(
     class_names: Sequence[str],
     series: Mapping[str, Sequence[float | None]],
@@ -165,7 +120,7 @@ def class_bars(
 ) -> Figure:
     """Give horizontal bars, one group a class and one bar a series, as percentages."""
     count = max(len(series), 1)
-    figure, axes = _canvas(0.6 + len(class_names) * (0.1 + 0.13 * count), _WIDTH)
+    figure, axes = canvas(0.6 + len(class_names) * (0.1 + 0.13 * count), WIDTH)
     thickness = 0.8 / count
     rows = np.arange(len(class_names))
     for index, (name, values) in enumerate(series.items()):
@@ -177,13 +132,13 @@ def class_bars(
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _finish(axes, x_label, "", title, grid="x")
+    finish(axes, x_label, "", title, grid="x")
     if len(series) > 1:
         axes.legend(loc="lower right", fontsize=9)
     return figure
 
 
-@_styled
+@styled
 def stage_times(
     stages: Mapping[str, Mapping[str, float]], *, title: str = "", unit_scale: float = 0.0
 ) -> Figure:
@@ -194,7 +149,7 @@ def stage_times(
         title: of the chart.
         unit_scale: the x axis ends here; 0 for the longest bar.
     """
-    figure, axes = _canvas(0.75 + 0.52 * len(stages), _WIDTH)
+    figure, axes = canvas(0.75 + 0.52 * len(stages), WIDTH)
     longest = max([sum(times.values()) for times in stages.values()], default=0.0)
     end = unit_scale or longest * 1.02 or 1.0
     names = stage_order(stages.values())
@@ -212,7 +167,7 @@ def stage_times(
     axes.set_yticks([])
     axes.set_xlim(0, end)
     axes.spines["left"].set_visible(False)
-    _finish(axes, "seconds an image", "", title, grid="x")
+    finish(axes, "seconds an image", "", title, grid="x")
     return figure
 
 
@@ -231,7 +186,7 @@ def stage_colours(names: Sequence[str]) -> list[str]:
     ]
 
 
-@_styled
+@styled
 def histogram(
     values: Float[np.ndarray, " n"],
     *,
@@ -251,7 +206,7 @@ def histogram(
         logarithmic: on a logarithmic axis; values that are not positive are left out.
         whole: they are whole numbers, one bar each.
     """
-    figure, axes = _canvas(2.4, _WIDTH)
+    figure, axes = canvas(2.4, WIDTH)
     values = values[np.isfinite(values) & ((values > 0) | (not logarithmic))]
     if len(values):
         edges = np.histogram_bin_edges(np.log10(values) if logarithmic else values, 24)
@@ -260,13 +215,13 @@ def histogram(
         edges = 10**edges if logarithmic else edges
         axes.hist(values, edges.tolist(), color=SERIES[0], rwidth=0.94)
     if len(values) and logarithmic:
-        _logarithmic(axes)
+        logarithmic_x(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _finish(axes, x_label, y_label, title)
+    finish(axes, x_label, y_label, title)
     return figure
 
 
-@_styled
+@styled
 def count_bars(
     names: Sequence[str], counts: Int[np.ndarray, "n s"], series: Sequence[str]
 ) -> Figure:
@@ -277,7 +232,7 @@ def count_bars(
         counts: of each name and series.
         series: what the numbers count.
     """
-    figure, axes = _canvas(0.8 + 0.24 * max(len(names), 1), 1.4 * _WIDTH)
+    figure, axes = canvas(0.8 + 0.24 * max(len(names), 1), 1.4 * WIDTH)
     rows = np.arange(len(names))
     start = np.zeros(len(names))
     for index, name in enumerate(series):
@@ -290,78 +245,7 @@ def count_bars(
     axes.set_xlim(0, max(float(start.max(initial=0)) * 1.1, 1))
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _finish(axes, "objects", "", "", grid="x")
+    finish(axes, "objects", "", "", grid="x")
     if len(series) > 1:
         axes.legend(loc="lower right", fontsize=9)
     return figure
-
-
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _canvas(height: float, width: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _finish(axes: Axes, x_label: str, y_label: str, title: str, grid: str = "y") -> None:
-    axes.set_xlabel(x_label, color=_INK)
-    axes.set_ylabel(y_label, color=_INK)
-    axes.set_axisbelow(True)
-    axes.grid(True, axis="x" if grid == "x" else "y", color="#808080", alpha=0.25, linewidth=0.7)
-    axes.tick_params(length=3)
-    if title:
-        axes.set_title(" ".join(title.split())[:60], loc="left", color=_INK)
-
-
-def as_svg(figure: Figure, *, label: str, salt: str) -> str:
-    """Give a figure as an SVG element whose ink follows the page's text colour.
-
-    Args:
-        figure: to draw.
-        label: read aloud in its place.
-        salt: keeps its inner names apart from those of other figures on the page.
-    """
-    buffer = io.StringIO()
-    with rc_context({**_STYLE, "svg.hashsalt": salt}), _any_script():
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    for unwanted in ("metadata", "style"):
-        svg = re.sub(rf"<{unwanted}.*?</{unwanted}>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    svg = svg.replace("xlink:href", "href").replace(_INK, "currentColor")
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(r"\s*\n\s*", " ", svg)
-    head = f'<svg role="img" aria-label="{html.escape(label)}" style="width:{{}}pt" viewBox'
-    return re.sub(
-        r'<svg width="([\d.]+)pt" height="[\d.]+pt" viewBox',
-        lambda match: head.format(match[1]),
-        svg,
-        count=1,
-    ).strip()
-
-
-@contextlib.contextmanager
-def _any_script() -> Iterator[None]:
-    """Say nothing of letters that matplotlib's font lacks: a browser has others."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        yield
-
-
-def write_figure(path: Path, figure: Figure, *, dpi: int = 200) -> None:
-    """Write a figure as PNG on white, whole or not at all.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
-    buffer = io.BytesIO()
-    with rc_context(_STYLE), _any_script():
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
-    write_bytes_atomic(path, buffer.getvalue())

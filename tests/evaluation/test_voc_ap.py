@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.errors import DataError
@@ -43,6 +43,7 @@ def devkit_ap(truths, detections, label, average_of):
     return float("nan") if points is None else average_of(points)
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3]))
 def test_average_precision_equals_the_devkits_rules(seed, difficult):
     truths, detections = random_case(seed, difficult=difficult)
@@ -52,6 +53,7 @@ def test_average_precision_equals_the_devkits_rules(seed, difficult):
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_ground_truth_fed_back_scores_exactly_one(seed):
     truths, _ = random_case(seed)
@@ -62,6 +64,7 @@ def test_ground_truth_fed_back_scores_exactly_one(seed):
         assert result.map == 1 if len(known) else np.isnan(result.map)
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
 def test_order_in_which_images_are_detected_does_not_matter(seed, random):
     truths, detections = random_case(seed)
