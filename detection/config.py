@@ -115,6 +115,8 @@ class ProposalConfig:
             of parameters.
         time_limit: seconds that the search may take on one image of a data set; 0 for no limit.
         workers: processes; 0 takes one a CPU core.
+        parallel: joblib's backend for them; ``dask`` and ``ray`` reach other machines, which then
+            need the same folders.
     """
 
     backend: Literal["auto", "native", "opencv"] = "auto"
@@ -130,6 +132,7 @@ class ProposalConfig:
     folder: str = "runs/proposals"
     time_limit: float = 0.0
     workers: int = 0
+    parallel: Literal["loky", "threading", "dask", "ray"] = "loky"
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -29,7 +29,7 @@ from detection.structures import Dataset, Proposals, Record
 logger = logging.getLogger(__name__)
 
 # What a list does not depend on.
-_NOT_IN_KEY = ("backend", "max_boxes", "workers", "time_limit", "import_file", "folder")
+_NOT_IN_KEY = ("backend", "max_boxes", "workers", "parallel", "time_limit", "import_file", "folder")
 _MAX_NAME = 150
 
 
@@ -196,6 +196,7 @@ def _compute(
         partial(_propose_record, store, max_pixels),
         records,
         workers=store.config.workers,
+        backend=store.config.parallel,
         names=[str(record.path) for record in records],
         timeout=store.config.time_limit or None,
         on_error=note,

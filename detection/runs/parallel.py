@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import threading
 import traceback
@@ -48,7 +50,9 @@ def parallel_map(
         items: what it is called with.
         workers: processes; 1 stays in this one, 0 takes one a core.
         names: of the items, for the messages.
-        backend: any of joblib's: ``loky``, ``threading``, or a registered one such as ``dask``.
+        backend: of joblib: ``loky`` (processes), ``threading``, ``dask`` (the cluster of the
+            current client, or of DASK_SCHEDULER_ADDRESS, or ``workers`` local processes) or
+            ``ray``.
         timeout: seconds that one item may take; None waits for ever.
         on_error: called with (index, error) for each item that fails, and the rest goes on; None
             raises the first failure.
@@ -130,7 +134,10 @@ def _in_processes(
             yield joblib.delayed(_attempt)(function, index, item)
 
     threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
-    with joblib.parallel_config(backend=backend, n_jobs=count, **threads):
+    with (
+        _cluster(backend, count),
+        joblib.parallel_config(backend=backend, n_jobs=count, **threads),
+    ):
         parallel = joblib.Parallel(
             return_as="generator_unordered", batch_size=1, pre_dispatch=count, timeout=timeout
         )
@@ -140,6 +147,40 @@ def _in_processes(
                 yield outcome
         except Exception as error:
             raise DataError(_explain(error, waiting, timeout)) from error
+
+
+@contextlib.contextmanager
+def _cluster(backend: str, count: int) -> Iterator[None]:
+    """Make the backends of other libraries known to joblib, and start a cluster if there is none.
+
+    Raises:
+        ConfigError: if the library is not installed.
+    """
+    if backend not in {"dask", "ray"}:
+        yield
+        return
+    try:
+        library = importlib.import_module(
+            {"dask": "distributed", "ray": "ray.util.joblib"}[backend]
+        )
+    except ImportError as error:
+        message = (
+            f"proposals.parallel: {backend} is not installed; pip install {backend}, or use loky"
+        )
+        raise ConfigError(message) from error
+    if backend == "ray":
+        library.register_ray()
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            library.get_client()
+        except ValueError:
+            address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+            local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
+            client = library.Client(address) if address else library.Client(**local)
+            stack.enter_context(client)
+        yield
 
 
 def _explain(error: Exception, waiting: dict[int, str], timeout: float | None) -> str:
