@@ -37,11 +37,12 @@ def train(options: argparse.Namespace, config: Config) -> None:
 def evaluate(options: argparse.Namespace, config: Config) -> None:
     """Score a trained detector on the test images of a data set.
 
-    Settings start from those of the run; the result is metrics.json and the detections.
+    Settings start from those of the run; the result is metrics.json and the detections. Of several
+    runs, the union of their scored windows is suppressed.
     """
     from detection.testing.evaluate import evaluate as run
 
-    run(options.run, _on_device(config, options.device), options.out)
+    run(options.run, _on_device(config, options.device), options.out, options.others)
 
 
 def detect(options: argparse.Namespace, config: Config) -> int:
@@ -97,7 +98,12 @@ DETECTOR_VERBS = {
     ),
     "evaluate": Verb(
         run=evaluate,
-        options=(RUN, folder("--out", "where to write, instead of the run folder"), DEVICE),
+        options=(
+            RUN,
+            option("others", "more of them, combined with the first", nargs="*", type=Path),
+            folder("--out", "where to write, instead of the run folder"),
+            DEVICE,
+        ),
         base=of_run,
         sections=("data", "proposals", "postprocess", "evaluation"),
     ),
