@@ -108,6 +108,10 @@ class ProposalConfig:
             papers.
         max_side: an image with a longer side is proposed on at this size; 0 never resizes (neither
             code does for VOC).
+        order: ``paper`` ranks a box by its position in its hierarchy times a random number
+            (Uijlings et al. 2013, §4.1); ``distinct`` then moves boxes that overlap a better one by
+            more than 0.8 IoU behind all others, so that a cut list covers more objects; ``auto`` is
+            ``paper`` for the mode ``fast`` and ``distinct`` for the others.
         seed: seeds the random part of the ranking; the same image then always gives the same list.
         import_file: a .mat file of boxes in the authors' format, which then replaces the search on
             the images of a data set (the papers' own boxes cannot be regenerated); empty for none.
@@ -127,6 +131,7 @@ class ProposalConfig:
     min_side: int = 20
     max_boxes: int = 2000
     max_side: int = 0
+    order: Literal["auto", "paper", "distinct"] = "auto"
     seed: int = 0
     import_file: str = ""
     folder: str = "runs/proposals"

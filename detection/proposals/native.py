@@ -26,7 +26,12 @@ from jaxtyping import Float32, Int32, UInt8, UInt32
 from detection.errors import ConfigError
 from detection.proposals import appearance, cells, grouping, segmentation
 from detection.proposals.jit import NATIVE_AVAILABLE, is_cached
-from detection.proposals.ranking import rank_hierarchies, select_boxes
+from detection.proposals.ranking import (
+    distinct_first,
+    puts_distinct_first,
+    rank_hierarchies,
+    select_boxes,
+)
 
 __all__ = ["NATIVE_AVAILABLE", "selective_search", "warm_up"]
 
@@ -36,6 +41,7 @@ VERSION = "1"
 """Changes whenever the boxes of an image or their order do."""
 
 Mode = Literal["fast", "quality", "paper_fast"]
+Order = Literal["auto", "paper", "distinct"]
 Uses = tuple[bool, bool, bool, bool]
 
 COLOUR_TEXTURE_SIZE_FILL: Uses = (True, True, True, True)
@@ -99,7 +105,7 @@ def colour_planes(pixels: UInt8[np.ndarray, "h w 3"], space: str) -> UInt8[np.nd
     return np.stack([pixels[:, :, 0], pixels[:, :, 1], grey])
 
 
-def selective_search(
+def selective_search(  # noqa: PLR0913
     pixels: UInt8[np.ndarray, "h w 3"],
     *,
     mode: Mode = "fast",
@@ -107,6 +113,7 @@ def selective_search(
     inc_k: int = 150,
     sigma: float = 0.8,
     min_side: int = 20,
+    order: Order = "auto",
     seed: int = 0,
     threads: int = 1,
 ) -> Float32[np.ndarray, "r 4"]:
@@ -122,6 +129,9 @@ def selective_search(
         inc_k: added for each further segmentation; for ``fast`` and ``quality``.
         sigma: Gaussian smoothing before the segmentation, in pixels.
         min_side: boxes narrower or lower than this many pixels are dropped.
+        order: ``paper`` is position in the hierarchy times a random number; ``distinct`` moves
+            boxes that are similar to a better one behind all others; ``auto`` is ``paper`` for the
+            mode ``fast``, which has few boxes, otherwise ``distinct``.
         seed: of the random part of the ranking.
         threads: of this call.
 
@@ -148,7 +158,8 @@ def selective_search(
             hierarchies = _search(pixels, plan, sigma, pool.map)
     else:
         hierarchies = _search(pixels, plan, sigma, map)
-    return select_boxes(rank_hierarchies(hierarchies, seed), min_side)
+    boxes = select_boxes(rank_hierarchies(hierarchies, seed), min_side)
+    return distinct_first(boxes) if puts_distinct_first(order, mode) else boxes
 
 
 def _search(

@@ -16,7 +16,12 @@ from jaxtyping import Float32, UInt8
 
 from detection.config import ProposalConfig
 from detection.errors import ConfigError
-from detection.proposals.ranking import rank_by_area, select_boxes
+from detection.proposals.ranking import (
+    distinct_first,
+    puts_distinct_first,
+    rank_by_area,
+    select_boxes,
+)
 
 DISTRIBUTIONS = (
     "opencv-python",
@@ -34,7 +39,7 @@ def selective_search_opencv(
 
     Args:
         pixels: 8-bit RGB.
-        config: mode, base_k, inc_k, sigma and min_side.
+        config: mode, base_k, inc_k, sigma, min_side and order.
         seed: of the random part of the ranking.
 
     Returns:
@@ -58,7 +63,8 @@ def selective_search_opencv(
             search.switchToSelectiveSearchQuality(config.base_k, config.inc_k, config.sigma)
         corners = np.asarray(search.process(), dtype=np.int32).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
-    return select_boxes(rank_by_area(corners, seed), config.min_side)
+    boxes = select_boxes(rank_by_area(corners, seed), config.min_side)
+    return distinct_first(boxes) if puts_distinct_first(config.order, config.mode) else boxes
 
 
 def segmentation_module() -> Any:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int32, Int64
+
+from detection.proposals.jit import jit
+
+SIMILAR_IOU = 0.8
+"""Boxes that overlap more are taken for one in `distinct_first`: the best of 0.7 to 0.95 for the
+recall at IoU 0.5 and 0.7 of 100 to 3,000 boxes, on photographs that no result is stated on."""
 
 
 def rank_hierarchies(
@@ -57,3 +64,51 @@ def select_boxes(boxes: Int32[np.ndarray, "r 4"], min_side: int) -> Float32[np.n
     _, first = np.unique(keys, return_index=True)
     selected: Float32[np.ndarray, "n 4"] = kept[np.sort(first)].astype(np.float32)
     return selected
+
+
+def puts_distinct_first(order: str, mode: str) -> bool:
+    """Tell whether similar boxes go to the end of the list: ``auto`` does where boxes are many."""
+    return order == "distinct" or (order == "auto" and mode != "fast")
+
+
+def distinct_first(boxes: Float32[np.ndarray, "r 4"]) -> Float32[np.ndarray, "r 4"]:
+    """Move every box that is similar to a better ranked one to the end, keeping the order.
+
+    A hundred groupings of one image find the same large regions again and again; a cut list then
+    covers fewer objects than it could.
+    """
+    if len(boxes) == 0:
+        return boxes
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    bands = 1 + np.floor(np.log(sides.prod(axis=1)) / -math.log(SIMILAR_IOU)).astype(np.int64)
+    distinct = _is_distinct(boxes, bands, SIMILAR_IOU)
+    return np.concatenate((boxes[distinct], boxes[~distinct]))
+
+
+@jit
+def _is_distinct(
+    boxes: Float32[np.ndarray, "r 4"], bands: Int64[np.ndarray, " r"], limit: float
+) -> Bool[np.ndarray, " r"]:
+    """Tell which boxes overlap no earlier distinct box by more than a limit.
+
+    Boxes that do have areas that differ by less than a factor ``1 / limit``, the width of a band.
+    """
+    distinct = np.ones(len(boxes), np.bool_)
+    head = np.full(bands.max() + 2, -1)
+    following = np.full(len(boxes), -1)
+    for i in range(len(boxes)):
+        area = (boxes[i, 2] - boxes[i, 0]) * (boxes[i, 3] - boxes[i, 1])
+        for band in range(bands[i] - 1, bands[i] + 2):
+            j = head[band]
+            while j >= 0 and distinct[i]:
+                width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
+                height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
+                if width > 0 and height > 0:
+                    shared = width * height
+                    other = (boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1])
+                    distinct[i] = shared <= limit * (area + other - shared)
+                j = following[j]
+        if distinct[i]:
+            following[i] = head[bands[i]]
+            head[bands[i]] = i
+    return distinct

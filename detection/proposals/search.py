@@ -103,6 +103,7 @@ def _search(
         inc_k=config.inc_k,
         sigma=config.sigma,
         min_side=min_side,
+        order=config.order,
         seed=seed,
         threads=threads,
     )

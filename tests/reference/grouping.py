@@ -49,7 +49,7 @@ def group(labels: np.ndarray, colour: list, texture: list, uses: tuple) -> tuple
 
     margin = np.inf
     while touching:
-        scored = sorted(((similarity(*(regions[r] for r in p)), sorted(p)) for p in touching))
+        scored = sorted((similarity(*(regions[r] for r in p)), sorted(p)) for p in touching)
         a, b = scored[-1][1]
         margin = min(margin, scored[-1][0] - scored[-2][0]) if len(scored) > 1 else margin
         new = len(regions)

@@ -22,7 +22,7 @@ def segment(
 ) -> list[int]:
     """Give the label of each pixel, numbered in the order of the components' first pixels."""
     component = {p: {p} for p in range(num_pixels)}
-    internal = {p: 0.0 for p in range(num_pixels)}  # by the smallest pixel of a component
+    internal = dict.fromkeys(range(num_pixels), 0.0)  # by the smallest pixel of a component
 
     def merge(a: set[int], b: set[int], weight: float) -> None:
         union = a | b
