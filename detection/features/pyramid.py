@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 from torchvision.ops import roi_pool
 
+from detection.features.buffers import Buffers
+
 kernels: ModuleType | None
 try:
     from detection.features import kernels
@@ -24,6 +26,7 @@ except ImportError:
 Layout = Literal["paper", "bin_major"]
 
 _CHUNK = 64
+_BUFFERS = Buffers()
 
 
 def pyramid_pool(
@@ -170,7 +173,7 @@ def _pool_compiled(
     cells, mask = _ordered_bits(values)
     plan, pieces = _plan_block(levels)
     ranges = np.ascontiguousarray(windows.cpu().numpy())
-    out = np.empty((len(ranges), values.shape[0] * sum(n * n for n in levels)), dtype=np.int32)
+    out = _BUFFERS.take(len(ranges), values.shape[0] * sum(n * n for n in levels))
 
     def pool(begin: int) -> None:
         end = min(begin + _CHUNK, len(ranges))
