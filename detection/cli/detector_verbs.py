@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,11 +78,28 @@ def benchmark(options: argparse.Namespace, config: Config) -> None:
 
 
 def report(options: argparse.Namespace, config: Config) -> None:
-    """Compare runs on one HTML page: accuracy, speed, mistakes, photographs."""
+    """Compare runs on one HTML page and in a table: accuracy, speed, mistakes, photographs."""
     from detection.report.html import report_run
 
     report_run(options.runs, options.out)
-    print(f"{options.out}: written")
+    print(f"{_table(options.runs)}\n{options.out}: written")
+
+
+def _table(folders: Sequence[Path]) -> str:
+    """Give the mean AP of each evaluated run, and the benchmarks, as text."""
+    from detection.benchmark.speed import format_benchmark
+    from detection.report.loading import read_benchmark, read_metrics
+
+    width = max(len(str(folder)) for folder in folders)
+    lines = [f"{'mean AP, %':<{width}}  {'method':<8} {'11-point':>8} {'area':>6} {'COCO':>6}"]
+    for path in folders:
+        if values := read_metrics(path / "metrics.json"):
+            means = [values["map"][rule] for rule in ("voc07", "voc10", "coco")]
+            cells = ["-" if mean is None else f"{100 * mean:.1f}" for mean in means]
+            row = f"{cells[0]:>8} {cells[1]:>6} {cells[2]:>6}"
+            lines.append(f"{path!s:<{width}}  {values['method']:<8} {row}")
+    benchmarks = [read_benchmark(path / "benchmark.json") for path in folders]
+    return "\n".join([*lines, *(format_benchmark(found) for found in benchmarks if found)])
 
 
 def _on_device(config: Config, device: str) -> Config:

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from detection.cli.verbs import VERBS
 from detection.config import Config
 from detection.errors import ConfigError
 from detection.runs.config_io import config_to_dict
+from detection.runs.files import FolderLock
 
 
 def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -226,3 +228,23 @@ def test_an_unknown_class_is_refused_with_the_nearest_name(
     line = fail(capsys, "propose", "--data.root", root, "--data.class_names", misspelt)
     assert ".xml: object " in line
     assert inspect.cleandoc(line) == line
+
+
+def test_training_into_a_folder_that_is_locked_or_full_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    with FolderLock(out):
+        assert f"{out}: locked by pid {os.getpid()}" in fail(capsys, "train", "--out", out)
+    (out / "thesis.tex").write_text("x")
+    line = fail(capsys, "train", "--out", out)
+    assert "expected an empty folder" in line
+    assert "--resume" in line
+    assert (out / "thesis.tex").read_text() == "x"
+
+
+def test_a_file_where_the_run_folder_should_be_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    assert str(tmp_path / "file") in fail(capsys, "train", "--out", tmp_path / "file")
