@@ -25,48 +25,96 @@ def compiled(function: F) -> F:
 
 
 @compiled
-def _suppress_class(boxes: Array, order: Array, iou: float, limit: int, kept: Array) -> int:
-    """Write the kept candidates of one class to ``kept``, best first; give their number.
+def _sort(scores: Array, rows: Array) -> None:
+    """Order ``rows`` by falling score, equal scores as they come: a radix sort of the bits.
 
-    What is left after each pick is packed again, so that the next pass reads no suppressed box.
+    A zero must not be negative.
     """
-    left = len(order)
-    x1, y1 = np.empty(left, np.float32), np.empty(left, np.float32)
-    x2, y2 = np.empty(left, np.float32), np.empty(left, np.float32)
-    area, index = np.empty(left, np.float32), np.empty(left, np.int64)
-    over = np.empty(left, np.bool_)
-    for i in range(left):
-        row = order[i]
-        x1[i], y1[i], x2[i], y2[i] = boxes[row, 0], boxes[row, 1], boxes[row, 2], boxes[row, 3]
-        area[i], index[i] = (x2[i] - x1[i]) * (y2[i] - y1[i]), row
-    count = 0
-    while left > 0 and count < limit:
-        kept[count] = index[0]
+    n = len(rows)
+    bits = scores.view(np.uint32)
+    keys, places = np.empty((2, n), np.uint32), np.empty((2, n), np.int64)
+    for i in range(n):
+        value = bits[rows[i]]
+        keys[0, i] = value if value >> np.uint32(31) else value ^ np.uint32(0x7FFFFFFF)
+        places[0, i] = rows[i]
+    starts = np.empty(2049, np.int64)
+    for digit in range(3):
+        old, new = digit % 2, 1 - digit % 2
+        shift = np.uint32(11 * digit)
+        starts[:] = 0
+        for i in range(n):
+            starts[((keys[old, i] >> shift) & np.uint32(2047)) + 1] += 1
+        for i in range(2048):
+            starts[i + 1] += starts[i]
+        for i in range(n):
+            bucket = (keys[old, i] >> shift) & np.uint32(2047)
+            place = starts[bucket]
+            starts[bucket] += 1
+            keys[new, place], places[new, place] = keys[old, i], places[old, i]
+    rows[:] = places[1]
+
+
+@compiled
+def _overlapping(
+    corners: Array, areas: Array, pick: int, last: int, iou: float, dead: Array
+) -> int:
+    """Mark what overlaps the picked box by more than ``iou``; give how many after it are dead."""
+    x1, y1, x2, y2 = corners[0], corners[1], corners[2], corners[3]
+    a, b, c, d, size = x1[pick], y1[pick], x2[pick], y2[pick], areas[pick]
+    number = 0
+    for j in range(np.uint64(pick + 1), np.uint64(last)):
+        width = max(np.float32(0), min(c, x2[j]) - max(a, x1[j]))
+        height = max(np.float32(0), min(d, y2[j]) - max(b, y1[j]))
+        shared = width * height
+        dead[j] |= np.int32(shared / (size + areas[j] - shared) > iou)
+        number += dead[j]
+    return number
+
+
+@compiled
+def _suppress_class(boxes: Array, rows: Array, iou: float, limit: int) -> int:
+    """Move the kept candidates of one class, sorted best first, to the front; give their number.
+
+    Suppressed boxes are skipped, and removed once they are a quarter of what is left.
+    """
+    last = len(rows)
+    corners, areas = np.empty((4, last), np.float32), np.empty(last, np.float32)
+    dead, index = np.zeros(last, np.int32), rows.copy()
+    for i in range(last):
+        for side in range(4):
+            corners[side, i] = boxes[rows[i], side]
+        areas[i] = (corners[2, i] - corners[0, i]) * (corners[3, i] - corners[1, i])
+    count, pick = 0, 0
+    while pick < last and count < limit:
+        if dead[pick]:
+            pick += 1
+            continue
+        rows[count] = index[pick]
         count += 1
-        a, b, c, d, size = x1[0], y1[0], x2[0], y2[0], area[0]
-        for j in range(1, left):
-            width = max(np.float32(0), min(c, x2[j]) - max(a, x1[j]))
-            height = max(np.float32(0), min(d, y2[j]) - max(b, y1[j]))
-            shared = width * height
-            over[j] = shared / (size + area[j] - shared) > iou
-        following = 0
-        for j in range(1, left):
-            x1[following], y1[following], x2[following], y2[following] = x1[j], y1[j], x2[j], y2[j]
-            area[following], index[following] = area[j], index[j]
-            following += not over[j]
-        left = following
+        number = _overlapping(corners, areas, pick, last, iou, dead)
+        pick += 1
+        if 4 * number > last - pick:
+            free = pick
+            for j in range(pick, last):
+                if not dead[j]:
+                    for side in range(4):
+                        corners[side, free] = corners[side, j]
+                    areas[free], index[free], dead[free] = areas[j], index[j], 0
+                    free += 1
+            last = free
     return count
 
 
 @compiled
 def suppress_classes(
-    boxes: Array, order: Array, starts: Array, iou: float, limit: int, kept: Array, counts: Array
+    boxes: Array, scores: Array, rows: Array, starts: Array, iou: float, limit: int, counts: Array
 ) -> None:
     """Suppress within each class.
 
-    ``order[starts[k]:starts[k + 1]]`` are the candidates of class k, best first; the kept ones are
-    written to the front of the same range of ``kept`` and their number to ``counts[k]``.
+    ``rows[starts[k]:starts[k + 1]]`` are the candidates of class k; the kept ones come to the front
+    of that range, best first, and their number to ``counts[k]``.
     """
     for k in range(len(starts) - 1):
-        first, last = starts[k], starts[k + 1]
-        counts[k] = _suppress_class(boxes, order[first:last], iou, limit, kept[first:last])
+        own = rows[starts[k] : starts[k + 1]]
+        _sort(scores, own)
+        counts[k] = _suppress_class(boxes, own, iou, limit)

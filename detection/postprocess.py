@@ -91,16 +91,15 @@ def multiclass_nms(
         iou: a box that overlaps a better one of its class by more than this goes.
         limit: stop at so many boxes of a class; 0 for all.
     """
+    if not len(boxes):
+        return labels
+    if NUMBA_AVAILABLE and _is_on_cpu(boxes) and boxes.dtype == scores.dtype == torch.float32:
+        return _numba_nms(boxes, scores, labels, iou, limit or len(boxes))
     order = _by_class_and_score(scores, labels)
-    if not len(order):
-        return order
     if not _is_on_cpu(boxes):
         return _first_of_class(_offset_nms(boxes, scores, labels, iou, order), labels, limit)
-    counts = torch.bincount(labels)
-    if NUMBA_AVAILABLE and boxes.dtype == torch.float32:
-        return _numba_nms(boxes, order, counts, iou, limit or len(order))
     kept = []
-    for rows in torch.split(order, counts.tolist()):
+    for rows in torch.split(order, torch.bincount(labels).tolist()):
         kept.append(rows[torchvision.ops.nms(boxes[rows], scores[rows], iou)][: limit or None])
     return torch.cat(kept)
 
@@ -116,25 +115,27 @@ def _by_class_and_score(scores: Float[Tensor, " n"], labels: Int[Tensor, " n"]) 
 
 def _numba_nms(
     boxes: Float[Tensor, "n 4"],
-    order: Int[Tensor, " n"],
-    counts: Int[Tensor, " k"],
+    scores: Float[Tensor, " n"],
+    labels: Int[Tensor, " n"],
     iou: float,
     limit: int,
 ) -> Int[Tensor, " m"]:
     from detection.nms_kernel import suppress_classes
 
-    starts = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
-    kept, numbers = torch.empty_like(order), torch.zeros_like(counts)
-    in_boxes, in_order, in_starts = (t.contiguous().numpy() for t in (boxes, order, starts))
-    out_kept, out_numbers = kept.numpy(), numbers.numpy()
+    sizes = torch.bincount(labels)
+    edges = torch.cat((sizes.new_zeros(1), sizes.cumsum(0))).numpy()
+    rows = torch.argsort(labels.to(torch.int16), stable=True)
+    numbers = torch.zeros_like(sizes)
+    in_boxes, in_scores = boxes.contiguous().numpy(), (scores + 0.0).numpy()  # -0.0 becomes 0.0
+    out_rows, out_numbers = rows.numpy(), numbers.numpy()
 
     def work(a: int, b: int) -> None:
-        edges = in_starts[a : b + 1]
-        suppress_classes(in_boxes, in_order, edges, iou, limit, out_kept, out_numbers[a:b])
+        part = edges[a : b + 1]
+        suppress_classes(in_boxes, in_scores, out_rows, part, iou, limit, out_numbers[a:b])
 
-    in_threads(work, len(counts))
-    ranges = zip(starts.tolist(), numbers.tolist(), strict=False)
-    return torch.cat([kept[start : start + number] for start, number in ranges])
+    in_threads(work, len(sizes))
+    ranges = zip(edges.tolist(), numbers.tolist(), strict=False)
+    return torch.cat([rows[start : start + number] for start, number in ranges])
 
 
 def _offset_nms(

@@ -1,0 +1,96 @@
+"""Time alternatives of one step in one process: alternating repeats, medians, the same input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One line of the result: ``ratio`` is how many times faster ours is, ``reach`` the goal."""
+
+    step: str
+    ours: str
+    against: str
+    ours_s: float
+    against_s: float
+    ratio: float
+    reach: float
+    max_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A named way to do the step, and how many times faster than the reference it should be."""
+
+    name: str
+    run: Callable[[], Any]
+    reach: float = 1.0
+
+
+def compare(
+    step: str,
+    against: Candidate,
+    candidates: Sequence[Candidate],
+    difference: Callable[[Any, Any], float],
+    repeats: int,
+) -> list[Comparison]:
+    """Run everything once to warm up, then in turn ``repeats`` times; give the medians."""
+    ways = [against, *candidates]
+    results = [way.run() for way in ways]
+    seconds: list[list[float]] = [[] for _ in ways]
+    for _ in range(repeats):
+        for way, record in zip(ways, seconds, strict=True):
+            start = time.perf_counter()
+            way.run()
+            record.append(time.perf_counter() - start)
+    reference, *medians = [statistics.median(record) for record in seconds]
+    return [
+        Comparison(
+            step=step,
+            ours=way.name,
+            against=against.name,
+            ours_s=median,
+            against_s=reference,
+            ratio=reference / median,
+            reach=way.reach,
+            max_difference=difference(result, results[0]),
+        )
+        for way, median, result in zip(candidates, medians, results[1:], strict=True)
+    ]
+
+
+def parse(description: str, **defaults: int) -> argparse.Namespace:
+    """Read the sizes, ``--threads`` and ``--json`` from the command line, and set the threads."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    for name, value in defaults.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser.add_argument("--threads", type=int, default=min(2, cores or 1))
+    parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options
+
+
+def report(comparisons: Sequence[Comparison], options: argparse.Namespace, setting: str) -> None:
+    """Print a table, or JSON lines."""
+    if options.json:
+        for comparison in comparisons:
+            print(json.dumps(asdict(comparison)))
+        return
+    print(f"{setting}; {options.threads} threads, torch {torch.__version__}, medians")
+    print(f"{'ours':34} {'ms':>9} {'ratio':>7} {'goal':>6} {'max difference':>15}")
+    for c in comparisons:
+        row = f"{c.ours:34} {1e3 * c.ours_s:9.2f} {c.ratio:6.1f}x {c.reach:5.1f}x"
+        print(f"{row} {c.max_difference:15.2g}")
+    print(f"{comparisons[0].against:34} {1e3 * comparisons[0].against_s:9.2f}   (the reference)")
