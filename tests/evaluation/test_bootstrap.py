@@ -24,7 +24,7 @@ def repeated(values, counts):
     return copies
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_weighted_precision_equals_evaluating_the_drawn_images(seed):
     truths, detections = random_case(seed, distinct=True)
@@ -37,7 +37,7 @@ def test_weighted_precision_equals_evaluating_the_drawn_images(seed):
         np.testing.assert_allclose(got[:, column], expected, atol=1e-12)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_every_image_once_gives_the_plain_average_precision(seed):
     truths, detections = random_case(seed)

@@ -97,7 +97,7 @@ def test_detections_on_difficult_objects_are_no_errors():
     assert result.count == only("Miss", 0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_kinds_split_the_wrong_detections_and_start_from_the_area_map(seed):
     truths, detections = random_case(seed)

@@ -109,7 +109,7 @@ def test_devkit_computes_the_same_number_from_the_files(tmp_path):
         assert got == pytest.approx(expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_coco_json_reads_back_what_was_written(tmp_path_factory, seed):
     _, detections = random_case(seed, distinct=True)
