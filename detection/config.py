@@ -248,6 +248,10 @@ class SvmConfig:
         easy_score: a cached negative below this score is dropped after a retraining, -1.2.
         retrain_after: new hard negatives that trigger a retraining, 2000.
         epochs: passes over the training images, 1.
+        max_hard: hard negatives taken from one image at most, the hardest; 0 takes all, as the
+            released code does.
+        random_negatives: so many boxes of every image start the training instead, where they are
+            negatives; 0 starts as the released code does.
         first_images: all negatives of this many images start the training, 1.
         norm_images: images in the sample that the mean norm is measured on, 200 in the released
             code.
@@ -271,6 +275,8 @@ class SvmConfig:
     easy_score: float = -1.2
     retrain_after: int = 2000
     epochs: int = 1
+    max_hard: int = 0
+    random_negatives: int = 0
     first_images: int = 1
     norm_images: int = 200
     norm_boxes: int = 200

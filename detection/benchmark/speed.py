@@ -228,9 +228,10 @@ def format_benchmark(result: Mapping[str, Any]) -> str:
     """Give a benchmark.json as a table: a stage a line, milliseconds an image, and the ratios."""
     methods = result["methods"]
     lines = [
-        f"{result['backbone']}, {result['dtype']}, {result['device']}, {result['threads']} threads, "
-        f"scales {result['scales']}, SVMs on {result['layer']}: {result['num_images']} photographs, "
-        f"{result['median_boxes']:.0f} boxes (median), {result['repeats']} repeats",
+        f"{result['backbone']}, {result['dtype']}, {result['device']}, "
+        f"{result['threads']} threads, scales {result['scales']}, SVMs on {result['layer']}: "
+        f"{result['num_images']} photographs, {result['median_boxes']:.0f} boxes (median), "
+        f"{result['repeats']} repeats",
         f"{'ms an image, median [quartiles]':<34} {'SPPnet':>26} {'R-CNN':>32} {'ratio':>8}",
     ]
     for stage in STAGES:

@@ -8,7 +8,7 @@ trains all classes on the same matrix: when one class has enough new negatives, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -75,12 +75,30 @@ class HardNegativeMiner:
         self._images += 1
         negative = (max_iou < self.config.negative_iou) & values.isfinite().all(dim=1)[:, None]
         if self._trained:
-            negative &= self.svms.score(values) > self.config.hard_score
+            scores = self.svms.score(values)
+            negative &= scores > self.config.hard_score
+            negative = hardest(negative, scores, self.config.max_hard)
         self._new += self._cache.add(number, values, negative)
         first_trained = not self._trained and self._images >= self.config.first_images
         complete = bool((self._cache.counts() > 0).all())
         if (first_trained and complete) or int(self._new.max()) > self.config.retrain_after:
             self.retrain()
+
+    def start(
+        self, samples: Iterable[tuple[str, Float[Tensor, "r d"], Float[Tensor, "r k"]]]
+    ) -> None:
+        """Train on a sample of every image's boxes before the hard ones are looked for.
+
+        Args:
+            samples: image, distinct feature rows and their largest IoU for each class, as in `add`.
+        """
+        for image_id, values, max_iou in samples:
+            number = self._image_numbers.setdefault(
+                f"sample of {image_id}", len(self._image_numbers)
+            )
+            negative = (max_iou < self.config.negative_iou) & values.isfinite().all(dim=1)[:, None]
+            self._cache.add(number, values, negative)
+        self.retrain()
 
     def finish(self) -> Svms:
         """Train on what came since the last retraining and give the SVMs.
@@ -142,6 +160,18 @@ class HardNegativeMiner:
                 "add images of it or leave the class out of data.class_names"
             )
             raise DataError(message)
+
+
+def hardest(
+    negative: Bool[Tensor, "r k"], scores: Float[Tensor, "r k"], most: int
+) -> Bool[Tensor, "r k"]:
+    """Keep the ``most`` rows that some class finds hardest; 0 keeps all."""
+    if most == 0 or len(negative) <= most:
+        return negative
+    best = scores.masked_fill(~negative, -torch.inf).amax(dim=1)
+    keep = torch.zeros(len(best), dtype=torch.bool, device=best.device)
+    keep[best.topk(most).indices] = True
+    return negative & keep[:, None]
 
 
 class NegativeCache:

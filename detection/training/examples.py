@@ -77,6 +77,25 @@ class TrainingImages:
                 labels.append(rois.gt_labels[rois.best_object[chosen]])
         yield from zip(self.source.pool5(records, boxes), labels, strict=True)
 
+    def random_boxes(self, num_boxes: int, seed: int) -> Iterator[Example]:
+        """Give every image with the features of a few of its proposals.
+
+        Args:
+            num_boxes: at most so many of each image.
+            seed: of the drawing.
+        """
+        random = torch.Generator().manual_seed(seed)
+        records, chosen = [], []
+        for record in self.records:
+            boxes = self.proposals(record).boxes
+            if len(boxes):
+                records.append(record)
+                drawn = torch.randperm(len(boxes), generator=random)[:num_boxes]
+                chosen.append(label_rois(boxes[drawn], record.truth, len(self.class_names)))
+        features = self.source.pool5(records, (rois.boxes for rois in chosen))
+        for record, rois, pool5 in zip(records, chosen, features, strict=True):
+            yield Example(record=record, rois=rois, pool5=pool5)
+
     def sample(self, num_images: int, num_boxes: int, seed: int) -> Iterator[RoIFeatures]:
         """Give the features of a random sample of boxes of a random sample of images.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,9 @@ from detection.training.examples import Example, TrainingImages
 from detection.training.rois import max_by_row
 
 _LOG = logging.getLogger(__name__)
+
+Sample = tuple[str, Float[Tensor, "u d"], Float[Tensor, "u k"]]
+"""An image, the distinct feature rows of its boxes, and their largest IoU for each class."""
 
 Layer = Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
 
@@ -112,12 +115,22 @@ class SvmTraining:
             config,
             class_names=images.class_names,
         )
+        if config.random_negatives:
+            self._miner.start(self._samples(images, config))
+
+    def _samples(self, images: TrainingImages, config: SvmConfig) -> Iterator[Sample]:
+        drawn = images.random_boxes(config.random_negatives, config.seed)
+        for example in track(drawn, len(images.records), "random negatives"):
+            yield self._rows(example)
+
+    def _rows(self, example: Example) -> Sample:
+        features = example.pool5.map(self._fc)
+        max_iou = max_by_row(example.rois.max_iou, features.rows, len(features.values))
+        return example.record.image_id, self._normaliser.scale(features.values), max_iou
 
     def add(self, example: Example) -> None:
         """Take the hard negatives of one image."""
-        features = example.pool5.map(self._fc)
-        max_iou = max_by_row(example.rois.max_iou, features.rows, len(features.values))
-        self._miner.add(example.record.image_id, self._normaliser.scale(features.values), max_iou)
+        self._miner.add(*self._rows(example))
 
     def finish(self) -> Scorer:
         """Give the SVMs."""
