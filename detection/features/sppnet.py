@@ -82,23 +82,19 @@ class SppExtractor:
         return self.network.fitting_fc(self.feature_dim)
 
     def resize(self, image: Image) -> list[Float[Tensor, "3 h w"]]:
-        """Give the normalised image at each scale, bilinear without antialiasing."""
-        pixels = self.network.upload(image)
+        """Give the normalised image at each scale, bilinear without antialiasing.
+
+        Both steps are linear, so that their order does not matter: the smaller image is normalised.
+        """
+        pixels = self.network.normalise(self.network.upload(image)[None])
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        longest, smallest = self.config.max_long_side, self.backbone.min_size
+        sizes = [
+            resized_size(image.size, s, longest, min_size=smallest) for s in self.config.scales
+        ]
         return [
-            self.network.normalise(
-                functional.interpolate(
-                    pixels[None],
-                    resized_size(
-                        image.size,
-                        scale,
-                        self.config.max_long_side,
-                        min_size=self.backbone.min_size,
-                    ),
-                    mode="bilinear",
-                    align_corners=False,
-                )
-            )[0]
-            for scale in self.config.scales
+            functional.interpolate(pixels, size, mode="bilinear", align_corners=False)[0]
+            for size in sizes
         ]
 
     def conv(self, inputs: Float[Tensor, "3 h w"]) -> Float[Tensor, "c rows columns"]:

@@ -67,6 +67,16 @@ def test_the_whole_image_at_its_own_scale_is_the_pyramid_of_the_whole_map(backbo
     assert torch.equal(pooled, expected)
 
 
+def test_normalising_before_resizing_is_normalising_after_it(backbone):
+    extractor = SppExtractor(backbone, replace(SMALL, scales=(64, 150)))
+    image = picture(60, 90)
+    pixels = image.pixels.permute(2, 0, 1)[None].float()
+    for resized, size in zip(extractor.resize(image), [(64, 96), (150, 225)], strict=True):
+        expected = torch.nn.functional.interpolate(pixels, size, mode="bilinear")
+        expected = backbone.preprocessing.apply(expected)[0]
+        assert torch.allclose(resized, expected, atol=1e-4)
+
+
 def test_boxes_on_the_same_cells_share_a_row(backbone):
     extractor = SppExtractor(backbone, SMALL)
     boxes = torch.tensor([[0.0, 0, 90, 60], [0.1, 0.1, 89.9, 59.9], [0, 0, 45, 60]])

@@ -1,0 +1,122 @@
+"""Pool 2,000 windows into 1 + 4 + 9 + 36 bins, against torchvision and against a Python loop.
+
+Maps of 256 x 38 x 50 and 512 x 38 x 63 cells (ZF-5 and VGG16 on a photograph at 688 pixels); the
+sides of the windows are spread evenly over their logarithm. On a GPU with ``--cuda 1``.
+"""
+
+from __future__ import annotations
+
+import torch
+from comparison import Candidate, compare, parse, report
+from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
+from torchvision.ops import roi_pool
+
+from detection.features.pyramid import bin_major_permutation, pyramid_pool
+
+LEVELS = (1, 2, 3, 6)
+MAPS = ((256, 38, 50), (512, 38, 63))
+
+
+def make_windows(count: int, rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Draw windows whose sides are log-uniform from 2 cells to the map's."""
+    random = torch.rand(4, count, generator=generator)
+    width = (2 * ((columns + 1) / 2) ** random[0]).long().clamp(1, columns)
+    height = (2 * ((rows + 1) / 2) ** random[1]).long().clamp(1, rows)
+    x = (random[2] * (columns - width + 1)).long()
+    y = (random[3] * (rows - height + 1)).long()
+    return torch.stack((x, y, x + width, y + height), dim=1)
+
+
+def pool_in_a_loop(values: Tensor, windows: Tensor) -> Tensor:
+    """Pool one window after the other."""
+    rows = []
+    for x1, y1, x2, y2 in windows.tolist():
+        cut = values[None, :, y1:y2, x1:x2]
+        rows.append(torch.cat([adaptive_max_pool2d(cut, n).flatten() for n in LEVELS]))
+    return torch.stack(rows)
+
+
+def pool_with_torchvision(values: Tensor, windows: Tensor) -> Tensor:
+    """Pool each level with roi_pool."""
+    corners = windows.float()
+    batch = torch.zeros_like(corners[:, :1])
+    rois = torch.cat((batch, corners[:, :2], corners[:, 2:] - 1), dim=1)
+    return torch.cat([roi_pool(values[None], rois, n, 1.0).flatten(1) for n in LEVELS], dim=1)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse(
+        __doc__.split("\n", maxsplit=1)[0], rois=2000, repeats=9, loop_repeats=3, cuda=0
+    )
+    device = torch.device("cuda" if options.cuda else "cpu")
+    generator = torch.Generator().manual_seed(0)
+    results = []
+    for channels, rows, columns in MAPS:
+        values = torch.randn(channels, rows, columns, generator=generator).relu().to(device)
+        last = values.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # as the trunk leaves it
+        windows = make_windows(options.rois, rows, columns, generator).to(device)
+        half = last.bfloat16()
+        back = bin_major_permutation(channels, LEVELS).argsort().to(device)
+
+        def finish(result: Tensor) -> Tensor:
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            return result
+
+        def difference(a: Tensor, b: Tensor, back: Tensor = back) -> float:
+            return min(float((a - b).abs().max()), float((a[:, back] - b).abs().max()))
+
+        def rough(a: Tensor, b: Tensor, values: Tensor = values) -> float:
+            return float((a - b.bfloat16().float()).abs().max())
+
+        size = f"{channels}x{rows}x{columns}"
+        slow = Candidate(
+            name="torchvision.ops.roi_pool, 4 levels",
+            run=lambda v=values, w=windows: finish(pool_with_torchvision(v, w)),
+        )
+        loop = Candidate(
+            name="adaptive_max_pool2d in a loop",
+            run=lambda v=values, w=windows: finish(pool_in_a_loop(v, w)),
+        )
+        ours = [
+            (f"pyramid_pool {size}", lambda m=last, w=windows: finish(pyramid_pool(m, w))),
+            (
+                f"pyramid_pool {size}, bin-major",
+                lambda m=last, w=windows: finish(pyramid_pool(m, w, layout="bin_major")),
+            ),
+        ]
+        quick = (
+            f"pyramid_pool {size}, bfloat16",
+            lambda m=half, w=windows: finish(pyramid_pool(m, w)),
+        )
+        goal = 3.0 if options.cuda else 35.0
+        step = f"SPP pooling {size}"
+        results += compare(
+            step,
+            slow,
+            [Candidate(name=n, run=r, reach=goal) for n, r in ours],
+            difference,
+            options.repeats,
+        )
+        results += compare(
+            step, slow, [Candidate(name=quick[0], run=quick[1], reach=goal)], rough, options.repeats
+        )
+        results += compare(
+            step,
+            loop,
+            [Candidate(name=n, run=r, reach=70.0) for n, r in ours],
+            difference,
+            options.loop_repeats,
+        )
+    for against in dict.fromkeys((r.step, r.against) for r in results):
+        report(
+            [r for r in results if (r.step, r.against) == against],
+            options,
+            f"{options.rois} RoIs, {device.type}, float32 out",
+        )
+
+
+if __name__ == "__main__":
+    main()
