@@ -1,7 +1,7 @@
 """The conv layers of one photograph in each form, against torch's default: float32, NCHW.
 
-The image is 375 x 500 pixels resized to 688 x 917. ``max_difference`` is the largest difference of a
-value over the largest value.
+The image is 375 x 500 pixels resized to 688 x 917. ``max_difference`` is the largest difference of
+a value over the largest value.
 """
 
 from __future__ import annotations
