@@ -8,6 +8,7 @@ keeps the same ones on every platform.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import threading
 from typing import Any
 
@@ -30,6 +31,7 @@ DISTRIBUTIONS = (
     "opencv-contrib-python-headless",
 )
 _SEARCHING = threading.Lock()
+logger = logging.getLogger(__name__)
 
 
 def selective_search_opencv(
@@ -81,6 +83,22 @@ def segmentation_module() -> Any:
         raise ConfigError(_missing(installed_distributions())) from error
 
 
+def check_installation() -> None:
+    """Warn where several packages share the folder ``cv2``: the next update may break it.
+
+    Raises:
+        ConfigError: with the commands that mend the installation, if OpenCV lacks selective search.
+    """
+    segmentation_module()
+    installed = installed_distributions()
+    if len(installed) > 1:
+        logger.warning(
+            "two OpenCV packages share one folder and overwrite each other: %s; %s",
+            ", ".join(installed),
+            _commands(installed),
+        )
+
+
 def installed_distributions() -> tuple[str, ...]:
     """List the packages that put a ``cv2`` into this environment; more than one is a mistake."""
     found = []
@@ -94,13 +112,18 @@ def installed_distributions() -> tuple[str, ...]:
 
 def _missing(installed: tuple[str, ...]) -> str:
     """Say what is installed in place of the contributed modules, and how to mend it."""
+    return (
+        "proposals.backend: expected cv2.ximgproc for the opencv backend, got "
+        f"{', '.join(installed) or 'no OpenCV'} without it; {_commands(installed)}, "
+        "or choose proposals.backend=native"
+    )
+
+
+def _commands(installed: tuple[str, ...]) -> str:
+    """Give the commands that leave one OpenCV, with the contributed modules."""
     wanted = "opencv-contrib-python"
     if any("headless" in name for name in installed):
         wanted += "-headless"
     remove = " ".join(name.split()[0] for name in installed)
     uninstall = f"pip uninstall -y {remove} && " if installed else ""
-    return (
-        "proposals.backend: expected cv2.ximgproc for the opencv backend, got "
-        f"{', '.join(installed) or 'no OpenCV'} without it; {uninstall}pip install {wanted}, "
-        "or choose proposals.backend=native"
-    )
+    return f"{uninstall}pip install {wanted}"

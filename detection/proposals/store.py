@@ -174,12 +174,12 @@ def _is_stored(store: ProposalStore, record: Record) -> bool:
 def _check_backend(config: ProposalConfig) -> None:
     """Fail, or compile, once and here rather than in every process."""
     from detection.proposals.native import warm_up
-    from detection.proposals.opencv import segmentation_module
+    from detection.proposals.opencv import check_installation
 
     if resolve_backend(config) == "native":
         warm_up()
     else:
-        segmentation_module()
+        check_installation()
 
 
 def _compute(

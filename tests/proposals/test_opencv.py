@@ -101,6 +101,19 @@ def test_missing_modules_are_explained_with_the_commands(
     assert "\n" not in str(caught.value)
 
 
+@needs_contrib
+def test_two_packages_of_opencv_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(opencv, "installed_distributions", lambda: ("opencv-contrib-python 5",))
+    opencv.check_installation()
+    assert not caplog.records
+    both = ("opencv-python 5", "opencv-contrib-python 5")
+    monkeypatch.setattr(opencv, "installed_distributions", lambda: both)
+    opencv.check_installation()
+    assert "pip uninstall -y opencv-python opencv-contrib-python && pip" in caplog.text
+
+
 def test_an_error_of_opencv_names_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         message = "OpenCV(4.5): error:\n (-215:Assertion failed) !empty()"
