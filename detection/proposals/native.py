@@ -18,8 +18,8 @@ Modes:
 Prefer it to ``cv2.ximgproc`` where time matters, where the list is cut (the best boxes come first),
 where two runs must agree (OpenCV's order changes from call to call), or where OpenCV comes without
 its contributed modules. Prefer OpenCV where numba cannot be installed, or where boxes must be those
-of earlier work with OpenCV: the two differ in details of the diagonal gradients and of ties, so that
-a few boxes in a hundred have no close counterpart.
+of earlier work with OpenCV: the two differ in details of the diagonal gradients and of ties, so
+that a few boxes in a hundred have no close counterpart.
 
 How it differs in method from OpenCV: edges are sorted once a colour space rather than once a
 segmentation; colours and gradients are counted in one pass over the pixels for all segmentations of
