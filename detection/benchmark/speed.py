@@ -96,7 +96,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
     for name, detector in detectors.items():
         first = photographs[0]
         detector.detect(first.image, first.few_boxes())  # compiles and allocates, not counted
-        flops[name] = count_flops(detector, first.image, first.proposals)
+        flops[name] = median_flops(detector, photographs)
     timed = {name: instrument(detector, clock) for name, detector in detectors.items()}
     rows = time_methods(timed, photographs, clock, plan.repeats)
     methods = {name: summarise(its_rows) for name, its_rows in rows.items()}
@@ -137,6 +137,12 @@ class Photograph:
     def few_boxes(self) -> Proposals:
         """Give the first boxes, for a run that is not counted."""
         return replace(self.proposals, boxes=self.proposals.boxes[:64])
+
+
+def median_flops(detector: Detector, photographs: Sequence[Photograph]) -> dict[str, float]:
+    """Give the median over the photographs of each layer's operations."""
+    counts = [count_flops(detector, p.image, p.proposals) for p in photographs]
+    return {layer: statistics.median(c[layer] for c in counts) for layer in counts[0]}
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
