@@ -61,7 +61,9 @@ def instrument(detector: Detector, clock: StageClock) -> Detector:
         setattr(detector.extractor, method, clock.timed(stage, getattr(detector.extractor, method)))
     regressors = detector.regressors
     if regressors is not None:
-        regressors = TimedRegressors(weight=regressors.weight, bias=regressors.bias, clock=clock)
+        regressors = TimedRegressors(
+            weight=regressors.weight, bias=regressors.bias, reads=regressors.reads, clock=clock
+        )
     return replace(
         detector,
         fc=clock.timed("fc", detector.fc),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from detection.cli.classifier_verbs import CLASSIFIER_VERBS
 from detection.cli.data_verbs import DATA_VERBS
 from detection.cli.detector_verbs import DETECTOR_VERBS
+from detection.cli.serve_verb import SERVE_VERBS
 from detection.cli.verb import Verb
 
-VERBS: dict[str, Verb] = {**DATA_VERBS, **DETECTOR_VERBS, **CLASSIFIER_VERBS}
+VERBS: dict[str, Verb] = {**DATA_VERBS, **DETECTOR_VERBS, **SERVE_VERBS, **CLASSIFIER_VERBS}

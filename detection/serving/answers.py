@@ -1,0 +1,78 @@
+"""What the server answers: the schemas of its interface."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+Box = tuple[float, float, float, float]
+"""x1 y1 x2 y2 in pixels of the upright image; the whole image is 0, 0, width, height."""
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: Annotated[str, Field(description="what was expected, what came, what helps")]
+
+
+class ModelCard(BaseModel):
+    """A detector that the server holds."""
+
+    name: Annotated[str, Field(description="of its run folder")]
+    method: Literal["sppnet", "rcnn"]
+    backbone: str
+    layer: Annotated[str, Field(description="that the classifier reads")]
+    scores: Annotated[
+        Literal["svm", "softmax"],
+        Field(description="svm: unbounded, about 0 in doubt; softmax: probabilities"),
+    ]
+    class_names: list[str]
+
+
+class Settings(BaseModel):
+    """What the server does, and what it accepts."""
+
+    version: str
+    models: list[ModelCard]
+    max_upload_bytes: int
+    max_pixels: int
+    examples: Annotated[list[str], Field(description="names of the example photographs")]
+
+
+class Health(BaseModel):
+    """How busy the server is."""
+
+    waiting: Annotated[int, Field(description="photographs in the queue")]
+    queue: Annotated[int, Field(description="how many may wait")]
+
+
+class Found(BaseModel):
+    """An object that was found."""
+
+    class_name: str
+    label: Annotated[int, Field(description="its number, from 0")]
+    score: float
+    box: Annotated[Box, Field(description="x1 y1 x2 y2, pixels of the upright image")]
+
+
+class ModelAnswer(BaseModel):
+    """What one detector found, best first, and what it took."""
+
+    name: str
+    method: Literal["sppnet", "rcnn"]
+    detections: list[Found]
+    stages: Annotated[dict[str, float], Field(description="seconds of each stage, in order")]
+    seconds: Annotated[float, Field(description="of all stages, without the proposals")]
+
+
+class Answer(BaseModel):
+    """What was found in one photograph."""
+
+    name: Annotated[str, Field(description="of the uploaded file")]
+    width: int
+    height: int
+    proposals: Annotated[list[Box], Field(description="the boxes that every detector scored")]
+    decode_seconds: float
+    proposal_seconds: float
+    models: list[ModelAnswer]

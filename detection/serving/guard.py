@@ -1,0 +1,121 @@
+"""What stands before the application: who may ask, how much may be sent, which headers go out."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+FRAMING_BYTES = 64 * 1024
+"""What a form may hold besides the file: boundaries, headers of the parts."""
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"^(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]/@\s]+))(?::\d+)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the guard enforces.
+
+    Attributes:
+        loopback_only: refuse requests that were sent to another name than this machine's own: a
+            foreign page may point its own name here (DNS rebinding).
+        max_upload_bytes: the largest file.
+        headers: added to every answer.
+    """
+
+    loopback_only: bool
+    max_upload_bytes: int
+    headers: Mapping[str, str]
+
+
+class Guard:
+    """Refuses foreign hosts, foreign origins and long bodies before anything is read."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(dict(self._rules.headers))
+            await send(message)
+
+        headers = Headers(scope=scope)
+        refusal = self._refusal(str(scope["method"]), headers)
+        if refusal is not None:
+            status, why = refusal
+            response = JSONResponse({"detail": why}, status, {"Connection": "close"})
+            await response(scope, receive, send_with_headers)
+            return
+        limited = _limited(receive, self._rules.max_upload_bytes)
+        await self._app(scope, limited, send_with_headers)
+
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        """Give status and reason for a request that is not passed on."""
+        host = headers.get("host", "")
+        if self._rules.loopback_only and not is_loopback_name(host):
+            return 400, (
+                f"Host: expected 127.0.0.1, localhost or [::1], got {host!r}; to be reached by "
+                "another name, start the server with --host"
+            )
+        if method in _SAFE_METHODS:
+            return None
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return 403, f"Origin: expected a page of this server, got {origin!r}"
+        length = headers.get("content-length", "0")
+        limit = self._rules.max_upload_bytes
+        if not length.isdecimal() or int(length) > limit + FRAMING_BYTES:
+            return 413, too_large(limit)
+        return None
+
+
+def too_large(limit: int) -> str:
+    """Say what was expected of a file that is too large."""
+    return (
+        f"image: expected a file of at most {limit / 2**20:g} MiB, got a larger one; make it "
+        "smaller, or start the server with a higher --max_upload_mib"
+    )
+
+
+def is_loopback_name(host: str) -> bool:
+    """Tell whether a Host header, with or without a port, names this machine itself."""
+    match = _HOST.match(host)
+    if match is None:
+        return False
+    name = (match["v6"] or match["name"]).lower().rstrip(".")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Stop a body that turns out longer than it may be."""
+    seen = 0
+
+    async def receive_some() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit + FRAMING_BYTES:
+            raise HTTPException(413, too_large(limit))
+        return message
+
+    return receive_some

@@ -1,0 +1,169 @@
+"""Detectors in memory, and what they answer about one photograph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detection.benchmark.clock import StageClock
+from detection.benchmark.instrument import instrument
+from detection.benchmark.speed import STAGES
+from detection.config import Config
+from detection.data.images import decode_image
+from detection.detector import Detector
+from detection.heads.scorer import SoftmaxScorer
+from detection.proposals.search import propose
+from detection.serving.answers import Answer, Found, ModelAnswer, ModelCard
+from detection.structures import Detections, Image, Proposals
+
+_WARM_UP = Image(
+    image_id="warm-up",
+    pixels=torch.from_numpy(np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)),
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Upload:
+    """A file that came in, not yet decoded.
+
+    Attributes:
+        name: of the file, for messages.
+        data: its bytes.
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Served:
+    """One detector with a clock around its stages.
+
+    Attributes:
+        card: what the interface says about it.
+        detector: instrumented.
+        clock: of its stages.
+    """
+
+    card: ModelCard
+    detector: Detector
+    clock: StageClock
+
+    def answer(self, image: Image, proposals: Proposals) -> ModelAnswer:
+        """Detect, and time it."""
+        self.clock.reset()
+        start = time.perf_counter()
+        found = self.detector.detect(image, proposals)
+        seconds = time.perf_counter() - start
+        stages = self.clock.reset()
+        stages["suppression"] = max(0.0, seconds - sum(stages.values()))
+        return ModelAnswer(
+            name=self.card.name,
+            method=self.card.method,
+            detections=describe(found, self.card.class_names),
+            stages={name: stages[name] for name in STAGES if name in stages},
+            seconds=seconds,
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Service:
+    """Detectors that all score the same boxes of a photograph.
+
+    Attributes:
+        models: the detectors.
+        config: how photographs are decoded and proposals found, for all of them.
+    """
+
+    models: tuple[Served, ...]
+    config: Config
+
+    def answer(self, upload: Upload) -> Answer:
+        """Decode a photograph, search its boxes and let every detector score them.
+
+        Args:
+            upload: the file.
+
+        Raises:
+            DataError: if it is no image, damaged or too large.
+        """
+        start = time.perf_counter()
+        image = decode_image(upload.data, upload.name, max_pixels=self.config.data.max_pixels)
+        decoded = time.perf_counter()
+        threads = torch.get_num_threads()
+        proposals = propose(image, self.config.proposals, threads=threads)
+        proposed = time.perf_counter()
+        height, width = image.size
+        return Answer(
+            name=upload.name,
+            width=width,
+            height=height,
+            proposals=[(x1, y1, x2, y2) for x1, y1, x2, y2 in proposals.boxes.tolist()],
+            decode_seconds=decoded - start,
+            proposal_seconds=proposed - decoded,
+            models=[model.answer(image, proposals) for model in self.models],
+        )
+
+    def warm_up(self) -> None:
+        """Compile and allocate now what the first photograph would wait for."""
+        proposals = propose(_WARM_UP, self.config.proposals)
+        for model in self.models:
+            model.answer(_WARM_UP, proposals)
+
+
+def load_service(runs: Sequence[Path], config: Config, *, device: str = "auto") -> Service:
+    """Read the detectors of some runs.
+
+    Args:
+        runs: folders that ``detection train`` wrote, or their model files.
+        config: how photographs are decoded and proposals found.
+        device: ``cpu``, ``cuda``, ``auto``.
+
+    Raises:
+        CheckpointError: if a model is missing or damaged.
+    """
+    detectors = [Detector.load(run, device=device) for run in runs]
+    names = distinct_names([run if run.is_dir() else run.parent for run in runs])
+    models = [serve_detector(d, name) for d, name in zip(detectors, names, strict=True)]
+    return Service(models=tuple(models), config=config)
+
+
+def serve_detector(detector: Detector, name: str) -> Served:
+    """Put a clock around a detector's stages; its extractor is changed in place."""
+    config = detector.config
+    card = ModelCard(
+        name=name,
+        method=config.features.method,
+        backbone=config.backbone.name,
+        layer=config.features.layer,
+        scores="softmax" if isinstance(detector.scorer, SoftmaxScorer) else "svm",
+        class_names=list(detector.class_names),
+    )
+    clock = StageClock(detector.extractor.network.device)
+    return Served(card=card, detector=instrument(detector, clock), clock=clock)
+
+
+def describe(found: Detections, class_names: Sequence[str]) -> list[Found]:
+    """Give detections as the interface shows them, best first."""
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    return [
+        Found(class_name=class_names[label], label=label, score=score, box=(x1, y1, x2, y2))
+        for label, score, (x1, y1, x2, y2) in rows
+    ]
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Give each folder its own name, numbered where two are alike."""
+    names: list[str] = []
+    for folder in folders:
+        base = name = folder.resolve().name or "run"
+        number = 2
+        while name in names:
+            name, number = f"{base}-{number}", number + 1
+        names.append(name)
+    return names
