@@ -1,0 +1,1 @@
+"""A trained detector as one graph for other runtimes."""
