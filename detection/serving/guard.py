@@ -16,6 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 FRAMING_BYTES = 64 * 1024
 """What a form may hold besides the file: boundaries, headers of the parts."""
 
+DRAINED_BYTES = 256 * 2**20
+"""What is read of a refused body, and thrown away: most clients read no answer before they have
+sent everything."""
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"^(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]/@\s]+))(?::\d+)?$")
 
@@ -58,6 +62,7 @@ class Guard:
         refusal = self._refusal(str(scope["method"]), headers)
         if refusal is not None:
             status, why = refusal
+            await _drain(receive)
             response = JSONResponse({"detail": why}, status, {"Connection": "close"})
             await response(scope, receive, send_with_headers)
             return
@@ -115,7 +120,21 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit + FRAMING_BYTES:
+            await _drain(receive, message)
             raise HTTPException(413, too_large(limit))
         return message
 
     return receive_some
+
+
+async def _drain(receive: Receive, message: Message | None = None) -> None:
+    """Read the rest of a body, as far as that is reasonable.
+
+    Args:
+        receive: gives the rest.
+        message: the last part that was read; None before the first.
+    """
+    seen = 0
+    while seen < DRAINED_BYTES and (message is None or message.get("more_body", False)):
+        message = await receive()
+        seen += len(message.get("body", b""))
