@@ -151,13 +151,13 @@ class BackboneConfig:
     """The conv layers, and the fc layers that came with them.
 
     Attributes:
-        name: ``zf5``, ``alexnet``, ``vgg16``, ``squeezenet``, ``resnet18_c4``, ``resnet50_c4`` or
-            ``timm/<model>``.
+        name: ``zf5``, ``caffenet`` (R-CNN's AlexNet), ``alexnet`` (torchvision's), ``vgg16``,
+            ``squeezenet``, ``resnet18_c4``, ``resnet50_c4`` or ``timm/<model>``.
         weights: ``none`` (random, said loudly), ``torchvision`` (the published weights, downloaded
             or from TORCH_HOME), or the path of a .safetensors file or state dict.
         preprocessing: what the weights expect; ``auto`` knows it for zf5 (BGR minus 128), for
-            torchvision's weights (mean/std) and for random weights; a weight file needs one of the
-            others by name.
+            torchvision's weights (mean/std), for random weights and for files that `detection
+            weights import` wrote; any other weight file needs one of the others by name.
         seed: initialises random weights.
     """
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import warnings
-import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 
 from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint, Preprocessing
+from detection.backbones.caffenet import caffenet
 from detection.backbones.geometry import trunk_geometry
 from detection.backbones.published import alexnet, resnet18_c4, resnet50_c4, squeezenet, vgg16
+from detection.backbones.state_dict import build_fc, fill, rename
 from detection.backbones.timm_trunk import timm_backbone
+from detection.backbones.weight_files import published_file, read_state
 from detection.backbones.zf5 import zf5
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
-from detection.runs.files import sha256_of_file
 from detection.runs.tensors import load_tensors
 
 logger = logging.getLogger(__name__)
 
 BACKBONES: dict[str, Callable[[], Blueprint]] = {
     "zf5": zf5,
+    "caffenet": caffenet,
     "alexnet": alexnet,
     "vgg16": vgg16,
     "squeezenet": squeezenet,
@@ -36,10 +34,10 @@ BACKBONES: dict[str, Callable[[], Blueprint]] = {
     "resnet50_c4": resnet50_c4,
 }
 
-_DROPOUT = 0.5
+KIND = "backbone"
+"""In the header of files that `detection weights import` wrote."""
+
 _TIMM = "timm/"
-_CLASSIFIER = "fc8."
-"""The last layer in the files of this package's classifiers; a backbone ends before it."""
 
 
 def load_backbone(
@@ -118,6 +116,12 @@ def read_weights(
         return read_state(path)[0], choose_preprocessing(config, {}, random=True), str(path)
     path = Path(config.weights)
     tensors, metadata = read_state(path)
+    if metadata.get("kind") == KIND and metadata.get("backbone") != config.name:
+        message = (
+            f"{path}: expected the weights of {config.name}, got those of "
+            f"{metadata.get('backbone')}; check backbone.name"
+        )
+        raise CheckpointError(message)
     return tensors, choose_preprocessing(config, metadata, random=False), str(path)
 
 
@@ -127,9 +131,16 @@ def choose_preprocessing(
     """Give what the weights expect: as configured, as the file says, or as the network implies.
 
     Raises:
-        ConfigError: if none of the three is known.
+        ConfigError: if none of the three is known, or the first two differ.
     """
     name: str = config.preprocessing
+    said = str(metadata.get("preprocessing"))
+    if name != "auto" and said in PREPROCESSINGS and said != name:
+        message = (
+            f"backbone.preprocessing: expected {said}, which {config.weights} says of itself, got "
+            f"{name!r}; leave the option out"
+        )
+        raise ConfigError(message)
     if name == "auto":
         implied = "torchvision" if random else "auto"
         implied = "constant128" if config.name == "zf5" else implied
@@ -142,166 +153,6 @@ def choose_preprocessing(
         )
         raise ConfigError(message)
     return PREPROCESSINGS[name]
-
-
-def published_file(name: str, published: str | None) -> Path:
-    """Give the checked file of torchvision's weights, downloading it where it is missing.
-
-    Raises:
-        ConfigError: if torchvision publishes none for this network.
-        CheckpointError: if the download fails or the file's hash is not the one in its name.
-    """
-    if published is None:
-        message = (
-            f"backbone.weights: expected a file or none for {name}, got 'torchvision'; "
-            "torchvision publishes no such network"
-        )
-        raise ConfigError(message)
-    from torchvision import models
-
-    url = models.get_model_weights(published)["IMAGENET1K_V1"].url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-    if not path.exists():
-        download(url, path)
-    expected = path.stem.rsplit("-", 1)[-1]
-    actual = sha256_of_file(path)
-    if not actual.startswith(expected):
-        message = (
-            f"{path}: expected a SHA-256 that starts with {expected}, got {actual[:16]}...; "
-            "remove the file to download it again"
-        )
-        raise CheckpointError(message)
-    return path
-
-
-def download(url: str, path: Path) -> None:
-    """Fetch a weight file.
-
-    Raises:
-        CheckpointError: where there is no network or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), progress=False)
-    except OSError as error:
-        message = (
-            f"{path.name}: cannot be downloaded from {url} ({error}); put the file into "
-            f"{path.parent}, or set backbone.weights to a file or to 'none'"
-        )
-        raise CheckpointError(message) from error
-
-
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Read a .safetensors file or a state dict, without ever running code: (tensors, metadata).
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, executable or not a state dict.
-    """
-    if path.suffix == ".safetensors":
-        return load_tensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        message = (
-            f"{path}: expected a state dict of tensors, got a file that is damaged or that would "
-            "run code when it is read; save model.state_dict() or a .safetensors file"
-        )
-        raise CheckpointError(message) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-        message = f"{path}: expected a state dict, got a missing or truncated file: {reason}"
-        raise CheckpointError(message) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        message = f"{path}: expected a state dict of tensors, got {type(state).__name__}"
-        raise CheckpointError(message)
-    return {str(key): tensor for key, tensor in state.items()}, {}
-
-
-def rename(tensors: Mapping[str, Tensor], blueprint: Blueprint, place: str) -> dict[str, Tensor]:
-    """Give the tensors under our names, without those of the layers behind the trunk.
-
-    Raises:
-        CheckpointError: for a key that belongs to another network, and for values not finite.
-    """
-    renamed: dict[str, Tensor] = {}
-    foreign: list[str] = []
-    for key, tensor in tensors.items():
-        if key.startswith(("trunk.", "fc.fc")):
-            renamed[key] = tensor
-            continue
-        pair = next((pair for pair in blueprint.renames if key.startswith(pair[0])), None)
-        if pair is not None:
-            renamed[pair[1] + key[len(pair[0]) :]] = tensor
-        elif not key.startswith((*blueprint.unused, _CLASSIFIER)):
-            foreign.append(key)
-    if foreign:
-        message = (
-            f"{place}: expected the keys of this backbone, got {_shorten(foreign)}; check "
-            "backbone.name"
-        )
-        raise CheckpointError(message)
-    broken = [key for key, tensor in renamed.items() if not bool(torch.isfinite(tensor).all())]
-    if broken:
-        message = f"{place}: expected finite weights, got NaN or infinity in {_shorten(broken)}"
-        raise CheckpointError(message)
-    return {key: _to_float(tensor) for key, tensor in renamed.items()}
-
-
-def build_fc(tensors: Mapping[str, Tensor], place: str) -> nn.Module | None:
-    """Give empty fc6 and fc7 (ReLU, dropout 0.5) as wide as the tensors; None without tensors.
-
-    Raises:
-        CheckpointError: if one of the two is missing or they do not fit together.
-    """
-    fc6, fc7 = tensors.get("fc.fc6.weight"), tensors.get("fc.fc7.weight")
-    if fc6 is None and fc7 is None:
-        return None
-    if fc6 is None or fc7 is None or fc6.ndim != 2 or fc7.ndim != 2 or len(fc6) != fc7.shape[1]:
-        shapes = [None if t is None else tuple(t.shape) for t in (fc6, fc7)]
-        message = f"{place}: expected fc6 and fc7 that fit together, got shapes {shapes}"
-        raise CheckpointError(message)
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            fc6=nn.Linear(fc6.shape[1], fc6.shape[0], device="meta").to_empty(device="cpu"),
-            relu6=nn.ReLU(inplace=True),
-            drop6=nn.Dropout(_DROPOUT),
-            fc7=nn.Linear(fc7.shape[1], fc7.shape[0], device="meta").to_empty(device="cpu"),
-            relu7=nn.ReLU(inplace=True),
-            drop7=nn.Dropout(_DROPOUT),
-        )
-    )
-
-
-def fill(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> None:
-    """Copy tensors into a backbone.
-
-    Raises:
-        CheckpointError: listing the keys that are missing or too many and the shapes that differ.
-    """
-    own = backbone.state_dict()
-    counters = {key for key in own if key.endswith("num_batches_tracked")}
-    missing = sorted(own.keys() - tensors.keys() - counters)
-    extra = sorted(tensors.keys() - own.keys())
-    shapes = [
-        f"{key}: {tuple(own[key].shape)} in the network, {tuple(tensors[key].shape)} in the file"
-        for key in own.keys() & tensors.keys()
-        if own[key].shape != tensors[key].shape
-    ]
-    problems = [
-        f"{kind} {_shorten(keys)}"
-        for kind, keys in (("missing", missing), ("unknown", extra), ("shapes", sorted(shapes)))
-        if keys
-    ]
-    if problems:
-        message = (
-            f"{place}: expected the weights of {backbone.name}, got {'; '.join(problems)}; check "
-            "backbone.name"
-        )
-        raise CheckpointError(message)
-    backbone.load_state_dict(dict(tensors), strict=False)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -319,14 +170,3 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             layer.reset_running_stats()
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-
-def _to_float(tensor: Tensor) -> Tensor:
-    """Store half-precision weights as float32; leave counters alone."""
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _shorten(names: list[str], most: int = 5) -> str:
-    """List a few names and count the rest."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -11,5 +11,12 @@ from detection.cli.data_verbs import DATA_VERBS
 from detection.cli.detector_verbs import DETECTOR_VERBS
 from detection.cli.serve_verb import SERVE_VERBS
 from detection.cli.verb import Verb
+from detection.cli.weights_verb import WEIGHTS_VERBS
 
-VERBS: dict[str, Verb] = {**DATA_VERBS, **DETECTOR_VERBS, **SERVE_VERBS, **CLASSIFIER_VERBS}
+VERBS: dict[str, Verb] = {
+    **DATA_VERBS,
+    **DETECTOR_VERBS,
+    **SERVE_VERBS,
+    **CLASSIFIER_VERBS,
+    **WEIGHTS_VERBS,
+}

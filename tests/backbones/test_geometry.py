@@ -13,6 +13,7 @@ from tests.reference import zf5 as reference
 
 GEOMETRY = {
     "zf5": (16, 20.0),
+    "caffenet": (16, 17.0),
     "alexnet": (16, 15.0),
     "vgg16": (16, 7.5),
     "squeezenet": (16, 17.0),
@@ -31,7 +32,9 @@ def linearised(trunk):
                     child.kernel_size, child.stride, child.padding, ceil_mode=child.ceil_mode
                 )
                 setattr(module, name, pool)
-            elif isinstance(child, WithinChannelNorm | nn.BatchNorm2d | nn.ReLU):
+            elif isinstance(
+                child, WithinChannelNorm | nn.LocalResponseNorm | nn.BatchNorm2d | nn.ReLU
+            ):
                 setattr(module, name, nn.Identity())
             elif isinstance(child, nn.Conv2d):
                 nn.init.constant_(child.weight, 1 / child.weight[0].numel())

@@ -1,0 +1,120 @@
+"""Tensors by name: from the names of others to ours, and into a backbone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from detection.backbones.backbone import Backbone, Blueprint
+from detection.errors import CheckpointError
+
+_DROPOUT = 0.5
+_CLASSIFIER = "fc8."
+"""The last layer in the files of this package's classifiers; a backbone ends before it."""
+
+
+def rename(tensors: Mapping[str, Tensor], blueprint: Blueprint, place: str) -> dict[str, Tensor]:
+    """Give the tensors under our names, without those of the layers behind the trunk.
+
+    Raises:
+        CheckpointError: for a key that belongs to another network, and for values not finite.
+    """
+    renamed: dict[str, Tensor] = {}
+    foreign: list[str] = []
+    for key, tensor in tensors.items():
+        if key.startswith(("trunk.", "fc.fc")):
+            renamed[key] = tensor
+            continue
+        pair = next((pair for pair in blueprint.renames if key.startswith(pair[0])), None)
+        if pair is not None:
+            renamed[pair[1] + key[len(pair[0]) :]] = tensor
+        elif not key.startswith((*blueprint.unused, _CLASSIFIER)):
+            foreign.append(key)
+    if foreign:
+        message = (
+            f"{place}: expected the keys of this backbone, got {_shorten(foreign)}; check "
+            "backbone.name"
+        )
+        raise CheckpointError(message)
+    broken = [key for key, tensor in renamed.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        message = f"{place}: expected finite weights, got NaN or infinity in {_shorten(broken)}"
+        raise CheckpointError(message)
+    return {key: _to_float(tensor) for key, tensor in renamed.items()}
+
+
+def build_fc(tensors: Mapping[str, Tensor], place: str) -> nn.Module | None:
+    """Give empty fc6 and fc7 (ReLU, dropout 0.5) as wide as the tensors; None without tensors.
+
+    Raises:
+        CheckpointError: if one of the two is missing or they do not fit together.
+    """
+    fc6, fc7 = tensors.get("fc.fc6.weight"), tensors.get("fc.fc7.weight")
+    if fc6 is None and fc7 is None:
+        return None
+    if fc6 is None or fc7 is None or fc6.ndim != 2 or fc7.ndim != 2 or len(fc6) != fc7.shape[1]:
+        shapes = [None if t is None else tuple(t.shape) for t in (fc6, fc7)]
+        message = f"{place}: expected fc6 and fc7 that fit together, got shapes {shapes}"
+        raise CheckpointError(message)
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            fc6=nn.Linear(fc6.shape[1], fc6.shape[0], device="meta").to_empty(device="cpu"),
+            relu6=nn.ReLU(inplace=True),
+            drop6=nn.Dropout(_DROPOUT),
+            fc7=nn.Linear(fc7.shape[1], fc7.shape[0], device="meta").to_empty(device="cpu"),
+            relu7=nn.ReLU(inplace=True),
+            drop7=nn.Dropout(_DROPOUT),
+        )
+    )
+
+
+def fill(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> None:
+    """Copy tensors into a backbone.
+
+    Raises:
+        CheckpointError: if they are not its own, see `check_fit`.
+    """
+    check_fit(backbone, tensors, place)
+    backbone.load_state_dict(dict(tensors), strict=False)
+
+
+def check_fit(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> None:
+    """Compare names and shapes; the backbone's parameters may be on ``meta``.
+
+    Raises:
+        CheckpointError: listing the keys that are missing or too many and the shapes that differ.
+    """
+    own = backbone.state_dict()
+    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - tensors.keys() - counters)
+    extra = sorted(tensors.keys() - own.keys())
+    shapes = [
+        f"{key}: {tuple(own[key].shape)} in the network, {tuple(tensors[key].shape)} in the file"
+        for key in own.keys() & tensors.keys()
+        if own[key].shape != tensors[key].shape
+    ]
+    problems = [
+        f"{kind} {_shorten(keys)}"
+        for kind, keys in (("missing", missing), ("unknown", extra), ("shapes", sorted(shapes)))
+        if keys
+    ]
+    if problems:
+        message = (
+            f"{place}: expected the weights of {backbone.name}, got {'; '.join(problems)}; check "
+            "backbone.name"
+        )
+        raise CheckpointError(message)
+
+
+def _to_float(tensor: Tensor) -> Tensor:
+    """Store half-precision weights as float32; leave counters alone."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _shorten(names: list[str], most: int = 5) -> str:
+    """List a few names and count the rest."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,113 @@
+"""Weight files: where the published ones lie, and reading any of them without running code."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor
+
+from detection.errors import CheckpointError, ConfigError
+from detection.runs.files import sha256_of_file
+from detection.runs.tensors import load_tensors
+
+PUBLISHED = "IMAGENET1K_V1"
+"""The one of torchvision's sets of weights that is taken."""
+
+
+def published_enum(published: str) -> str:
+    """Give torchvision's own name of the weights: ``AlexNet_Weights.IMAGENET1K_V1``."""
+    from torchvision import models
+
+    return str(models.get_model_weights(published)[PUBLISHED])
+
+
+def published_url(published: str) -> str:
+    """Give the address of torchvision's weights for a network of its own."""
+    from torchvision import models
+
+    return str(models.get_model_weights(published)[PUBLISHED].url)
+
+
+def published_path(published: str) -> Path:
+    """Give where torchvision's weights lie below TORCH_HOME, whether they are there or not."""
+    name = Path(urlparse(published_url(published)).path).name
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+def published_file(name: str, published: str | None) -> Path:
+    """Give the checked file of torchvision's weights, downloading it where it is missing.
+
+    Raises:
+        ConfigError: if torchvision publishes none for this network.
+        CheckpointError: if the download fails or the file's hash is not the one in its name.
+    """
+    if published is None:
+        message = (
+            f"backbone.weights: expected a file or none for {name}, got 'torchvision'; "
+            "torchvision publishes no such network"
+        )
+        raise ConfigError(message)
+    url = published_url(published)
+    path = published_path(published)
+    if not path.exists():
+        download(url, path)
+    expected = path.stem.rsplit("-", 1)[-1]
+    actual = sha256_of_file(path)
+    if not actual.startswith(expected):
+        message = (
+            f"{path}: expected a SHA-256 that starts with {expected}, got {actual[:16]}...; "
+            "remove the file to download it again"
+        )
+        raise CheckpointError(message)
+    return path
+
+
+def download(url: str, path: Path) -> None:
+    """Fetch a weight file.
+
+    Raises:
+        CheckpointError: where there is no network or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=False)
+    except OSError as error:
+        message = (
+            f"{path.name}: cannot be downloaded from {url} ({error}); put the file into "
+            f"{path.parent}, or set backbone.weights to a file or to 'none'"
+        )
+        raise CheckpointError(message) from error
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read a .safetensors file or a state dict, without ever running code: (tensors, metadata).
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, executable or not a state dict.
+    """
+    if path.suffix == ".safetensors":
+        return load_tensors(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        message = (
+            f"{path}: expected a state dict of tensors, got a file that is damaged or that would "
+            "run code when it is read; save model.state_dict() or a .safetensors file"
+        )
+        raise CheckpointError(message) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
+        message = f"{path}: expected a state dict, got a missing or truncated file: {reason}"
+        raise CheckpointError(message) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        message = f"{path}: expected a state dict of tensors, got {type(state).__name__}"
+        raise CheckpointError(message)
+    return {str(key): tensor for key, tensor in state.items()}, {}

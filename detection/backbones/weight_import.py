@@ -1,0 +1,143 @@
+"""Turn anybody's weights into one file that says what it is: tensors, preprocessing, origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint, Preprocessing
+from detection.backbones.caffe_names import CAFFE_NETWORKS, LEVELS, caffe_tensors
+from detection.backbones.caffemodel import read_caffemodel
+from detection.backbones.geometry import trunk_geometry
+from detection.backbones.state_dict import build_fc, check_fit, rename
+from detection.backbones.weight_files import read_state
+from detection.backbones.weights import BACKBONES, KIND
+from detection.errors import ConfigError
+from detection.runs.files import sha256_of_file
+from detection.runs.tensors import save_tensors
+
+CAFFE_SUFFIX = ".caffemodel"
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Imported:
+    """A backbone's weights under this package's names.
+
+    Attributes:
+        tensors: ``trunk.*``, and ``fc.fc6.*``, ``fc.fc7.*`` where the source had them.
+        header: what the written file says of itself: ``kind``, ``backbone``, ``preprocessing``,
+            ``source`` and its ``source_sha256``, and ``levels``, the pyramid that fc6 reads, empty
+            where it reads R-CNN's pool5 or is absent.
+    """
+
+    tensors: Mapping[str, Tensor]
+    header: Mapping[str, object]
+
+    def format(self) -> str:
+        """Say in one line what it is."""
+        fc6 = self.tensors.get("fc.fc6.weight")
+        fc = "no fc layers" if fc6 is None else f"fc6 of {fc6.shape[1]:,} inputs, fc7"
+        count = sum(tensor.numel() for tensor in self.tensors.values())
+        header = self.header
+        return f"{header['backbone']}, {header['preprocessing']}, {count:,} numbers, {fc}"
+
+
+def import_weights(
+    source: Path,
+    name: str,
+    *,
+    preprocessing: str = "auto",
+    levels: Sequence[int] = (),
+) -> Imported:
+    """Read a ``.caffemodel``, a state dict of torchvision's or a ``.safetensors`` file.
+
+    Args:
+        source: the file; what is not ``.caffemodel`` or ``.safetensors`` is read as a state dict.
+        name: of the backbone that it holds.
+        preprocessing: what the weights expect; ``auto`` takes what the file says, or for a
+            ``.caffemodel`` what its network was trained with.
+        levels: of a ``.caffemodel``, the order of the pyramid that its fc6 reads.
+
+    Raises:
+        ConfigError: for an unknown backbone, and where the preprocessing is not known or is not
+            the one that the file says of itself.
+        CheckpointError: if the file is missing, damaged, not finite or of another network.
+    """
+    if name not in BACKBONES:
+        message = f"backbone: expected one of {', '.join(BACKBONES)}, got {name!r}"
+        raise ConfigError(message)
+    blueprint = BACKBONES[name]()
+    place = str(source)
+    said, pyramid = "auto", []
+    if source.suffix.lower() == CAFFE_SUFFIX:
+        layers = read_caffemodel(source)
+        tensors = caffe_tensors(layers, name, blueprint, place, levels)
+        said = CAFFE_NETWORKS[name].preprocessing
+        pyramid = list(LEVELS) if _reads_pyramid(tensors, blueprint) else []
+    else:
+        state, metadata = read_state(source)
+        tensors = rename(state, blueprint, place)
+        said, pyramid = str(metadata.get("preprocessing", "auto")), _levels_of(metadata)
+    chosen = _preprocessing(preprocessing, said, source)
+    _check(name, blueprint, chosen, tensors, place)
+    header = {
+        "kind": KIND,
+        "backbone": name,
+        "preprocessing": chosen,
+        "source": source.name,
+        "source_sha256": sha256_of_file(source),
+        "levels": pyramid,
+    }
+    return Imported(tensors=tensors, header=header)
+
+
+def save_imported(path: Path, imported: Imported) -> None:
+    """Write a file that ``backbone.weights`` can name without ``backbone.preprocessing``.
+
+    Raises:
+        DataError: if the file cannot be written; an old one stays.
+    """
+    save_tensors(path, imported.tensors, imported.header)
+
+
+def _reads_pyramid(tensors: Mapping[str, Tensor], blueprint: Blueprint) -> bool:
+    """Tell whether fc6 is as wide as the pyramid."""
+    fc6 = tensors.get("fc.fc6.weight")
+    return fc6 is not None and fc6.shape[1] == blueprint.channels * sum(n * n for n in LEVELS)
+
+
+def _levels_of(metadata: Mapping[str, object]) -> list[int]:
+    """Give the pyramid that a file says its fc6 reads."""
+    levels = metadata.get("levels")
+    return [n for n in levels if isinstance(n, int)] if isinstance(levels, list) else []
+
+
+def _preprocessing(wanted: str, said: str, source: Path) -> str:
+    """Give what the user names, or else what the file says; they must not differ."""
+    known = said in PREPROCESSINGS and source.suffix.lower() != CAFFE_SUFFIX
+    if wanted != "auto" and known and wanted != said:
+        message = f"preprocessing: expected {said}, which {source} says of itself, got {wanted!r}"
+        raise ConfigError(message)
+    name = said if wanted == "auto" else wanted
+    if name not in PREPROCESSINGS:
+        message = (
+            f"preprocessing: expected one of {', '.join(PREPROCESSINGS)} for {source}, got "
+            f"{name!r}; it belongs to the weights and cannot be guessed"
+        )
+        raise ConfigError(message)
+    return name
+
+
+def _check(
+    name: str, blueprint: Blueprint, preprocessing: str, tensors: Mapping[str, Tensor], place: str
+) -> None:
+    """Refuse tensors that are not exactly those of the backbone."""
+    expects: Preprocessing = PREPROCESSINGS[preprocessing]
+    with torch.device("meta"):
+        fc = build_fc(tensors, place)
+    geometry = trunk_geometry(blueprint.trunk)
+    check_fit(Backbone(name, blueprint, geometry, expects, fc), tensors, place)

@@ -1,0 +1,378 @@
+import hashlib
+import itertools
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models
+
+from detection.backbones.backbone import PREPROCESSINGS
+from detection.backbones.caffe_names import CAFFE_NETWORKS, pyramid_columns, stored_levels
+from detection.backbones.caffemodel import read_caffemodel
+from detection.backbones.weight_import import import_weights, save_imported
+from detection.backbones.weight_list import list_backbones
+from detection.backbones.weights import BACKBONES, load_backbone
+from detection.cli import main
+from detection.config import BackboneConfig, FeatureConfig
+from detection.errors import CheckpointError, ConfigError
+from detection.features.factory import make_extractor
+from detection.structures import Image
+from tests.backbones.caffe_writer import V0, V1, V2, blob, layer, network, random_blobs
+from tests.reference.pyramid import pyramid
+
+LEVELS = (1, 2, 3, 6)
+FIVE = ["conv1", "conv2", "conv3", "conv4", "conv5"]
+VGG16 = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
+CONVS = {"zf5": FIVE, "caffenet": FIVE, "vgg16": VGG16}
+SHAPES = {
+    name: [tuple(t.shape) for t in BACKBONES[name]().trunk.state_dict().values() if t.ndim == 4]
+    for name in CONVS
+}
+INPUTS = {"zf5": 12800, "caffenet": 9216, "vgg16": 25088}
+
+
+def joined(form, levels):
+    """The layers that pool and join a pyramid, named as in the release."""
+    names = [f"pool5_spm{n}_flatten" for n in levels]
+    return [
+        *(layer(form, name, bottoms=["conv5"], tops=[name]) for name in names),
+        layer(form, "pool5_spm", bottoms=names, tops=["pool5_spm"]),
+    ]
+
+
+def caffe_file(folder, name, form=V2, *, legacy=False, fc=INPUTS, levels=None, changes=None):
+    """A published network with fc layers 5 and 4 wide: (path, layer -> (weight, bias))."""
+    shapes = dict(zip(CONVS[name], SHAPES[name], strict=True))
+    if fc is not None:
+        shapes |= {"fc6": (5, fc[name]), "fc7": (4, 5), "fc8": (3, 4)}
+    stored, layers = {}, [layer(form, "data", tops=["data"])]
+    for seed, (own, shape) in enumerate(shapes.items()):
+        stored[own], blobs = random_blobs(shape, seed, legacy=legacy)
+        blobs = (changes or {}).get(own, blobs)
+        if own == "fc6" and levels:
+            layers += joined(form, levels)
+        reads = "pool5_spm" if own == "fc6" else "x"
+        if blobs is not None:
+            layers.append(layer(form, own, blobs, bottoms=[reads], tops=[own]))
+    path = folder / f"{name}.caffemodel"
+    path.write_bytes(network(layers))
+    return path, stored
+
+
+def as_tensors(pair):
+    return [torch.from_numpy(array) for array in pair]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "legacy"),
+    [("zf5", V0, True), ("zf5", V1, True), ("caffenet", V1, True), ("vgg16", V2, False)],
+)
+def test_a_published_network_is_imported_and_needs_no_preprocessing(tmp_path, name, form, legacy):
+    source, stored = caffe_file(tmp_path, name, form, legacy=legacy)
+    imported = import_weights(source, name)
+    out = tmp_path / "own.safetensors"
+    save_imported(out, imported)
+    backbone = load_backbone(BackboneConfig(name=name, weights=str(out)))
+    convs = [m for m in backbone.trunk if isinstance(m, torch.nn.Conv2d)]
+    for conv, own in zip(convs, CONVS[name], strict=True):
+        weight, bias = as_tensors(stored[own])
+        assert torch.equal(conv.weight, weight)
+        assert torch.equal(conv.bias, bias)
+    expected = "constant128" if name == "zf5" else "caffe"
+    assert backbone.preprocessing == PREPROCESSINGS[expected]
+    assert backbone.preprocessing.order == "bgr"
+    for own in ("fc6", "fc7"):
+        weight, bias = as_tensors(stored[own])
+        assert torch.equal(backbone.fc.get_submodule(own).weight, weight)
+        assert torch.equal(backbone.fc.get_submodule(own).bias, bias)
+    assert dict(imported.header) == {
+        "kind": "backbone",
+        "backbone": name,
+        "preprocessing": expected,
+        "source": f"{name}.caffemodel",
+        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "levels": list(LEVELS) if name == "zf5" else [],
+    }
+
+
+def test_without_fc_layers_the_trunk_is_imported(tmp_path):
+    source, _ = caffe_file(tmp_path, "zf5", fc=None)
+    imported = import_weights(source, "zf5")
+    assert "no fc layers" in imported.format()
+    assert all(key.startswith("trunk.") for key in imported.tensors)
+
+
+def test_rcnn_crops_of_zf5_have_their_own_fc6(tmp_path):
+    source, _ = caffe_file(tmp_path, "zf5", fc={"zf5": 9216})
+    imported = import_weights(source, "zf5")
+    assert imported.header["levels"] == []
+    save_imported(tmp_path / "own.safetensors", imported)
+    backbone = load_backbone(BackboneConfig(name="zf5", weights=str(tmp_path / "own.safetensors")))
+    rcnn = make_extractor(backbone, FeatureConfig(method="rcnn", device="cpu"))
+    assert rcnn.fixed_fc() is backbone.fc
+
+
+@pytest.mark.parametrize("order", [LEVELS, (6, 3, 2, 1), (2, 6, 1, 3)])
+@pytest.mark.parametrize("said", [False, True])
+def test_fc6_reads_the_pyramid_bin_by_bin_whatever_its_order_in_the_file(tmp_path, order, said):
+    """fc6 of this package's pool5 is Caffe's fc6 of Caffe's pool5, computed plainly."""
+    source, stored = caffe_file(tmp_path, "zf5", V0, levels=order if said else None)
+    imported = import_weights(source, "zf5", levels=() if said else order)
+    save_imported(tmp_path / "own.safetensors", imported)
+    config = BackboneConfig(name="zf5", weights=str(tmp_path / "own.safetensors"))
+    extractor = make_extractor(
+        load_backbone(config), FeatureConfig(method="sppnet", scales=(160,), device="cpu")
+    )
+    pixels = torch.randint(
+        0, 256, (160, 200, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    image = Image(image_id="noise", pixels=pixels)
+    boxes = torch.tensor([[0.0, 0, 200, 160], [30, 20, 150, 140]])
+    with torch.no_grad():
+        maps = extractor.prepare(image)
+        windows, rows = extractor.project(maps, boxes)
+        fc6 = extractor.fixed_fc().fc6(extractor.pool(maps, boxes).expand())
+    caffe_pool5 = pyramid(maps[0].values, windows[rows, 1:].tolist(), order)
+    weight, bias = as_tensors(stored["fc6"])
+    assert torch.allclose(fc6, caffe_pool5 @ weight.T + bias, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(LEVELS)))
+def test_columns_move_with_their_levels(order):
+    values = torch.rand(3, 7, 9, generator=torch.Generator().manual_seed(0))
+    windows = [[0, 0, 9, 7], [2, 1, 5, 6]]
+    columns = pyramid_columns(3, order, LEVELS)
+    assert torch.equal(
+        pyramid(values, windows, LEVELS), pyramid(values, windows, order)[:, columns]
+    )
+
+
+def test_grid_and_fc6_of_crops_flatten_channel_row_column(tmp_path):
+    """Caffe's fc6 weight (o, c y x) meets this package's pool5 of a crop."""
+    source, stored = caffe_file(tmp_path, "caffenet", V1, legacy=True)
+    save_imported(tmp_path / "own.safetensors", import_weights(source, "caffenet"))
+    config = BackboneConfig(name="caffenet", weights=str(tmp_path / "own.safetensors"))
+    extractor = make_extractor(load_backbone(config), FeatureConfig(method="rcnn", device="cpu"))
+    crop = torch.randn(1, 3, 227, 227, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pool5 = extractor.backbone.last_pool(extractor.backbone(crop))[0]
+        fc6 = extractor.fixed_fc().fc6(extractor.conv(crop))[0]
+    weight, bias = as_tensors(stored["fc6"])
+    cubes = weight.reshape(5, 256, 6, 6)
+    assert torch.allclose(fc6, (cubes * pool5).sum(dim=(1, 2, 3)) + bias, rtol=1e-4, atol=1e-3)
+
+
+def test_the_order_in_the_file_is_read_off_its_names(tmp_path):
+    source, _ = caffe_file(tmp_path, "zf5", V0, levels=(6, 3, 2, 1))
+    assert stored_levels(read_caffemodel(source)) == (6, 3, 2, 1)
+    with pytest.raises(ConfigError, match=r"levels: expected \[6, 3, 2, 1\]"):
+        import_weights(source, "zf5", levels=LEVELS)
+
+
+@pytest.mark.parametrize("levels", [(1, 2, 3), (1, 2, 3, 5), (1, 1, 2, 3, 6), (6, 4, 2, 1)])
+def test_another_pyramid_is_refused(tmp_path, levels):
+    source, _ = caffe_file(tmp_path, "zf5")
+    with pytest.raises(ConfigError, match="levels: expected 1, 2, 3 and 6 in some order"):
+        import_weights(source, "zf5", levels=levels)
+
+
+MATRIX = random_blobs((5, 12800), 0)[1]
+WRONG = {
+    "a missing conv": ({"conv3": None}, "expected the layers of zf5, got none named conv3"),
+    "one fc layer": ({"fc7": None}, "got none named fc7"),
+    "another kernel": (
+        {"conv1": random_blobs((96, 3, 5, 5), 0)[1]},
+        r"layer conv1: expected weight \(96, 3, 7, 7\), got \(96, 3, 5, 5\)",
+    ),
+    "another bias": (
+        {"conv1": (random_blobs((96, 3, 7, 7), 0)[1][0], blob([1.0, 2.0]))},
+        r"layer conv1: expected bias \(96,\), got \(2,\)",
+    ),
+    "no bias": (
+        {"conv1": random_blobs((96, 3, 7, 7), 0)[1][:1]},
+        "layer conv1: expected weights and bias, got 1 blobs",
+    ),
+    "another pool5": (
+        {"fc6": random_blobs((5, 12544), 0)[1]},
+        r"layer fc6: expected 9,216 inputs \(R-CNN's pool5\) or 12,800 .*got 12,544",
+    ),
+    "fc layers that do not fit": (
+        {"fc7": random_blobs((4, 6), 0)[1]},
+        r"layer fc7: expected weight \(4, 5\), got \(4, 6\)",
+    ),
+    "an fc layer that is no matrix": (
+        {"fc6": random_blobs((2, 2, 2, 3), 0)[1]},
+        r"layer fc6: expected a matrix, got shape \(2, 2, 2, 3\)",
+    ),
+    "NaN": (
+        {"fc6": (MATRIX[0], blob([1.0, float("nan"), 2, 3, 4]))},
+        "layer fc6: expected finite bias, got NaN or infinity",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_network_that_is_not_this_one_is_refused_by_layer(tmp_path, what):
+    changes, match = WRONG[what]
+    source, _ = caffe_file(tmp_path, "zf5", changes=changes)
+    with pytest.raises(CheckpointError, match=match) as caught:
+        import_weights(source, "zf5")
+    assert str(source) in str(caught.value)
+
+
+def test_layers_between_the_convs_are_refused(tmp_path):
+    source, _ = caffe_file(tmp_path, "zf5")
+    content = network([layer(V2, "conv3_4", [blob([1.0])])]) + source.read_bytes()
+    source.write_bytes(content)
+    with pytest.raises(CheckpointError, match="expected the layers of zf5, got 'conv3_4' among"):
+        import_weights(source, "zf5")
+
+
+def test_a_repeated_layer_is_refused(tmp_path):
+    source, _ = caffe_file(tmp_path, "zf5")
+    source.write_bytes(source.read_bytes() + network([layer(V2, "conv1", [blob([1.0])])]))
+    with pytest.raises(CheckpointError, match="expected each layer once, got 'conv1' twice"):
+        import_weights(source, "zf5")
+
+
+def test_caffes_other_alexnet_is_refused_for_its_order(tmp_path):
+    source, _ = caffe_file(tmp_path, "caffenet")
+    first = network([layer(V2, "norm1"), layer(V2, "pool1")])
+    source.write_bytes(first + source.read_bytes())
+    with pytest.raises(CheckpointError, match="normalises first"):
+        import_weights(source, "caffenet")
+    source.write_bytes(source.read_bytes()[len(first) :])
+    assert import_weights(source, "caffenet").header["backbone"] == "caffenet"
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("alexnet", "got 'alexnet'; Caffe's AlexNet as R-CNN used it is caffenet"),
+        ("vgg61", "vgg61"),
+    ],
+)
+def test_a_backbone_that_caffe_never_had_is_refused(tmp_path, name, match):
+    source, _ = caffe_file(tmp_path, "zf5")
+    with pytest.raises(ConfigError, match=match):
+        import_weights(source, name)
+
+
+@pytest.fixture(scope="module")
+def state():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return models.squeezenet1_0().state_dict()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_torchvisions_weights_are_imported_with_their_preprocessing_named(tmp_path, state, suffix):
+    source = tmp_path / f"net.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(state, source)
+    with pytest.raises(ConfigError, match=r"preprocessing: expected one of caffe, .*got 'auto'"):
+        import_weights(source, "squeezenet")
+    imported = import_weights(source, "squeezenet", preprocessing="torchvision")
+    out = tmp_path / "own.safetensors"
+    save_imported(out, imported)
+    backbone = load_backbone(BackboneConfig(name="squeezenet", weights=str(out)))
+    assert torch.equal(backbone.trunk[0].weight, state["features.0.weight"])
+    assert backbone.preprocessing == PREPROCESSINGS["torchvision"]
+    again = import_weights(out, "squeezenet")
+    assert again.header["preprocessing"] == "torchvision"
+    assert again.tensors.keys() == imported.tensors.keys()
+    with pytest.raises(ConfigError, match=r"expected torchvision, which .* says of itself"):
+        import_weights(out, "squeezenet", preprocessing="caffe")
+
+
+def test_a_state_dict_of_another_network_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=r"net.pth: expected the keys of this backbone"):
+        import_weights(tmp_path / "net.pth", "vgg16", preprocessing="torchvision")
+
+
+@pytest.fixture
+def own(tmp_path):
+    source, _ = caffe_file(tmp_path, "zf5", fc=None)
+    save_imported(tmp_path / "own.safetensors", import_weights(source, "zf5"))
+    return str(tmp_path / "own.safetensors")
+
+
+def test_a_conflicting_preprocessing_is_refused(own):
+    with pytest.raises(ConfigError, match=r"backbone.preprocessing: expected constant128, which"):
+        load_backbone(BackboneConfig(name="zf5", weights=own, preprocessing="caffe"))
+    load_backbone(BackboneConfig(name="zf5", weights=own, preprocessing="constant128"))
+
+
+def test_an_imported_file_of_another_backbone_is_refused(own):
+    with pytest.raises(CheckpointError, match="expected the weights of caffenet, got those of zf5"):
+        load_backbone(BackboneConfig(name="caffenet", weights=own))
+
+
+def test_a_preprocessing_may_be_named_for_a_caffemodel(tmp_path):
+    source, _ = caffe_file(tmp_path, "zf5", fc=None)
+    imported = import_weights(source, "zf5", preprocessing="caffe")
+    assert imported.header["preprocessing"] == "caffe"
+
+
+def fail(capsys, *arguments):
+    assert main(["weights", *map(str, arguments)]) == 2
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def test_import_works_from_the_command_line(tmp_path, capsys):
+    source, _ = caffe_file(tmp_path, "zf5", V0, levels=LEVELS)
+    out = tmp_path / "weights" / "own.safetensors"
+    assert main(["weights", "import", str(source), "--backbone", "zf5", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "zf5, constant128" in text
+    assert "fc6 of 12,800 inputs" in text
+    assert f"--backbone.name zf5 --backbone.weights {out}" in text
+    assert main(["weights", "list", "--folder", str(out.parent)]) == 0
+    assert f"file: {out}" in capsys.readouterr().out
+
+
+def test_list_says_where_weights_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "vgg16-397923af.pth").write_bytes(b"x")
+    (tmp_path / "broken.safetensors").write_bytes(b"x")
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", {"header": "[1]"})
+    assert main(["weights", "list", "--json", "--folder", str(tmp_path)]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert list(entries) == list(BACKBONES)
+    vgg16 = entries["vgg16"]
+    assert (vgg16["published"], vgg16["found"]) == ("VGG16_Weights.IMAGENET1K_V1", True)
+    assert vgg16["pool5_rcnn"] == [512, 7, 7]
+    assert vgg16["pool5_sppnet"] == 512 * (1 + 4 + 9 + 36)
+    assert vgg16["fc"] == ["fc6", "fc7"]
+    assert not entries["alexnet"]["found"]
+    assert entries["squeezenet"]["fc"] == []
+    assert (entries["zf5"]["published"], entries["zf5"]["preprocessing"]) == ("", "constant128")
+    assert {name for name, entry in entries.items() if entry["caffe"]} == set(CAFFE_NETWORKS)
+    assert main(["weights", "list", "--folder", str(tmp_path / "gone")]) == 0
+    table = capsys.readouterr().out
+    assert "VGG16_Weights.IMAGENET1K_V1 (found:" in table
+    assert all(name in table for name in BACKBONES)
+    assert len(list_backbones(tmp_path)) == len(BACKBONES)
+
+
+def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys):
+    out = tmp_path / "own.safetensors"
+    source = tmp_path / "net.caffemodel"
+    source.write_bytes(b"not a network")
+    assert "choose from" in fail(capsys, "lst")
+    assert "expected a file to read" in fail(capsys, "import")
+    assert "--backbone: expected the name" in fail(capsys, "import", source)
+    assert "--out: expected a file" in fail(capsys, "import", source, "--backbone", "zf5")
+    given = ["import", source, "--backbone", "zf5", "--out"]
+    assert "ends in .safetensors" in fail(capsys, *given, tmp_path / "own.pth")
+    assert f"{source}: byte" in fail(capsys, *given, out)
+    assert not out.exists()
+    assert "whole numbers" in fail(capsys, *given, out, "--levels", "6,x")
+    out.write_bytes(b"x")
+    assert "another file" in fail(capsys, "import", out, "--backbone", "zf5", "--out", out)
+    assert "weights list: expected no file" in fail(capsys, "list", source)
