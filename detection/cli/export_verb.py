@@ -1,0 +1,35 @@
+"""The verb that writes a detector for other runtimes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detection.cli.detector_verbs import RUN
+from detection.cli.verb import Verb, option
+from detection.config import Config
+
+
+def export(options: argparse.Namespace, config: Config) -> None:
+    """Write a trained detector as one graph for ONNX Runtime, or for torch without this package.
+
+    SPPnet takes a resized image and boxes, R-CNN warped crops; docs/export.md describes both. ONNX
+    needs the extra 'onnx'.
+    """
+    from detection.export.write import export_run
+
+    notes = export_run(options.run, options.format, options.out)
+    size = options.out.stat().st_size / 2**20
+    print(f"{options.out}: {notes['method']} on {notes['backbone']}, {size:.1f} MiB")
+
+
+EXPORT_VERBS = {
+    "export": Verb(
+        run=export,
+        options=(
+            RUN,
+            option("--format", "the kind of file", choices=("onnx", "torch-export"), required=True),
+            option("--out", "the file to write", type=Path, metavar="FILE", required=True),
+        ),
+    ),
+}

@@ -1,0 +1,194 @@
+"""Detectors as modules that can be traced: tensors in, tensors out, every size dynamic."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from detection.boxes import clip, decode_deltas
+from detection.config import FeatureConfig
+from detection.detector import Detector
+from detection.export.pooling import pool_by_table
+from detection.features.power import raise_to
+from detection.features.projection import RELEASED_SHRINK, windows_of_pixels
+from detection.features.scale import MAX_ASPECT
+from detection.heads.layer import FcLayer
+from detection.heads.scorer import SoftmaxScorer, SvmScorer
+from detection.structures import ConvGeometry
+
+
+class Heads(nn.Module):
+    """fc layers, scores and box deltas of pool5, float32, on the CPU."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        fc, scorer = detector.fc, detector.scorer
+        self.fc = copy.deepcopy(fc.head).float().cpu().eval() if isinstance(fc, FcLayer) else None
+        self.layer: Literal["fc6", "fc7"] = fc.layer if isinstance(fc, FcLayer) else "fc7"
+        self.softmax = isinstance(scorer, SoftmaxScorer)
+        self.factor = scorer.normaliser.factor if isinstance(scorer, SvmScorer) else 1.0
+        if isinstance(scorer, SvmScorer):
+            self.scores = _linear(scorer.svms.weight, scorer.svms.bias)
+        elif isinstance(scorer, SoftmaxScorer):
+            self.scores = _linear(scorer.weight, scorer.bias)
+        else:
+            message = f"scorer: expected SVMs or softmax, got {type(scorer).__name__}"
+            raise TypeError(message)
+        self.num_classes = len(detector.class_names)
+        regressors = detector.regressors
+        self.deltas: nn.Linear | None = None
+        self.deltas_read_pool5 = True
+        if regressors is not None:
+            self.deltas = _linear(regressors.weight.flatten(0, 1), regressors.bias.flatten())
+            self.deltas_read_pool5 = regressors.reads == "pool5"
+
+    def forward(self, pool5: Tensor) -> tuple[Tensor, Tensor]:
+        """Give scores (r, k) and deltas (r, k, 4); the deltas are 0 without regressors."""
+        features = pool5 if self.fc is None else self.fc(pool5, self.layer)
+        scores = self.scores(features * self.factor)
+        if self.softmax:
+            scores = scores.softmax(dim=1)[:, :-1]
+        if self.deltas is None:
+            return scores, scores[:, :, None].expand(-1, -1, 4) * 0
+        deltas = self.deltas(pool5 if self.deltas_read_pool5 else features)
+        return scores, deltas.unflatten(1, (self.num_classes, 4))
+
+
+class SppGraph(nn.Module):
+    """SPPnet at one scale: image and boxes to scores and refined boxes, before suppression.
+
+    Args:
+        detector: trained; its conv layers are copied in float32.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        backbone, config = detector.extractor.backbone, detector.extractor.config
+        self.trunk = _copy(backbone.trunk)
+        self.heads = Heads(detector)
+        self.geometry: ConvGeometry = backbone.geometry
+        self.projection = config.projection
+        self.levels = config.levels
+        self.power = config.power
+        self.longest_side = longest_side(config)
+        few_cells = min(3 * self.geometry.stride, config.scales[0])  # one cell is a special case
+        self.min_side = max(backbone.min_size, few_cells)
+
+    @property
+    def longest(self) -> int:
+        """The most cells that a map of the longest allowed input has along one axis."""
+        return math.ceil(self.longest_side / self.geometry.stride) + 2
+
+    def forward(
+        self, image: Tensor, boxes: Tensor, image_size: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give scores (r, k) and boxes (r, k, 4), input pixels.
+
+        Args:
+            image: normalised and resized, (1, 3, h, w), float32.
+            boxes: input pixels, (r, 4), float64, so that the cells are those that the package
+                computes.
+            image_size: (height, width) before resizing, float64; only the projection of the
+                released code reads it.
+        """
+        height, width = image.shape[2:]
+        conv5 = self.trunk(image)[0]
+        first, last = self._input_pixels(boxes, (height, width), image_size)
+        shrink = self.geometry.stride / 2 if self.projection == "paper" else RELEASED_SHRINK
+        map_size = (conv5.shape[1], conv5.shape[2])
+        windows = windows_of_pixels(first, last, self.geometry, map_size, shrink)
+        pool5 = pool_by_table(conv5, windows, self.levels, self.longest)
+        scores, deltas = self.heads(raise_to(pool5, self.power))
+        refined = clip(decode_deltas(boxes, deltas.double()), (height, width))
+        # a table that is too small would give wrong maxima in silence
+        fits = (windows[:, 2:] - windows[:, :2] <= self.longest).all(dim=1)
+        return torch.where(fits[:, None], scores, torch.nan), refined.float()
+
+    def _input_pixels(
+        self, boxes: Tensor, size: tuple[int, int], image_size: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Do what `projection.input_pixels` does, on boxes that are scaled already."""
+        if image_size is None:
+            return boxes[:, :2], boxes[:, 2:] - 1
+        sides = image_size.flip(0)
+        new_sides = torch.stack(
+            [torch.scalar_tensor(side, dtype=torch.float64) for side in (size[1], size[0])]
+        )
+        factor = (new_sides - 1) / (sides - 1).clamp(min=1)
+        unscaled = boxes * torch.cat((sides, sides)) / torch.cat((new_sides, new_sides))
+        return unscaled[:, :2] * factor, (unscaled[:, 2:] - 1) * factor
+
+
+class RcnnGraph(nn.Module):
+    """R-CNN: warped crops to scores and box deltas.
+
+    Args:
+        detector: trained; its conv layers are copied in float32.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        backbone, config = detector.extractor.backbone, detector.extractor.config
+        self.trunk = _copy(backbone.trunk)
+        self.last_pool = _copy(backbone.last_pool)
+        self.heads = Heads(detector)
+        self.power = config.power
+        self.crop_size: int = backbone.crop_size
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Give scores (n, k) and deltas (n, k, 4) of normalised crops (n, 3, s, s), float32."""
+        pool5 = self.last_pool(self.trunk(crops)).flatten(1)
+        scores, deltas = self.heads(raise_to(pool5, self.power))
+        return scores, deltas
+
+
+def longest_side(config: FeatureConfig) -> int:
+    """Give the longest side that a resized image can have."""
+    return min(config.max_long_side or math.inf, MAX_ASPECT * config.scales[0]).__ceil__()
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict({"weight": weight.float().cpu(), "bias": bias.float().cpu()})
+    return layer.requires_grad_(requires_grad=False)
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """Give a float32 copy on the CPU, in the ordinary layout of memory, that can be traced."""
+    own = copy.deepcopy(module).cpu().float().to(memory_format=torch.contiguous_format)
+    return _without_ceil(own).requires_grad_(requires_grad=False).eval()
+
+
+class PaddedMaxPool(nn.Module):
+    """A max pool that rounds up, as one that rounds down on a map with a border of -inf.
+
+    Whether the last window of a pool that rounds up is dropped depends on the size, which a traced
+    graph must not ask. Where the kernel is wide enough it never is.
+    """
+
+    def __init__(self, kernel: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.border = (padding, padding + stride - 1) * 2
+        self.pool = nn.MaxPool2d(kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give what ``MaxPool2d(kernel, stride, padding, ceil_mode=True)`` gives."""
+        pooled: Tensor = self.pool(functional.pad(x, self.border, value=-torch.inf))
+        return pooled
+
+
+def _without_ceil(module: nn.Module) -> nn.Module:
+    """Give the module with its pools that round up replaced, where that is the same."""
+    if isinstance(module, nn.MaxPool2d) and module.ceil_mode and module.dilation == 1:
+        sizes = module.kernel_size, module.stride, module.padding
+        kernel, stride, padding = (size if isinstance(size, int) else -1 for size in sizes)
+        if min(kernel, stride, padding) >= 0 and padding + stride - 1 < kernel:
+            return PaddedMaxPool(kernel, stride, padding)
+    for name, child in module.named_children():
+        setattr(module, name, _without_ceil(child))
+    return module
