@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detection.boxes import clip, decode_deltas, flip
 from detection.config import Config
+from detection.conversion import ImageLike, to_image
 from detection.features.extractor import FeatureExtractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.scorer import Scorer
@@ -40,17 +41,48 @@ class Detector:
     scorer: Scorer
     regressors: BBoxRegressors | None
 
-    def detect(self, image: Image, proposals: Proposals | None = None) -> Detections:
+    def detect(self, image: ImageLike, proposals: Proposals | None = None) -> Detections:
         """Find the objects of every class in one image (RC §2.2, SPP §4.1).
 
         Args:
-            image: the photograph.
+            image: the photograph: an `Image`, an array of RGB, a picture of Pillow's, a path.
             proposals: its boxes; None runs selective search as configured.
+
+        Raises:
+            DataError: if the image cannot be read.
+
+        Example:
+            >>> import numpy as np
+            >>> from detection.tiny import tiny_detector
+            >>> pixels = np.full((120, 160, 3), 200, dtype=np.uint8)
+            >>> pixels[30:90, 40:110] = (30, 60, 200)
+            >>> found = tiny_detector().detect(pixels)
+            >>> found.boxes.shape == (len(found.scores), 4)
+            True
+            >>> set(found.to_arrays()["data"]["class_name"]) <= {"cat", "dog"}
+            True
         """
+        image = to_image(image, max_pixels=self.config.data.max_pixels)
         boxes = (proposals or propose(image, self.config.proposals)).boxes
         with torch.no_grad():
             windows = self.windows(image, boxes)
-            return windows.suppressed(self.config.postprocess, image.image_id)
+            found = windows.suppressed(self.config.postprocess, image.image_id)
+        return replace(found, class_names=self.class_names)
+
+    def detect_each(self, images: Iterable[ImageLike]) -> Iterator[Detections]:
+        """Find the objects of image after image; each is read when its turn comes.
+
+        Raises:
+            DataError: at an image that cannot be read.
+
+        Example:
+            >>> import numpy as np
+            >>> from detection.tiny import tiny_detector
+            >>> images = [np.full((64, 96, 3), value, dtype=np.uint8) for value in (0, 128)]
+            >>> [found.image_id for found in tiny_detector().detect_each(images)]
+            ['image', 'image']
+        """
+        return (self.detect(image) for image in images)
 
     def with_config(self, config: Config) -> Detector:
         """Give the same detector with other thresholds, proposals or data; the rest stays."""
@@ -116,6 +148,20 @@ class Detector:
 
         Raises:
             CheckpointError: if the file is missing, damaged or of another version.
+
+        Example:
+            >>> import tempfile
+            >>> import numpy as np
+            >>> from detection.model_file import save_detector
+            >>> from detection.tiny import tiny_detector
+            >>> with tempfile.TemporaryDirectory() as run:
+            ...     save_detector(Path(run) / "model.safetensors", tiny_detector())
+            ...     detector = Detector.load(run, device="cpu")
+            >>> detector.class_names
+            ('cat', 'dog')
+            >>> rows = detector.detect(np.zeros((64, 96), dtype=np.uint8)).to_coco(image_id=7)
+            >>> {row["image_id"] for row in rows} <= {7}
+            True
         """
         from detection.model_file import load_detector  # the file format knows the detector
 

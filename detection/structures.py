@@ -6,10 +6,12 @@ width, height)``. Sizes are ``(height, width)``. Labels run from 0 to K-1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
@@ -165,12 +167,92 @@ class Detections:
         boxes: image pixels, x1 y1 x2 y2.
         scores: unbounded SVM scores (or probabilities of a softmax).
         labels: 0..K-1.
+        class_names: label -> name; empty where nobody said.
     """
 
     image_id: str
     boxes: Float[Tensor, "n 4"]
     scores: Float[Tensor, " n"]
     labels: Int[Tensor, " n"]
+    class_names: tuple[str, ...] = ()
+
+    def above(self, threshold: float) -> Detections:
+        """Give those with at least this score."""
+        kept = self.scores >= threshold
+        return replace(
+            self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept]
+        )
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Give NumPy arrays under the names of the library supervision.
+
+        ``supervision.Detections(**found.to_arrays())`` is its own type; this package does not need
+        the library.
+
+        Returns:
+            ``xyxy`` float32 (n, 4), ``confidence`` float32 (n,), ``class_id`` int64 (n,) and
+            ``data``, which holds ``class_name`` (n,), the labels as text where there are no names.
+
+        Example:
+            >>> found = Detections(
+            ...     image_id="000012",
+            ...     boxes=torch.tensor([[10.0, 20.0, 30.0, 60.0]]),
+            ...     scores=torch.tensor([0.75]),
+            ...     labels=torch.tensor([1]),
+            ...     class_names=("cat", "dog"),
+            ... )
+            >>> arrays = found.to_arrays()
+            >>> arrays["xyxy"].tolist(), arrays["confidence"].tolist()
+            ([[10.0, 20.0, 30.0, 60.0]], [0.75])
+            >>> arrays["class_id"].tolist(), arrays["data"]["class_name"].tolist()
+            ([1], ['dog'])
+        """
+        labels = self.labels.cpu().numpy().astype(np.int64)
+        names = [self.class_names[n] if self.class_names else str(n) for n in labels.tolist()]
+        return {
+            "xyxy": self.boxes.cpu().numpy().astype(np.float32),
+            "confidence": self.scores.cpu().numpy().astype(np.float32),
+            "class_id": labels,
+            "data": {"class_name": np.array(names, dtype=np.str_)},
+        }
+
+    def to_coco(
+        self, image_id: int | str | None = None, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Give rows of COCO's result format: ``image_id category_id bbox score``.
+
+        Args:
+            image_id: as the annotation file has it; None takes the image's own, as a number where
+                it is one.
+            category_ids: of each label; None takes the label plus 1.
+
+        Returns:
+            One row a detection, best first; ``bbox`` is x, y, width, height.
+
+        Example:
+            >>> found = Detections(
+            ...     image_id="12",
+            ...     boxes=torch.tensor([[10.0, 20.0, 30.0, 60.0]]),
+            ...     scores=torch.tensor([0.75]),
+            ...     labels=torch.tensor([1]),
+            ... )
+            >>> found.to_coco()
+            [{'image_id': 12, 'category_id': 2, 'bbox': [10.0, 20.0, 20.0, 40.0], 'score': 0.75}]
+        """
+        corners = self.boxes.double()
+        boxes = torch.cat((corners[:, :2], corners[:, 2:] - corners[:, :2]), dim=1).tolist()
+        own = _coco_id(self.image_id) if image_id is None else image_id
+        return [
+            {
+                "image_id": own,
+                "category_id": label + 1 if category_ids is None else category_ids[label],
+                "bbox": box,
+                "score": score,
+            }
+            for box, score, label in zip(
+                boxes, self.scores.tolist(), self.labels.tolist(), strict=True
+            )
+        ]
 
     @staticmethod
     def none(image_id: str) -> Detections:
@@ -181,3 +263,9 @@ class Detections:
             scores=torch.zeros(0),
             labels=torch.zeros(0, dtype=torch.int64),
         )
+
+
+def _coco_id(image_id: str) -> int | str:
+    """Give an image's name as COCO's own sets have it: a number where it is written as one."""
+    plain = image_id.isascii() and image_id.isdecimal() and str(int(image_id)) == image_id
+    return int(image_id) if plain else image_id

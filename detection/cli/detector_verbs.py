@@ -61,6 +61,7 @@ def detect(options: argparse.Namespace, config: Config) -> int:
         options.out,
         threshold=options.threshold,
         draw=not options.no_drawings,
+        coco=options.coco,
     )
     for reason in summary.failed.values():
         print(f"error: {reason}", file=sys.stderr)
@@ -133,6 +134,13 @@ DETECTOR_VERBS = {
             folder("--out", "where to write", "runs/detect"),
             option("--threshold", "the lowest score to show", type=float, default=0.0),
             flag("--no_drawings", "write detections.json only"),
+            option(
+                "--coco",
+                "also write them as COCO results; category_id is the class's place in the class "
+                "list, from 1",
+                type=Path,
+                metavar="FILE",
+            ),
             DEVICE,
         ),
         base=of_run,

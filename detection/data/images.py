@@ -69,6 +69,15 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ima
     return Image(image_id=name, pixels=_decode(data, name, max_pixels))
 
 
+def convert_picture(picture: PIL.Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Give a picture that Pillow holds, turned and converted as one from a file.
+
+    Raises:
+        DataError: where it is too large, its pixels cannot be had or have no known range.
+    """
+    return Image(image_id=name, pixels=_pixels(picture, name, max_pixels))
+
+
 def read_size(path: Path) -> Size:
     """Give the upright (height, width) of an image file from its header alone.
 
@@ -120,24 +129,29 @@ def _decode(data: bytes, place: str, max_pixels: int) -> torch.Tensor:
         message = f"{place}: expected an image, got an empty file; fetch it again"
         raise DataError(message)
     with _open(io.BytesIO(data), place) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            message = (
-                f"{place}: expected at most {max_pixels:,} pixels, got {width} x {height} = "
-                f"{width * height:,}; make the image smaller or raise data.max_pixels"
-            )
-            raise DataError(message)
-        try:
-            orientation = _orientation(image)
-            pixels = np.array(_upright(_to_rgb(image, place), orientation))
-        except DataError:
-            raise
-        except Exception as error:  # the decoders raise whatever they like on damaged files
-            message = (
-                f"{place}: expected a whole {image.format} image, got one that cannot be decoded "
-                f"({_words(error)}); fetch or save it again"
-            )
-            raise DataError(message) from error
+        return _pixels(image, place, max_pixels)
+
+
+def _pixels(image: PIL.Image.Image, place: str, max_pixels: int) -> torch.Tensor:
+    """Decode a picture whose header is read."""
+    width, height = image.size
+    if width * height > max_pixels:
+        message = (
+            f"{place}: expected at most {max_pixels:,} pixels, got {width} x {height} = "
+            f"{width * height:,}; make the image smaller or raise data.max_pixels"
+        )
+        raise DataError(message)
+    try:
+        orientation = _orientation(image)
+        pixels = np.array(_upright(_to_rgb(image, place), orientation))
+    except DataError:
+        raise
+    except Exception as error:  # the decoders raise whatever they like on damaged files
+        message = (
+            f"{place}: expected a whole {image.format} image, got one that cannot be decoded "
+            f"({_words(error)}); fetch or save it again"
+        )
+        raise DataError(message) from error
     return torch.from_numpy(pixels)
 
 

@@ -195,24 +195,8 @@ def write_coco_json(path: Path, detections: Sequence[Detections]) -> None:
     Raises:
         DataError: if the file cannot be written.
     """
-    rows = []
-    for found in detections:
-        corners = found.boxes.double()
-        boxes = torch.cat((corners[:, :2], corners[:, 2:] - corners[:, :2]), dim=1).tolist()
-        image_id = _coco_id(found.image_id)
-        rows += [
-            {"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score}
-            for box, score, label in zip(
-                boxes, found.scores.tolist(), found.labels.tolist(), strict=True
-            )
-        ]
-    text = ",\n".join(json.dumps(row) for row in rows)
+    text = ",\n".join(json.dumps(row) for found in detections for row in found.to_coco())
     write_text_atomic(path, f"[\n{text}\n]\n")
-
-
-def _coco_id(image_id: str) -> int | str:
-    plain = image_id.isascii() and image_id.isdecimal() and str(int(image_id)) == image_id
-    return int(image_id) if plain else image_id
 
 
 def read_coco_json(path: Path) -> dict[str, Detections]:

@@ -28,7 +28,7 @@ from detection.data.folder import list_images
 from detection.data.images import read_image
 from detection.detector import Detector
 from detection.errors import DataError
-from detection.evaluation.results import slug
+from detection.evaluation.results import slug, write_coco_json
 from detection.proposals.search import propose
 from detection.report.drawing import draw_detections
 from detection.runs.files import write_bytes_atomic, write_json_atomic
@@ -72,6 +72,7 @@ def detect(
     *,
     threshold: float = 0.0,
     draw: bool = True,
+    coco: Path | None = None,
 ) -> Summary:
     """Detect on images and folders of images; write ``detections.json`` and a PNG each.
 
@@ -83,6 +84,7 @@ def detect(
         out: folder to write.
         threshold: detections below it are neither drawn nor written.
         draw: write the PNGs too.
+        coco: a file for the same detections in COCO's result format; None writes none.
 
     Raises:
         DataError: if no image is found, none can be read, or ``out`` cannot be written.
@@ -90,17 +92,22 @@ def detect(
     paths = list_images(inputs)
     names = unique_names(paths)
     results: dict[str, Any] = {}
+    shown: list[Detections] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
     work = detect_files(detector, paths, failed)
     for path, image, found in track(work, len(paths), "detect"):
         results[str(path)] = describe(found, image, detector.class_names, threshold)
+        if coco is not None:
+            shown.append(found.above(threshold))
         if draw:
             picture = draw_detections(image, found, detector.class_names, threshold=threshold)
             write_png(out / f"{names[path]}.png", picture)
     if not results:
         raise DataError(next(iter(failed.values())))
     write_json_atomic(out / "detections.json", results)
+    if coco is not None:
+        write_coco_json(coco, shown)
     return Summary(
         images=len(results),
         failed=failed,
