@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from detection.backbones.backbone import PREPROCESSINGS, Preprocessing
@@ -16,7 +17,7 @@ from detection.detector import Detector
 from detection.errors import CheckpointError
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
-from detection.heads.layer import FcLayer, identity
+from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
@@ -109,7 +110,7 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
         class_names=names,
         config=config,
         extractor=extractor,
-        fc=_fc(part(tensors, "fc."), config),
+        fc=_fc(part(tensors, "fc."), config, extractor.network.dtype),
         scorer=scorer,
         regressors=regressors,
     )
@@ -134,11 +135,11 @@ def _config(header: Mapping[str, Any], device: str) -> Config:
     )
 
 
-def _fc(tensors: Mapping[str, Tensor], config: Config) -> Any:
+def _fc(tensors: Mapping[str, Tensor], config: Config, dtype: torch.dtype) -> Any:
     layer = config.features.layer
     if not tensors or layer == "pool5":
         return identity
-    return FcLayer.from_tensors(tensors, layer).to(next(iter(tensors.values())).device)
+    return FcLayer.from_tensors(tensors, layer).prepared(fc_kind(config.features, dtype))
 
 
 def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:

@@ -16,7 +16,7 @@ from detection.errors import ConfigError
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.fc import FcHead
-from detection.heads.layer import FcLayer, identity
+from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.heads.svm import Svms
@@ -100,7 +100,8 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
             if fixed is None
             else FcHead.from_module(fixed)
         )
-        fc = FcLayer(head=head.to(device), layer=config.features.layer)
+        kind = fc_kind(config.features, extractor.network.dtype)
+        fc = FcLayer(head=head.to(device), layer=config.features.layer).prepared(kind)
         feature_dim = head.fc7.out_features
     weight = torch.randn(num_classes, feature_dim, generator=random) / feature_dim**0.5
     deltas = torch.randn(num_classes, 4, pool5_dim, generator=random) * 1e-3 / pool5_dim**0.5

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detection.config import FeatureConfig
+from detection.heads.fast_fc import FastFc, Kind, prepare_fast
 from detection.heads.fc import FcHead, Layer
 
 
@@ -24,24 +26,40 @@ class FcLayer:
     Attributes:
         head: the two fc layers.
         layer: which of them to read.
+        fast: the same layers in a faster form; None runs them as they were trained.
     """
 
     head: FcHead
     layer: Layer
+    fast: FastFc | None = None
 
     def __call__(self, pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u f"]:
         """Give the layer of each row."""
+        if self.fast is not None:
+            return self.fast(pool5)
         with torch.no_grad():
             return self.head.eval().forward(pool5, self.layer)
 
-    def to(self, device: torch.device) -> FcLayer:
-        """Give the layer on a device."""
-        return FcLayer(head=self.head.to(device), layer=self.layer)
+    def prepared(self, kind: Kind) -> FcLayer:
+        """Give the layer in a faster form; its weights are frozen from now on."""
+        return replace(self, fast=prepare_fast(self.head, kind, self.layer))
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], layer: Layer) -> FcLayer:
-        """Build fc6 and fc7 as wide as their stored tensors."""
-        size, feature_dim = tensors["fc6.weight"].shape
-        head = FcHead(int(feature_dim), size=int(size))
+        """Build fc6 and fc7 as wide as their stored tensors, on their device."""
+        weight = tensors["fc6.weight"]
+        head = FcHead(int(weight.shape[1]), size=int(weight.shape[0])).to(weight.device)
         head.load_state_dict(dict(tensors))
         return FcLayer(head=head, layer=layer)
+
+
+def fc_kind(config: FeatureConfig, dtype: torch.dtype) -> Kind:
+    """Give the form of fc6 and fc7 at test.
+
+    Args:
+        config: which form.
+        dtype: of the conv layers, which ``auto`` follows.
+    """
+    if config.fc != "auto":
+        return config.fc
+    return "bf16" if dtype == torch.bfloat16 else "fp32"

@@ -18,7 +18,7 @@ from detection.errors import ConfigError
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.heads.fc import FcHead
-from detection.heads.layer import FcLayer, identity
+from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.model_file import save_detector
 from detection.proposals.store import ProposalStore, propose_dataset
 from detection.runs.folder import RunFolder, open_run
@@ -110,7 +110,8 @@ def tuned_network(
     extractor = make_extractor(extractor.backbone, config.features)
     fc: Layer = identity
     if tuned.fc is not None and config.features.layer != "pool5":
-        fc = FcLayer(head=tuned.fc, layer=config.features.layer)
+        kind = fc_kind(config.features, extractor.network.dtype)
+        fc = FcLayer(head=tuned.fc, layer=config.features.layer).prepared(kind)
     images = replace(images, source=feature_source(extractor, config))
     return TrainedNetwork(images=images, fc=fc, tuned=tuned)
 
@@ -153,7 +154,10 @@ def layer_of(extractor: FeatureExtractor, config: Config) -> Layer:
             f"{extractor.feature_dim} numbers, got {layer}; or set finetune.enabled"
         )
         raise ConfigError(message)
-    return FcLayer(head=FcHead.from_module(fixed).to(extractor.network.device), layer=layer)
+    head = FcHead.from_module(fixed).to(extractor.network.device)
+    return FcLayer(head=head, layer=layer).prepared(
+        fc_kind(config.features, extractor.network.dtype)
+    )
 
 
 def training_images(
