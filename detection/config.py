@@ -343,6 +343,7 @@ class PostprocessConfig:
         first_nms: suppress among the proposals before the boxes move, as the released SPPnet does;
             the released R-CNN does not.
         second_nms: suppress once more after the boxes moved, as the released evaluation does.
+        regression: move the boxes by the regressors; false applies a detector without them.
         flip: average scores and boxes with those of the mirrored image (beyond both papers).
     """
 
@@ -351,6 +352,7 @@ class PostprocessConfig:
     max_per_class: int = 100
     first_nms: bool = True
     second_nms: bool = True
+    regression: bool = True
     flip: bool = False
 
     def __post_init__(self) -> None:

@@ -117,7 +117,7 @@ class Detector:
         scores = features.map(self.scorer.score).expand()  # (r, k)
 
         def refine(rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m 4"]:
-            if self.regressors is None:
+            if self.regressors is None or not self.config.postprocess.regression:
                 return boxes[rows]
             read = pool5 if self.regressors.reads == "pool5" else features
             deltas = self.regressors.deltas_of(read.values[read.rows[rows]], labels)
