@@ -1,6 +1,6 @@
 """The scores of trained runs as a Markdown table, a row a run, in the order given.
 
-python scripts/experiments/table.py "SPPnet, pool5=runs/subset_sppnet" "R-CNN=runs/subset_rcnn"
+For example: ``table.py "SPPnet, pool5=runs/subset_sppnet" "R-CNN=runs/subset_rcnn"``.
 """
 
 from __future__ import annotations
