@@ -1,0 +1,79 @@
+"""What the features of a training set take: hours and gigabytes for VOC 2007 trainval.
+
+Measured on some photographs with their own boxes (ZF-5, 688, bfloat16 maps) and multiplied to the
+5,011 images of VOC 2007 trainval. R-CNN is measured on some crops of each and multiplied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from detection.backbones.weights import load_backbone
+from detection.benchmark.speed import spread
+from detection.config import BackboneConfig, FeatureConfig, ProposalConfig
+from detection.data.folder import list_images
+from detection.data.images import read_image
+from detection.features.factory import make_extractor
+from detection.proposals.search import propose
+
+TRAINVAL = 5011
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("images", type=Path, help="a folder of photographs")
+    parser.add_argument("--num-images", type=int, default=10)
+    parser.add_argument("--crops", type=int, default=128, help="R-CNN: crops timed an image")
+    parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true", help="one JSON object a method")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    backbone = load_backbone(BackboneConfig(name="zf5"))
+    features = FeatureConfig(dtype="auto")
+    spp = make_extractor(backbone, features)
+    rcnn = make_extractor(backbone, replace(features, method="rcnn"))
+    seconds = {"sppnet, maps": 0.0, "sppnet, maps and pooling": 0.0, "rcnn": 0.0}
+    size = dict.fromkeys(seconds, 0.0)
+    paths = spread(list_images([options.images]), options.num_images)
+    with torch.no_grad():
+        for number, path in enumerate([paths[0], *paths]):
+            image = read_image(path, path.stem)
+            boxes = propose(image, ProposalConfig(mode=options.mode)).boxes
+            start = time.perf_counter()
+            maps = spp.prepare(image)
+            mapped = time.perf_counter()
+            pooled = spp.pool(maps, boxes)
+            ended = time.perf_counter()
+            rcnn.extract(image, boxes[: options.crops])
+            cropped = (time.perf_counter() - ended) * len(boxes) / min(options.crops, len(boxes))
+            if number == 0:  # compiles and allocates
+                continue
+            seconds["sppnet, maps"] += mapped - start
+            seconds["sppnet, maps and pooling"] += ended - start
+            seconds["rcnn"] += cropped
+            size["sppnet, maps"] += sum(m.values.numel() for m in maps) * 2
+            size["sppnet, maps and pooling"] += pooled.values.numel() * 2
+            size["rcnn"] += len(boxes) * rcnn.feature_dim * 2
+    for name, its in seconds.items():
+        line = {
+            "features": name,
+            "hours": its / len(paths) * TRAINVAL / 3600,
+            "gigabytes": size[name] / len(paths) * TRAINVAL / 1e9,
+            "images": len(paths),
+            "dtype": str(spp.network.dtype).removeprefix("torch."),
+            "threads": options.threads,
+        }
+        text = f"{name:28}{line['hours']:10.2f} hours {line['gigabytes']:10.1f} GB"
+        print(json.dumps(line) if options.json else text)
+
+
+if __name__ == "__main__":
+    main()
