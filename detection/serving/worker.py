@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -33,42 +33,55 @@ class Worker(Generic[Job, Result]):
     def __init__(self, work: Callable[[Job], Result], places: int) -> None:
         self.places = places
         self._work = work
-        self._jobs: queue.Queue[tuple[Job, Future[Result]] | None] = queue.Queue(places)
+        self._jobs: deque[tuple[Job, Future[Result]]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
         self._last_seconds = 0.0
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
-        return self._jobs.qsize()
+        """How many jobs wait; those whose future was cancelled do not."""
+        with self._changed:
+            return self._count()
 
     def submit(self, job: Job) -> Future[Result]:
-        """Queue a job; a cancelled future is skipped when its turn comes.
+        """Queue a job; cancelling the future gives its place up.
 
         Raises:
             QueueFullError: if no place is free.
         """
         future: Future[Result] = Future()
-        try:
-            self._jobs.put_nowait((job, future))
-        except queue.Full:
-            raise QueueFullError(max(1, math.ceil(self._last_seconds))) from None
+        with self._changed:
+            if self._count() >= self.places:
+                raise QueueFullError(max(1, math.ceil(self._last_seconds)))
+            self._jobs.append((job, future))
+            self._changed.notify()
         return future
 
     def close(self) -> None:
         """Cancel what waits; the job in work is finished, and nothing follows it."""
-        while True:
-            try:
-                entry = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if entry is not None:
-                entry[1].cancel()
-        self._jobs.put(None)
+        with self._changed:
+            self._closed = True
+            for _, future in self._jobs:
+                future.cancel()
+            self._changed.notify()
+
+    def _count(self) -> int:
+        """Forget what was cancelled, and count the rest."""
+        for entry in [entry for entry in self._jobs if entry[1].cancelled()]:
+            self._jobs.remove(entry)
+        return len(self._jobs)
+
+    def _next(self) -> tuple[Job, Future[Result]] | None:
+        """Wait for a job; None once the worker is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._jobs))
+            return None if self._closed else self._jobs.popleft()
 
     def _run(self) -> None:
-        while (entry := self._jobs.get()) is not None:
+        while (entry := self._next()) is not None:
             job, future = entry
             if not future.set_running_or_notify_cancel():
                 continue
@@ -80,4 +93,4 @@ class Worker(Generic[Job, Result]):
             else:
                 future.set_result(result)
             self._last_seconds = time.perf_counter() - start
-            del entry, job, future
+            del entry, job, future  # frees the photograph while nothing comes

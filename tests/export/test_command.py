@@ -1,6 +1,8 @@
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,10 +13,12 @@ from detection.backbones.weights import load_backbone
 from detection.benchmark.instrument import untrained_detector
 from detection.cli.main import main
 from detection.config import BackboneConfig, Config, FeatureConfig
+from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.export import write
 from detection.model_file import save_detector
 from detection.runs.config_io import write_config
+from tests.serving import served
 
 
 def make_run(folder, **features):
@@ -50,6 +54,25 @@ def test_the_command_writes_a_file_that_onnx_runtime_runs(tmp_path):
         assert scores.shape == (count, 2)
         assert moved.shape == (count, 2, 4)
     assert session.get_modelmeta().custom_metadata_map["method"] == "sppnet"
+
+
+def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", levels=(1, 2, 3, 6))
+    done = run_command(run, "--format", "onnx", "--out", tmp_path / "detector.onnx")
+    assert done.returncode == 0, done.stderr
+    data, image = served.picture(0, (72, 96))
+    (tmp_path / "photograph.jpg").write_bytes(data)  # a PNG by its content
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
+    detector = Detector.load(run)
+    whole = torch.tensor([[0.0, 0.0, 96.0, 72.0]])
+    windows = detector.windows(image, whole)
+    np.testing.assert_allclose(names["scores"], windows.scores.numpy(), atol=1e-3)
+    labels = torch.tensor([0, 1])
+    expected = windows.refine(torch.zeros(2, dtype=torch.int64), labels)
+    np.testing.assert_allclose(names["boxes"][0], expected.numpy(), atol=0.02)
 
 
 def test_the_command_writes_a_file_that_torch_runs(tmp_path):

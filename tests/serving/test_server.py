@@ -18,7 +18,7 @@ from detection.errors import ConfigError
 from detection.model_file import save_detector
 from detection.runs.config_io import write_config
 from detection.serving import server
-from detection.serving.service import describe, distinct_names
+from detection.serving.service import Service, describe, distinct_names
 from detection.serving.worker import Worker
 from tests.serving import served
 from tests.serving.load import count_wrong, load, post
@@ -98,6 +98,49 @@ def test_the_command_serves_until_it_is_interrupted(run):
     assert out == "stopped\n"
 
 
+def test_a_client_that_goes_away_gives_up_its_place_in_the_queue():
+    started, hold = threading.Event(), threading.Event()
+
+    class Held(Service):
+        def answer(self, upload):
+            started.set()
+            hold.wait(60)
+            return super().answer(upload)
+
+    service = served.service()
+    held = Held(models=service.models, config=service.config)
+    with served.listening(held, places=3) as address:
+        first = threading.Thread(target=post, args=(address, PICTURES[0][0]))
+        first.start()
+        host = address.removeprefix("http://")
+        assert started.wait(60)
+        with socket.create_connection(host.split(":")) as gone:
+            gone.sendall(f"POST /v1/detect HTTP/1.1\r\nHost: {host}\r\n".encode() + form())
+            wait_for(address, 1)
+        wait_for(address, 0)
+        hold.set()
+        first.join(60)
+        assert post(address, PICTURES[0][0])[0] == 200
+
+
+def form():
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+    )
+    kind = b"Content-Type: multipart/form-data; boundary=b\r\n"
+    return kind + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def wait_for(address, waiting):
+    """Wait until so many photographs are in the queue."""
+    for _ in range(1000):
+        with urllib.request.urlopen(f"{address}/v1/health", timeout=30) as health:
+            if json.load(health)["waiting"] == waiting:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"never {waiting} in the queue")
+
+
 def test_a_port_that_is_taken_is_one_line(run, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -150,7 +193,7 @@ def test_runs_of_one_name_are_numbered(tmp_path):
     assert distinct_names(folders) == ["run", "run-2", "other"]
 
 
-def test_a_client_that_goes_away_gives_up_its_place():
+def test_a_cancelled_job_is_skipped():
     hold, done = threading.Event(), []
     worker = Worker(lambda job: (hold.wait(60), done.append(job)), places=2)
     first = worker.submit(1)
