@@ -27,6 +27,7 @@ from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.data.folder import list_images
 from detection.data.images import read_image
 from detection.model_file import save_detector
+from detection.runs.config_io import write_config
 
 FIVE_SCALES = (480, 576, 688, 864, 1200)
 
@@ -71,6 +72,7 @@ def main() -> None:
         for model, config in (("one", base), ("five", five)):
             detector = untrained_detector(load_backbone(config.backbone), config, 20)
             save_detector(folder / model / "model.safetensors", detector)
+            (folder / model / "config.yaml").write_text(write_config(config))
         lines += [{"what": "1 scale", **detect(folder / "one", few, workers)} for workers in (1, 2)]
         what = f"5 scales, {options.long_side} pixels"
         lines.append({"what": what, **detect(folder / "five", large, 1)})
