@@ -98,6 +98,35 @@ def test_order_of_the_boxes_does_not_matter_without_ties(n, seed):
     assert torch.equal(order[nms(boxes[order], scores[order], 0.3)], nms(boxes, scores, 0.3))
 
 
+@given(n=st.integers(0, 50), seed=st.integers(0, 1000), threshold=st.sampled_from([0.0, 0.3, 0.7]))
+def test_each_box_that_goes_overlaps_a_better_one_that_stays(n, seed, threshold):
+    boxes, scores = random_boxes(n, seed), random_scores(n, seed=seed)
+    kept = nms(boxes, scores, threshold)
+    gone = torch.tensor([row for row in range(n) if row not in kept.tolist()], dtype=torch.int64)
+    overlap = iou(boxes[gone], boxes[kept])
+    better = scores[kept][None, :] >= scores[gone][:, None]
+    assert ((overlap >= threshold - 1e-6) & better & (overlap > 0)).any(dim=1).all()
+
+
+@given(n=st.integers(0, 50), seed=st.integers(0, 1000), k=st.integers(1, 4))
+def test_a_class_is_suppressed_as_if_it_were_alone(n, seed, k):
+    boxes, scores = random_boxes(n, seed), random_scores(n, seed=seed)
+    labels = torch.randint(0, k, (n,), generator=torch.Generator().manual_seed(seed))
+    expected = []
+    for label in range(k):
+        rows = (labels == label).nonzero().flatten()
+        expected += rows[nms(boxes[rows], scores[rows], 0.4)].tolist()
+    assert multiclass_nms(boxes, scores, labels, 0.4).tolist() == expected
+
+
+@given(n=st.integers(1, 50), seed=st.integers(0, 1000), shift=st.integers(-500, 500))
+def test_nms_sees_neither_where_the_boxes_lie_nor_how_high_the_scores_are(n, seed, shift):
+    boxes, scores = random_boxes(n, seed), random_scores(n, seed=seed)
+    expected = nms(boxes, scores, 0.3)
+    assert torch.equal(nms(boxes + shift, scores, 0.3), expected)
+    assert torch.equal(nms(boxes, scores * 4 + 8, 0.3), expected)
+
+
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("seed", range(3))
 def test_multiclass_nms_is_torchvisions_of_each_class(engine, threshold, seed):

@@ -17,6 +17,8 @@ BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 HALF = [0, 0, 10, 5]
 """IoU with BOX: 50 / 100, exactly one half."""
 
+seeds = st.integers(0, 2**32 - 1)
+
 
 def average(truths, detections, rule="voc10", names=("cat",)):
     return evaluate_voc(truths, detections, names, rule=rule).ap.tolist()
@@ -242,3 +244,90 @@ def test_two_hundred_full_images_take_a_few_seconds_at_most():
     start = time.perf_counter()
     evaluate_voc(truths, detections, [str(n) for n in range(20)])
     assert time.perf_counter() - start < 10
+
+
+def with_scores(found, scores):
+    return Detections(
+        image_id=found.image_id, boxes=found.boxes, scores=scores, labels=found.labels
+    )
+
+
+@settings(max_examples=25)
+@given(seeds, st.sampled_from(["voc07", "voc10"]))
+def test_average_precision_lies_between_0_and_1_and_so_does_each_curve(seed, rule):
+    truths, detections = random_case(seed)
+    result = evaluate_voc(truths, detections, "abc", rule=rule)
+    known = result.ap[~np.isnan(result.ap)]
+    assert ((known >= 0) & (known <= 1)).all()
+    for curve in result.curves:
+        assert (np.diff(curve.recall) >= 0).all()
+        assert (np.diff(curve.scores) <= 0).all()
+        assert ((curve.precision >= 0) & (curve.precision <= 1)).all()
+
+
+@settings(max_examples=25)
+@given(seeds, st.sampled_from(["voc07", "voc10"]))
+def test_only_the_order_of_the_scores_counts(seed, rule):
+    truths, detections = random_case(seed)
+    other = [with_scores(found, found.scores * 4 - 7) for found in detections]
+    expected = evaluate_voc(truths, detections, "abc", rule=rule).ap
+    np.testing.assert_array_equal(evaluate_voc(truths, other, "abc", rule=rule).ap, expected)
+
+
+@settings(max_examples=25)
+@given(seeds, st.sampled_from(["voc07", "voc10"]))
+def test_a_wrong_detection_below_all_others_changes_nothing_and_above_all_others_costs(seed, rule):
+    truths, detections = random_case(seed)
+    expected = evaluate_voc(truths, detections, "abc", rule=rule).ap
+    aside = truth("aside", [], [])
+    for score, holds in ((-1.0, np.equal), (2.0, np.less_equal)):
+        stray = found("aside", [BOX] * 3, [score] * 3, [0, 1, 2])
+        got = evaluate_voc([*truths, aside], [*detections, stray], "abc", rule=rule).ap
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(known, ~np.isnan(got))
+        assert holds(got[known], expected[known]).all()
+
+
+@settings(max_examples=25)
+@given(seeds, st.sampled_from(["voc07", "voc10"]))
+def test_a_higher_overlap_is_never_easier_where_objects_lie_apart(seed, rule):
+    """With neighbours, a claim that fails for one object could leave it to a better one."""
+    rng = np.random.default_rng(seed)
+    places = [[40 * n, 0, 40 * n + 20, 20] for n in range(4)]
+    truths = [truth("1", places, [0] * 4, size=(100, 200))]
+    guesses = np.array(places, dtype=np.float32) + rng.integers(-6, 7, (4, 4))
+    once = [found("1", guesses, rng.permutation(4), [0] * 4)]
+    scores = [evaluate_voc(truths, once, "a", rule=rule, iou=iou).map for iou in (0.3, 0.5, 0.7)]
+    assert scores == sorted(scores, reverse=True)
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_renaming_the_classes_permutes_their_average_precisions(seed):
+    truths, detections = random_case(seed)
+    order = torch.tensor([2, 0, 1])
+    other_truths = [
+        truth(t.image_id, t.boxes.tolist(), order[t.labels].tolist(), t.difficult.tolist())
+        for t in truths
+    ]
+    other = [
+        found(d.image_id, d.boxes.tolist(), d.scores.tolist(), order[d.labels].tolist())
+        for d in detections
+    ]
+    expected = evaluate_voc(truths, detections, "abc").ap
+    np.testing.assert_array_equal(
+        evaluate_voc(other_truths, other, "abc").ap[order.numpy()], expected
+    )
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_every_detection_has_one_outcome_and_no_object_is_found_twice(seed):
+    truths, detections = random_case(seed)
+    matches = match_detections(truths, detections, 3)
+    assert sum(len(m.scores) for m in matches) == sum(len(d.scores) for d in detections)
+    for match in matches:
+        assert set(match.outcomes.tolist()) <= {-1, 0, 1}
+        assert (match.outcomes == 1).sum() <= match.num_objects
+        by_image = np.bincount(match.images[match.outcomes == 1], minlength=len(truths))
+        assert (by_image <= match.objects).all()

@@ -138,3 +138,85 @@ def test_an_image_of_one_pixel_works(rule):
 
 def test_no_boxes_have_no_windows():
     assert project_boxes(torch.zeros(0, 4), (9, 9), (64, 64), ZF5, (2, 2)).shape == (0, 4)
+
+
+corners = st.tuples(st.integers(-100, 500), st.integers(-100, 400))
+extents = st.tuples(st.integers(1, 500), st.integers(1, 400))
+boxes = st.builds(
+    lambda corner, extent: [*corner, corner[0] + extent[0], corner[1] + extent[1]], corners, extents
+)
+
+
+def projected(rows, rule, cells=(40, 60), geometry=ZF5):
+    found = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    return project_boxes(found, (375, 500), (688, 917), geometry, cells, rule)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(rows=st.lists(boxes, max_size=8), seed=st.integers(0, 99))
+def test_a_window_depends_on_its_own_box_alone(rule, rows, seed):
+    together = projected(rows, rule)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
+    assert torch.equal(projected([rows[row] for row in order], rule), together[order])
+    for row, window in zip(rows, together, strict=True):
+        assert torch.equal(projected([row], rule)[0], window)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(box=boxes, more=st.tuples(*[st.integers(0, 200)] * 4))
+def test_a_box_around_another_has_a_window_around_its_window(rule, box, more):
+    """At least where the inner box holds a cell's centre; an empty range becomes its middle."""
+    grow = torch.tensor([-more[0], -more[1], more[2], more[3]])
+    outer = (torch.tensor(box) + grow).tolist()
+    inner_window, outer_window = projected([box, outer], rule).tolist()
+    sides = [(box[2] - box[0]) * 917 / 500, (box[3] - box[1]) * 688 / 375]
+    if min(sides) > 33:  # two strides: the range is not empty
+        assert all(
+            low <= high for low, high in zip(outer_window[:2], inner_window[:2], strict=True)
+        )
+        assert all(
+            high >= low for high, low in zip(outer_window[2:], inner_window[2:], strict=True)
+        )
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(
+    box=st.tuples(*[st.integers(0, 300)] * 2, *[st.integers(1, 200)] * 2),
+    shift=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+)
+def test_a_shift_by_whole_strides_moves_the_window_by_as_many_cells(rule, box, shift):
+    """On a map without borders, where no window is cut."""
+    row = [box[0] + 160, box[1] + 160, box[0] + box[2] + 160, box[1] + box[3] + 160]
+    moved = [row[side] + 16 * shift[side % 2] for side in range(4)]
+    size = (2000, 2000)
+    found = project_boxes(
+        torch.tensor([row, moved], dtype=torch.float32), size, size, ZF5, (125, 125), rule
+    )
+    assert (found[1] - found[0]).tolist() == [*shift, *shift]
+
+
+@given(box=st.tuples(*[st.integers(0, 300)] * 2, *[st.integers(40, 200)] * 2))
+def test_the_windows_of_the_released_rule_hold_those_of_the_paper(box):
+    """Unscaled, its edges move inwards by 6.5 pixels instead of 8."""
+    row = torch.tensor([[box[0], box[1], box[0] + box[2], box[1] + box[3]]], dtype=torch.float32)
+    paper, released = (
+        project_boxes(row, (600, 600), (600, 600), ZF5, (36, 36), rule)[0] for rule in RULES
+    )
+    assert (released[:2] <= paper[:2]).all()
+    assert (released[2:] >= paper[2:]).all()
+
+
+@given(
+    side=st.integers(1, 300),
+    start=st.integers(0, 300),
+    offset=st.floats(0, 40),
+    stride=st.sampled_from([8, 16, 32]),
+)
+def test_any_box_has_the_cells_of_the_papers_formula(side, start, offset, stride):
+    """One axis; geometry of any network."""
+    geometry = ConvGeometry(stride=stride, offset=offset)
+    low, high = windows([(start, start + side)], geometry, 200, stride / 2)[0]
+    first, last = paper_range(start, start + side, stride, offset)
+    if 0 <= first <= last < 200:
+        assert (low, high - 1) == (first, last)
+    assert high > low

@@ -138,6 +138,58 @@ def test_permuting_windows_permutes_rows(order):
 
 
 @pytest.mark.usefixtures("way")
+@settings(deadline=None, max_examples=40)
+@given(
+    sides=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    channels=st.integers(1, 5),
+    levels=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    seed=st.integers(0, 999),
+    layout=st.sampled_from(["paper", "bin_major"]),
+)
+def test_any_map_window_and_pyramid_gives_the_bins_of_the_paper(
+    sides, channels, levels, seed, layout
+):
+    values = random_map(channels, *sides, seed=seed, negative=True)
+    found = random_windows(7, *sides, seed)
+    expected = pyramid(values, found.tolist(), levels)
+    if layout == "bin_major":
+        expected = expected[:, bin_major_permutation(channels, levels)]
+    assert torch.equal(pyramid_pool(values, found, levels, layout=layout), expected)
+
+
+@pytest.mark.usefixtures("way")
+@settings(deadline=None, max_examples=25)
+@given(shift=st.tuples(st.integers(0, 6), st.integers(0, 6)), seed=st.integers(0, 999))
+def test_pooling_moves_with_the_map(shift, seed):
+    values, found = random_map(3, 9, 11, seed=seed, negative=True), random_windows(5, 9, 11, seed)
+    larger = torch.full((3, 9 + shift[1], 11 + shift[0]), 99.0)
+    larger[:, shift[1] :, shift[0] :] = values
+    moved = found + torch.tensor([*shift, *shift])
+    assert torch.equal(pyramid_pool(larger, moved), pyramid_pool(values, found))
+
+
+@pytest.mark.usefixtures("way")
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 999), level=st.integers(1, 7))
+def test_larger_values_never_pool_to_smaller_ones(seed, level):
+    values, found = random_map(3, 9, 11, seed=seed, negative=True), random_windows(5, 9, 11, seed)
+    more = values + random_map(3, 9, 11, seed=seed + 1)
+    assert (pyramid_pool(more, found, (level,)) >= pyramid_pool(values, found, (level,))).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(levels=st.lists(st.integers(1, 24), min_size=1, max_size=6))
+def test_each_level_is_merged_from_a_multiple_that_is_pooled_before_it(levels):
+    plan = finer_levels(levels)
+    assert list(plan) == sorted(set(levels), reverse=True)
+    pooled = []
+    for level, finer in plan.items():
+        multiples = [n for n in pooled if n % level == 0]
+        assert finer == (min(multiples) if multiples else None)
+        pooled.append(level)
+
+
+@pytest.mark.usefixtures("way")
 def test_many_windows_on_several_threads_equal_one_at_a_time():
     values, windows = random_map(8, 20, 30), random_windows(300, 20, 30)
     threads = torch.get_num_threads()

@@ -4,7 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from hypothesis import given
@@ -184,3 +184,86 @@ def test_every_section_is_frozen() -> None:
 def test_reading_a_configuration_does_not_import_torch() -> None:
     code = "import detection.runs.config_io, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+options = st.sampled_from(
+    [(section, name) for section, names in section_hints().items() for name in names]
+)
+
+
+def known_values(hint: Any) -> st.SearchStrategy[Any]:
+    """Give values of an option's type, in or out of its range."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return st.sampled_from(arguments)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return st.lists(known_values(arguments[0]), max_size=3)
+    if origin is tuple:
+        return st.tuples(*map(known_values, arguments)).map(list)
+    kinds = {
+        int: st.integers(-3, 3000),
+        float: st.floats(-2, 2) | st.sampled_from([1e-7, 1e9, -1e9]),
+        bool: st.booleans(),
+        str: st.text(max_size=8),
+    }
+    return kinds.get(hint, plain)
+
+
+@given(st.dictionaries(st.sampled_from([*section_hints(), "other"]) | st.text(max_size=5), plain))
+def test_any_content_is_a_configuration_or_refused_by_name(values: dict[str, Any]) -> None:
+    try:
+        config = config_from_dict(values, "c.yaml")
+    except ConfigError as error:
+        assert "expected" in str(error) or "unknown" in str(error)
+    else:
+        assert config_from_dict(config_to_dict(config)) == config
+
+
+@given(options.flatmap(lambda o: st.tuples(st.just(o), known_values(section_hints()[o[0]][o[1]]))))
+def test_any_value_of_an_options_type_is_taken_as_it_is_or_refused(
+    option: tuple[tuple[str, str], Any],
+) -> None:
+    (section, name), value = option
+    try:
+        config = config_from_dict({section: {name: value}})
+    except ConfigError as error:
+        assert section in str(error)
+        assert "expected" in str(error)
+    else:
+        got = config_to_dict(config)[section][name]
+        assert got == value
+        assert config_from_dict(config_to_dict(config)) == config
+        changes = difference(Config(), config)
+        assert [change.split(": ", 1)[0] for change in changes] in ([], [f"{section}.{name}"])
+
+
+@given(options, st.text(max_size=12))
+def test_any_text_of_an_option_is_read_or_refused_by_name(
+    option: tuple[str, str], text: str
+) -> None:
+    try:
+        value = read_option(*option, text)
+    except ConfigError as error:
+        assert str(error).startswith(f"--{option[0]}.{option[1]}: expected ")
+    else:
+        assert read_departures({option[0]: {option[1]: value}}, "x")
+
+
+departures = st.dictionaries(
+    st.sampled_from("ab"), st.dictionaries(st.sampled_from("xyz"), st.integers())
+)
+
+
+@given(departures, departures, departures)
+def test_merging_is_associative_and_the_last_word_holds(
+    first: dict[str, Any], second: dict[str, Any], third: dict[str, Any]
+) -> None:
+    merged = merge(first, second, third)
+    assert merged == merge(merge(first, second), third) == merge(first, merge(second, third))
+    assert merge(merged, third) == merged
+    assert merge({}, first) == merge(first, {}) == first
