@@ -35,7 +35,7 @@ def to_image(value: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         DataError: for an array of another type or shape, and for files that cannot be read.
 
-    Example:
+    Examples:
         >>> to_image(np.zeros((48, 64), dtype=np.uint8)).size
         (48, 64)
         >>> to_image(PIL.Image.new("RGBA", (64, 48))).pixels[0, 0].tolist()

@@ -51,7 +51,7 @@ class Detector:
         Raises:
             DataError: if the image cannot be read.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from detection.tiny import tiny_detector
             >>> pixels = np.full((120, 160, 3), 200, dtype=np.uint8)
@@ -75,7 +75,7 @@ class Detector:
         Raises:
             DataError: at an image that cannot be read.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from detection.tiny import tiny_detector
             >>> images = [np.full((64, 96, 3), value, dtype=np.uint8) for value in (0, 128)]
@@ -149,7 +149,7 @@ class Detector:
         Raises:
             CheckpointError: if the file is missing, damaged or of another version.
 
-        Example:
+        Examples:
             >>> import tempfile
             >>> import numpy as np
             >>> from detection.model_file import save_detector

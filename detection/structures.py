@@ -193,7 +193,7 @@ class Detections:
             ``xyxy`` float32 (n, 4), ``confidence`` float32 (n,), ``class_id`` int64 (n,) and
             ``data``, which holds ``class_name`` (n,), the labels as text where there are no names.
 
-        Example:
+        Examples:
             >>> found = Detections(
             ...     image_id="000012",
             ...     boxes=torch.tensor([[10.0, 20.0, 30.0, 60.0]]),
@@ -229,7 +229,7 @@ class Detections:
         Returns:
             One row a detection, best first; ``bbox`` is x, y, width, height.
 
-        Example:
+        Examples:
             >>> found = Detections(
             ...     image_id="12",
             ...     boxes=torch.tensor([[10.0, 20.0, 30.0, 60.0]]),

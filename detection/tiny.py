@@ -28,7 +28,7 @@ def tiny_detector(
         method: of the two.
         seed: other random weights.
 
-    Example:
+    Examples:
         >>> tiny_detector(("ball", "cup")).class_names
         ('ball', 'cup')
     """

@@ -15,6 +15,8 @@ from detection.backbones.caffe_names import CAFFE_NETWORKS, LEVELS
 from detection.backbones.weight_files import published_enum, published_path
 from detection.backbones.weights import BACKBONES, KIND
 
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".caffemodel")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneEntry:
@@ -65,8 +67,20 @@ def imported_files(folder: Path) -> dict[str, list[str]]:
     return files
 
 
-def format_backbones(entries: Sequence[BackboneEntry]) -> str:
-    """Give a table, one backbone a line and one line a source of weights."""
+def other_files(folder: Path) -> tuple[str, ...]:
+    """Give the weight files in a folder that do not say which network they belong to."""
+    known = {name for names in imported_files(folder).values() for name in names}
+    found = (str(path) for path in sorted(folder.glob("*")) if path.suffix in WEIGHT_SUFFIXES)
+    return tuple(name for name in found if name not in known)
+
+
+def format_backbones(entries: Sequence[BackboneEntry], others: Sequence[str] = ()) -> str:
+    """Give a table, one backbone a line and one line a source of weights.
+
+    Args:
+        entries: the backbones.
+        others: files to name below it.
+    """
     rows = [("backbone", "preprocessing", "pool5 R-CNN", "SPPnet", "fc layers", "weights")]
     for entry in entries:
         pool5 = " x ".join(map(str, entry.pool5_rcnn))
@@ -79,6 +93,9 @@ def format_backbones(entries: Sequence[BackboneEntry]) -> str:
         "  ".join([*(c.ljust(w) for c, w in zip(row[:5], widths, strict=True)), row[5]])
         for row in rows
     ]
+    if others:
+        note = "files that do not say whose they are: name their preprocessing too, or import them"
+        lines += ["", note, *(f"  {name}" for name in others)]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

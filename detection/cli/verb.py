@@ -24,8 +24,11 @@ class Option:
     @property
     def usage(self) -> str:
         """How a positional argument stands in the usage; nothing for an option."""
-        name = "" if self.name.startswith("-") else self.name.upper()
-        return f"{name}..." if name and "nargs" in self.settings else name
+        if self.name.startswith("-"):
+            return ""
+        name = self.name.upper()
+        shapes = {"*": f"[{name} ...]", "?": f"[{name}]", "+": f"{name} [{name} ...]"}
+        return shapes.get(self.settings.get("nargs", ""), name)
 
     def add_to(self, parser: Parser) -> None:
         """Add it to a parser, its default shown."""

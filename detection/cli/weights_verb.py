@@ -28,13 +28,16 @@ def weights(options: argparse.Namespace, config: Config) -> None:
 def _list(options: argparse.Namespace) -> None:
     import json
 
-    from detection.backbones.weight_list import format_backbones, list_backbones
+    from detection.backbones.weight_list import format_backbones, list_backbones, other_files
     from detection.runs.files import to_plain
 
     given = [str(path) for path in (options.file, options.out) if path is not None]
     require(not given, "weights list", "no file", " ".join(given))
     entries = list_backbones(options.folder)
-    print(json.dumps(to_plain(entries), indent=2) if options.json else format_backbones(entries))
+    if options.json:
+        print(json.dumps(to_plain(entries), indent=2))
+    else:
+        print(format_backbones(entries, other_files(options.folder)))
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ def proposal_recall(
     truths: Sequence[GroundTruth],
     proposals: Sequence[Proposals],
     ious: Sequence[float] = IOUS,
-    counts: Sequence[int] = COUNTS,
+    counts: Sequence[int] | None = None,
 ) -> RecallTable:
     """Measure which objects the best boxes of each image cover, difficult objects left out.
 
@@ -73,7 +73,7 @@ def proposal_recall(
         truths: one an image.
         proposals: of the same images in the same order, best first.
         ious: thresholds.
-        counts: numbers of boxes.
+        counts: numbers of boxes; None takes `COUNTS` as far as some image has more boxes.
 
     Raises:
         ValueError: if the two lists are not of the same images.
@@ -81,6 +81,9 @@ def proposal_recall(
     if [truth.image_id for truth in truths] != [found.image_id for found in proposals]:
         message = "proposals: expected those of the truths' images, in the same order"
         raise ValueError(message)
+    if counts is None:
+        most = max((len(found.boxes) for found in proposals), default=0)
+        counts = [count for count in COUNTS if count < most]
     per_image = [
         first_cover(truth.boxes[~truth.difficult], found.boxes, ious)
         for truth, found in zip(truths, proposals, strict=True)

@@ -153,7 +153,7 @@ def propose_dataset(
     missing = [record for record in dataset.records if not _is_stored(store, record)]
     if missing:
         done = len(dataset.records) - len(missing)
-        logger.info("proposals: %d of %d images are stored", done, len(dataset.records))
+        logger.info("proposals: %d of %d images have theirs already", done, len(dataset.records))
     failures = _compute(store, missing, max_pixels)
     if len(failures) > max_failed * len(dataset.records):
         shown = "; ".join(str(error) for error in failures[:3])

@@ -162,7 +162,8 @@ def stage_times(
             start += seconds
     for row, (name, times) in enumerate(stages.items()):
         total = sum(times.values())
-        axes.text(0, row - 0.29, f"{name}: {total:.3g} s", ha="left", va="bottom", fontsize=10)
+        shown = f"{total:.3g} s" if total >= 1 else f"{1000 * total:.3g} ms"
+        axes.text(0, row - 0.29, f"{name}: {shown}", ha="left", va="bottom", fontsize=10)
     axes.set_ylim(len(stages) - 0.6, -0.75)
     axes.set_yticks([])
     axes.set_xlim(0, end)

@@ -67,6 +67,7 @@ def speed(runs: Sequence[Run]) -> Section | Absent:
     charts = [plots.stage_times(methods)]
     if len(methods) > 1:
         charts.append(plots.stage_times({fastest: methods[fastest]}, title=f"{fastest} alone"))
+    papers = {row.name: {"conv": row.conv, "fc": row.fc} for row in PAPER_SPEEDS}
     ratios = benchmark["ratios"]
     return {
         "charts": [
@@ -80,6 +81,7 @@ def speed(runs: Sequence[Run]) -> Section | Absent:
             (RATIOS[key], ratios[key], PAPER_RATIOS.get(key)) for key in RATIOS if ratios.get(key)
         ],
         "papers": [asdict(row) for row in PAPER_SPEEDS],
+        "papers_chart": svg(plots.stage_times(papers), "the papers' seconds", "papers"),
         "setting": _setting(benchmark),
     }
 

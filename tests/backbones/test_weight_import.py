@@ -334,6 +334,15 @@ def test_import_works_from_the_command_line(tmp_path, capsys):
     assert f"file: {out}" in capsys.readouterr().out
 
 
+def test_list_names_files_that_do_not_say_whose_they_are(tmp_path, capsys):
+    for name in ("theirs.safetensors", "a.pth", "b.caffemodel", "notes.md"):
+        (tmp_path / name).touch()
+    assert main(["weights", "list", "--folder", str(tmp_path)]) == 0
+    last = capsys.readouterr().out.split("or import them\n")[1].splitlines()
+    names = ["a.pth", "b.caffemodel", "theirs.safetensors"]
+    assert last == [f"  {tmp_path / name}" for name in names]
+
+
 def test_list_says_where_weights_are(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"

@@ -55,6 +55,31 @@ def test_every_verb_explains_itself(name: str, capsys: pytest.CaptureFixture[str
         assert option.settings["help"]
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "detection detect RUN INPUTS [INPUTS ...] [options]",
+        "detection serve RUN [OTHERS ...] [options]",
+        "detection weights ACTION [FILE] [options]",
+    ],
+)
+def test_the_usage_says_what_may_be_left_out(
+    usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([usage.split()[1], "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: {usage}\n")
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "detection", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_no_help_imports_torch() -> None:
     code = """
 import sys

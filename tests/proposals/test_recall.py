@@ -67,6 +67,15 @@ def test_the_text_holds_every_number() -> None:
     assert "3 objects (difficult ones left out), 2 images, 2 boxes an image" in text
 
 
+def test_only_numbers_that_some_image_has_more_boxes_than_are_told() -> None:
+    truths = [truth("a", [[0, 0, 9, 9]], [False]), truth("b", [], [])]
+    boxes = [[0.0, 0.0, 9.0, 9.0]] * 301
+    table = proposal_recall(truths, [found("a", boxes[:5]), found("b", boxes)])
+    assert table.counts == (100, 300)
+    assert "100     300     all" in table.format()
+    assert proposal_recall(truths, [found("a", boxes[:5]), found("b", boxes[:100])]).counts == ()
+
+
 def test_no_proposals_cover_nothing() -> None:
     table = proposal_recall([truth("a", [[0, 0, 9, 9]], [False])], [found("a", [])])
     assert table.overall.tolist() == [0, 0]
