@@ -69,6 +69,21 @@ class Record:
     truth: GroundTruth
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """An object or an image that was left out, or counts as missed.
+
+    Attributes:
+        file: the image or its annotation.
+        kind: a few words, the same for all of a kind.
+        reason: the object where it is one, expected, got, remedy.
+    """
+
+    file: str
+    kind: str
+    reason: str
+
+
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Dataset:
     """One split of a data set, in the order of its list.
@@ -79,7 +94,7 @@ class Dataset:
         class_names: label -> name.
         records: one per image, images without objects included.
         notes: what the reader mended or left out, kind -> count (for example ``clipped box``).
-        skipped: each object and image that was left out, (kind, message).
+        skipped: each object and image that was left out or counts as missed.
     """
 
     name: str
@@ -87,7 +102,7 @@ class Dataset:
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
     notes: dict[str, int]
-    skipped: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -168,6 +183,8 @@ class Detections:
         scores: unbounded SVM scores (or probabilities of a softmax).
         labels: 0..K-1.
         class_names: label -> name; empty where nobody said.
+        num_unusable: scores and moved boxes that were not finite and are left out; an evaluation
+            refuses them.
     """
 
     image_id: str
@@ -175,6 +192,7 @@ class Detections:
     scores: Float[Tensor, " n"]
     labels: Int[Tensor, " n"]
     class_names: tuple[str, ...] = ()
+    num_unusable: int = 0
 
     def above(self, threshold: float) -> Detections:
         """Give those with at least this score."""

@@ -65,11 +65,13 @@ def browse(options: argparse.Namespace, config: Config) -> None:
 def propose(options: argparse.Namespace, config: Config) -> None:
     """Compute the boxes of all images and say how many objects they cover.
 
-    The boxes are stored below proposals.folder, where training and evaluation find them.
+    The boxes are stored below proposals.folder, where training and evaluation find them, with a
+    list of what was left out, skipped.csv.
     """
-    from detection.data.dataset import read_dataset
+    from detection.data.dataset import may_skip, read_dataset, unreadable
     from detection.proposals.recall import proposal_recall
     from detection.proposals.store import propose_dataset
+    from detection.runs.skipped import write_skipped
 
     class_names: tuple[str, ...] = ()
     for split in options.splits:
@@ -80,8 +82,12 @@ def propose(options: argparse.Namespace, config: Config) -> None:
             config.proposals,
             Path(config.proposals.folder),
             max_pixels=config.data.max_pixels,
+            max_failed=may_skip(dataset, config.data.max_skipped) if split == "train" else 0.0,
         )
-        loaded = [(record.truth, store.load(record)) for record in dataset.records]
+        left_out = (*dataset.skipped, *unreadable(dataset, store.failed))
+        write_skipped(store.folder, {dataset.split: left_out})
+        searched = [record for record in dataset.records if record.image_id not in store.failed]
+        loaded = [(record.truth, store.load(record)) for record in searched]
         pairs = [(truth, boxes) for truth, boxes in loaded if boxes is not None]
         table = proposal_recall([truth for truth, _ in pairs], [boxes for _, boxes in pairs])
         print(f"{dataset.name}: {store.folder}\n{table.format()}")

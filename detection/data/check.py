@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, cast
 from detection.config import DataConfig
 from detection.data.coco import examine_coco
 from detection.data.coco_file import CocoFile, CocoImage, open_coco
-from detection.data.examined import Examined
+from detection.data.examined import UNREADABLE, Examined
 from detection.data.images import decode_image, read_file
 from detection.data.problems import Action, Problem, Rules, nearest
 from detection.data.tally import Tally
@@ -199,7 +199,7 @@ def _check_part(part: _Part) -> Tally:
     tally = Tally()
     for item in _examine_part(part):
         tally.add_image(item)
-        unreadable = any(problem.kind == "unreadable image" for problem in item.problems)
+        unreadable = any(problem.kind == UNREADABLE for problem in item.problems)
         if unreadable or item.size is None:
             continue
         height, width = item.size

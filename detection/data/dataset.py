@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,11 +12,12 @@ import torch
 
 from detection.config import DataConfig
 from detection.data.coco import read_coco
+from detection.data.examined import UNREADABLE
 from detection.data.problems import Allowed
 from detection.data.voc import read_voc
 from detection.data.voc_folder import open_voc_folder, read_split
 from detection.errors import DataError
-from detection.structures import Dataset, Record
+from detection.structures import Dataset, Record, Skipped
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,6 +66,60 @@ def read_dataset(
         return dataset
     _LOG.warning("%s: %d images are also in %r", dataset.name, shared, config.train_split)
     return replace(dataset, notes={**dataset.notes, "also in the training list": shared})
+
+
+def without_images(dataset: Dataset, reasons: Mapping[str, str], config: DataConfig) -> Dataset:
+    """Leave out training images that turned out to be unreadable after their headers were read.
+
+    Args:
+        dataset: as ``read_dataset`` gave it.
+        reasons: image -> why it cannot be read.
+        config: the ``data`` section.
+
+    Raises:
+        DataError: where no object of a class is left to train on.
+    """
+    if not reasons:
+        return dataset
+    left_out = unreadable(dataset, reasons)
+    kept = tuple(record for record in dataset.records if record.image_id not in reasons)
+    count = dataset.notes.get(UNREADABLE, 0) + len(left_out)
+    _LOG.warning("%s: %s: %d", dataset.name, UNREADABLE, count)
+    dataset = replace(
+        dataset,
+        records=kept,
+        notes={**dataset.notes, UNREADABLE: count},
+        skipped=(*dataset.skipped, *left_out),
+    )
+    return _with_every_class(dataset, config)
+
+
+def unreadable(dataset: Dataset, reasons: Mapping[str, str]) -> tuple[Skipped, ...]:
+    """Give the entries of images that turned out to be unreadable and are not listed yet.
+
+    Args:
+        dataset: as ``read_dataset`` gave it.
+        reasons: image -> why it cannot be read.
+    """
+    listed = {entry.file for entry in dataset.skipped}
+    found = ((str(r.path), reasons[r.image_id]) for r in dataset.records if r.image_id in reasons)
+    return tuple(
+        Skipped(file=file, kind=UNREADABLE, reason=reason.removeprefix(f"{file}: "))
+        for file, reason in found
+        if file not in listed
+    )
+
+
+def may_skip(dataset: Dataset, max_skipped: float) -> float:
+    """Give the fraction of a data set's images that may still turn out to be unreadable.
+
+    Args:
+        dataset: as ``read_dataset`` gave it.
+        max_skipped: the fraction of the listed images that may be left out in all.
+    """
+    before = sum(entry.kind == UNREADABLE for entry in dataset.skipped)
+    allowed = max_skipped * (len(dataset.records) + before) - before
+    return min(max(allowed / max(len(dataset.records), 1), 0.0), 1.0)
 
 
 def _read(

@@ -20,6 +20,9 @@ from detection.structures import Dataset, GroundTruth, Record, Size
 
 _LOG = logging.getLogger(__name__)
 
+UNREADABLE = "unreadable image"
+"""The kind of problem that leaves out a whole image."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
@@ -75,10 +78,10 @@ def settle_size(
         size, stored = read_sizes(path)
     except DataError as error:
         if not rules.strict:
-            problems.append(problem_of("unreadable image", str(path), error, "skip"))
+            problems.append(problem_of(UNREADABLE, str(path), error, "skip"))
             return None
         action: Action = "note" if rules.allow_missing else "stop"
-        problems.append(problem_of("unreadable image", str(path), error, action))
+        problems.append(problem_of(UNREADABLE, str(path), error, action))
         return stated or (1, 1)
     if stated is not None and stated != size:
         hint = "correct the annotation"
@@ -156,7 +159,7 @@ def assemble(
     kept = [item for item in examined if item.size is not None]
     skipped = len(examined) - len(kept)
     if skipped > rules.max_skipped * len(examined):
-        first = next(problem for problem in problems if problem.kind == "unreadable image")
+        first = next(problem for problem in problems if problem.kind == UNREADABLE)
         message = (
             f"{name}: expected at most {rules.max_skipped:.1%} unreadable images, got {skipped} of "
             f"{len(examined)} (the first: {first.message}); mend them or raise data.max_skipped"
@@ -166,7 +169,7 @@ def assemble(
     _say(name, problems, notes, sum(len(item.objects) for item in kept))
     labels = {class_name: label for label, class_name in enumerate(class_names)}
     records = tuple(_record(item, labels) for item in kept)
-    left_out = tuple((p.kind, p.message) for p in problems if p.action == "skip")
+    left_out = tuple(p.skipped for p in problems if p.action == "skip" or p.kind == UNREADABLE)
     return Dataset(
         name=name,
         split=split,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detection.errors import DataError
-from detection.structures import Size
+from detection.structures import Size, Skipped
 
 Action = Literal["stop", "skip", "mend", "note"]
 """What a reader does about a problem: stop, leave the object or image out, change it in memory, or
@@ -40,6 +40,14 @@ class Problem:
     def message(self) -> str:
         """The whole line: *place: expected X, got Y; remedy*."""
         return f"{self.place}: {self.what}"
+
+    @property
+    def skipped(self) -> Skipped:
+        """The same as an entry of the list of what was left out."""
+        file, colon, part = self.place.rpartition(": ")
+        if not colon:
+            return Skipped(file=part, kind=self.kind, reason=self.what)
+        return Skipped(file=file, kind=self.kind, reason=f"{part}: {self.what}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from detection.config import ProposalConfig
-from detection.data.images import MAX_PIXELS, decode_image, read_file
+from detection.data.images import MAX_PIXELS, decode_image, read_file, read_size
 from detection.errors import CheckpointError, DataError, DetectionError
 from detection.proposals.search import propose_all, resolve_backend, truncate
 from detection.runs.files import sha256_of_bytes, sha256_of_file, to_plain
@@ -36,6 +36,12 @@ _MAX_NAME = 150
 class ProposalStore:
     """The proposals of many images, made with one set of parameters, in one folder.
 
+    Attributes:
+        config: what the proposals are made with.
+        parameters: all that they depend on besides the image.
+        failed: image -> why ``propose_dataset`` found no proposals for it.
+        folder: of the files.
+
     Args:
         folder: of all stores; each set of parameters has a folder of its own below it.
         config: what the proposals are made with.
@@ -47,6 +53,7 @@ class ProposalStore:
     def __init__(self, folder: Path, config: ProposalConfig) -> None:
         self.config = config
         self.parameters = store_parameters(config)
+        self.failed: dict[str, str] = {}
         digest = sha256_of_bytes(repr(sorted(self.parameters.items())).encode())[:12]
         name = f"{self.parameters['backend']}-{config.mode}-{digest}"
         if config.import_file:
@@ -68,6 +75,13 @@ class ProposalStore:
             DataError: where the disk is full or the folder cannot be written.
         """
         self._write(record, proposals, sha256_of_file(record.path))
+
+    def holds(self, record: Record) -> bool:
+        """Tell whether an image's proposals are there; an unreadable image's are not."""
+        try:
+            return self.load(record) is not None
+        except DataError:
+            return False
 
     def path(self, image_id: str) -> Path:
         """Give the file of an image, whatever characters its identifier holds."""
@@ -137,11 +151,13 @@ def propose_dataset(
         config: how.
         folder: of the stores.
         max_pixels: a larger image is refused.
-        max_failed: fraction of the images that may fail; each is named in the log.
+        max_failed: fraction of the images that may fail; each is named in the log and in the
+            store's ``failed``.
 
     Raises:
         ConfigError: if the backend is not installed or lacks the mode.
-        DataError: naming the images, if more of them failed.
+        DataError: naming the images, if more of them failed; naming one that is too large, whatever
+            the fraction.
     """
     store = ProposalStore(folder, config)
     if config.import_file:
@@ -150,25 +166,44 @@ def propose_dataset(
         import_mat(Path(config.import_file), dataset, store)
         return store
     _check_backend(config)
-    missing = [record for record in dataset.records if not _is_stored(store, record)]
+    missing = [record for record in dataset.records if not store.holds(record)]
     if missing:
         done = len(dataset.records) - len(missing)
         logger.info("proposals: %d of %d images have theirs already", done, len(dataset.records))
-    failures = _compute(store, missing, max_pixels)
-    if len(failures) > max_failed * len(dataset.records):
-        shown = "; ".join(str(error) for error in failures[:3])
-        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
-        message = f"{dataset.name}: proposals failed on {len(failures)} images: {shown}{more}"
-        raise DataError(message)
+    store.failed = _compute(store, missing, max_pixels)
+    _stop_at_failures(store, dataset, max_pixels, max_failed)
     return store
 
 
-def _is_stored(store: ProposalStore, record: Record) -> bool:
-    """Tell whether an image's proposals are there; an unreadable image's are not."""
+def _stop_at_failures(
+    store: ProposalStore, dataset: Dataset, max_pixels: int, max_failed: float
+) -> None:
+    """Say which images failed, and stop where they are too many or raising a limit is the remedy.
+
+    Raises:
+        DataError: see ``propose_dataset``.
+    """
+    failures = list(store.failed.values())
+    too_many = len(failures) > max_failed * len(dataset.records) + 1e-9
+    for message in failures[3 if too_many else 0 :]:
+        logger.warning("%s", message)
+    if too_many:
+        shown = "; ".join(failures[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        message = f"{dataset.name}: proposals failed on {len(failures)} images: {shown}{more}"
+        raise DataError(message)
+    for record in dataset.records:
+        if record.image_id in store.failed and _num_pixels(record) > max_pixels:
+            raise DataError(store.failed[record.image_id])
+
+
+def _num_pixels(record: Record) -> int:
+    """Give the number of pixels that an image's header says; 0 where there is none."""
     try:
-        return store.load(record) is not None
+        height, width = read_size(record.path)
     except DataError:
-        return False
+        return 0
+    return height * width
 
 
 def _check_backend(config: ProposalConfig) -> None:
@@ -182,15 +217,12 @@ def _check_backend(config: ProposalConfig) -> None:
         check_installation()
 
 
-def _compute(
-    store: ProposalStore, records: Sequence[Record], max_pixels: int
-) -> list[DetectionError]:
-    """Compute and store proposals; give the errors of the images that failed."""
-    failures: list[DetectionError] = []
+def _compute(store: ProposalStore, records: Sequence[Record], max_pixels: int) -> dict[str, str]:
+    """Compute and store proposals; give for each image that failed its error."""
+    failures: dict[str, str] = {}
 
     def note(index: int, error: DetectionError) -> None:
-        logger.warning("%s", error)
-        failures.append(error)
+        failures[records[index].image_id] = str(error)
 
     results = parallel_map(
         partial(_propose_record, store, max_pixels),

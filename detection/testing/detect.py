@@ -6,12 +6,12 @@ Boxes of the next images are searched in other processes while the network works
 from __future__ import annotations
 
 import io
-import logging
 import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -35,8 +35,6 @@ from detection.runs.files import write_bytes_atomic, write_json_atomic
 from detection.runs.parallel import resolve_workers
 from detection.runs.progress import track
 from detection.structures import Detections, Image, Proposals
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +102,9 @@ def detect(
             picture = draw_detections(image, found, detector.class_names, threshold=threshold)
             write_png(out / f"{names[path]}.png", picture)
     if not results:
-        raise DataError(next(iter(failed.values())))
+        first, *others = failed.values()
+        message = f"{first} ({len(others)} more cannot be read either)" if others else first
+        raise DataError(message)
     write_json_atomic(out / "detections.json", results)
     if coco is not None:
         write_coco_json(coco, shown)
@@ -125,6 +125,9 @@ def detect_files(
         detector: trained.
         paths: of the images.
         failed: takes file -> reason of the others.
+
+    Raises:
+        DataError: naming the image in front, if a process was killed.
     """
     config = detector.config
     workers = min(resolve_workers(config.proposals.workers), len(paths))
@@ -150,8 +153,13 @@ def detect_files(
                 found = detector.detect(image, proposals)
             except DataError as error:
                 failed[str(path)] = str(error)
-                _LOG.warning("%s", error)
                 continue
+            except BrokenProcessPool as error:
+                message = (
+                    f"{path}: the process that read it was killed, perhaps for lack of memory; "
+                    "use fewer proposals.workers"
+                )
+                raise DataError(message) from error
             yield path, image, found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from detection.combination import CombinedDetector, load_combined
 from detection.config import Config
-from detection.data.dataset import read_dataset
+from detection.data.dataset import read_dataset, unreadable
 from detection.data.reading import read_ahead, read_ahead_or_none
 from detection.detector import Detector
 from detection.errors import ConfigError
@@ -18,6 +18,7 @@ from detection.proposals.store import ProposalStore, propose_dataset
 from detection.runs.config_io import config_to_dict
 from detection.runs.folder import reopen_run
 from detection.runs.progress import track
+from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Detections
 
 _LOG = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def evaluate(
     with reopen_run(run_folder) as run:
         loaded = load_combined([run.model, *others], device=config.features.device)
         detector = (loaded if others else loaded.members[0]).with_config(config)
+        _require_same_classes(config, detector.class_names)
         dataset = read_dataset(
             config.data,
             "test",
@@ -57,6 +59,9 @@ def evaluate(
             max_pixels=config.data.max_pixels,
             max_failed=1.0 if config.evaluation.allow_missing else 0.0,
         )
+        missed = unreadable(dataset, store.failed)
+        target = out or run.path
+        write_skipped(target, {dataset.split: (*dataset.skipped, *missed)})
         detections = list(
             track(detect_dataset(detector, dataset, store), len(dataset.records), "detect")
         )
@@ -69,9 +74,26 @@ def evaluate(
             config=config.evaluation,
         )
         values |= {"dataset": dataset.name, "config": config_to_dict(config)}
-        write_results(out or run.path, values, detections, detector.class_names)
+        write_results(target, values, detections, detector.class_names)
         _LOG.info("%s", format_table(values))
     return values
+
+
+def _require_same_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    """Stop where another order of the classes was asked for than the detector's labels have.
+
+    Raises:
+        ConfigError: naming both orders.
+    """
+    asked = config.data.class_names
+    if config.data.drop_empty_classes:
+        asked = tuple(name for name in asked if name in class_names)
+    if asked and asked != class_names:
+        message = (
+            f"data.class_names: expected the classes of the trained detector in their order, "
+            f"{','.join(class_names)}, got {','.join(asked)}; leave the option out"
+        )
+        raise ConfigError(message)
 
 
 def detect_dataset(

@@ -12,7 +12,7 @@ import torch
 
 from detection.backbones.weights import load_backbone
 from detection.config import Config
-from detection.data.dataset import read_dataset
+from detection.data.dataset import may_skip, read_dataset, without_images
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.features.extractor import FeatureExtractor
@@ -21,7 +21,9 @@ from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.model_file import save_detector
 from detection.proposals.store import ProposalStore, propose_dataset
+from detection.runs.fingerprint import describe_data, require_same_data
 from detection.runs.folder import RunFolder, open_run
+from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Proposals, Record
 from detection.training.distributed import Workers, start_workers
 from detection.training.examples import TrainingImages
@@ -66,6 +68,10 @@ def train(
         dataset = read_dataset(config.data, "train")
         _LOG.info("%s", class_table(dataset))
         store = _proposed(dataset, config, workers)
+        dataset = without_images(dataset, store.failed, config.data)
+        if workers.is_main:
+            write_skipped(out, {dataset.split: dataset.skipped})
+            require_same_data(out, describe_data(dataset), override=override)
         extractor = make_extractor(load_backbone(config.backbone), config.features)
         images = training_images(dataset, store, extractor, config)
         network = tuned_network(images, config, run, resume=resume, workers=workers)
@@ -196,9 +202,20 @@ def _proposed(dataset: Dataset, config: Config, workers: Workers) -> ProposalSto
     """Give the store of proposals, filled by one process while the others wait."""
     folder = Path(config.proposals.folder)
     if workers.is_main:
-        propose_dataset(dataset, config.proposals, folder, max_pixels=config.data.max_pixels)
+        store = propose_dataset(
+            dataset,
+            config.proposals,
+            folder,
+            max_pixels=config.data.max_pixels,
+            max_failed=may_skip(dataset, config.data.max_skipped),
+        )
+        workers.wait()
+        return store
     workers.wait()
-    return ProposalStore(folder, config.proposals)
+    store = ProposalStore(folder, config.proposals)
+    missing = (record.image_id for record in dataset.records if not store.holds(record))
+    store.failed = dict.fromkeys(missing, "no proposals")
+    return store
 
 
 def class_table(dataset: Dataset) -> str:

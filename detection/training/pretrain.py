@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from detection.config import Config
 from detection.data.classification import ClassificationSet
+from detection.runs.fingerprint import num_bytes, require_same_data
 from detection.runs.folder import RunFolder, open_run
 from detection.training.classifier_data import read_pictures
 from detection.training.classifier_file import TrainedClassifier, save_classifier
 from detection.training.classifier_training import ClassifierTraining
 from detection.training.distributed import Workers, start_workers
 from detection.training.loop import LoopConfig, run_steps
+from detection.training.reader_errors import explained_readers
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,23 +56,26 @@ def pretrain(
         test_set = read_pictures(config, "test", train_set.class_names)
         for pictures in (train_set, test_set):
             _LOG.info("%s", describe(pictures))
+        if workers.is_main:
+            require_same_data(out, fingerprint(train_set), override=override)
         training = ClassifierTraining(train_set, test_set, config, workers)
         settings = config.pretrain
         steps_an_epoch = training.plan.steps_an_epoch
-        run_steps(
-            training.step,
-            training.parts,
-            LoopConfig(
-                iterations=training.plan.steps,
-                checkpoint_every=settings.checkpoint_every or steps_an_epoch,
-                log_every=min(steps_an_epoch, _LOG_EVERY),
-                tensorboard=settings.tensorboard,
-            ),
-            run.checkpoints,
-            resume=resume,
-            workers=workers,
-            description="pretrain",
-        )
+        with explained_readers():
+            run_steps(
+                training.step,
+                training.parts,
+                LoopConfig(
+                    iterations=training.plan.steps,
+                    checkpoint_every=settings.checkpoint_every or steps_an_epoch,
+                    log_every=min(steps_an_epoch, _LOG_EVERY),
+                    tensorboard=settings.tensorboard,
+                ),
+                run.checkpoints,
+                resume=resume,
+                workers=workers,
+                description="pretrain",
+            )
         trained = TrainedClassifier(
             model=training.model, class_names=train_set.class_names, config=config
         )
@@ -83,6 +90,20 @@ def describe(pictures: ClassificationSet) -> str:
     left_out = "".join(f", {count} left out ({kind})" for kind, count in pictures.notes.items())
     classes = len(pictures.class_names)
     return f"{pictures.name}: {len(pictures.examples)} pictures of {classes} classes{left_out}"
+
+
+def fingerprint(pictures: ClassificationSet) -> dict[str, Any]:
+    """Give names, counts, and a hash of every picture's place, label and file size."""
+    digest = hashlib.sha256()
+    for one in pictures.examples:
+        line = f"{one.example_id} {one.region} {one.label} {num_bytes(one.path)}"
+        digest.update(line.encode())
+    return {
+        "split": pictures.name,
+        "class_names": list(pictures.class_names),
+        "num_images": len(pictures.examples),
+        "sha256": digest.hexdigest(),
+    }
 
 
 @contextlib.contextmanager

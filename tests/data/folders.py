@@ -47,6 +47,13 @@ class VocTree:
         self.annotation("000001", annotation_xml(object_xml()))
         self.split("train", "000001\n")
 
+    @classmethod
+    def there(cls, root: Path):
+        """Take a folder as it is."""
+        tree = cls.__new__(cls)
+        tree.root = root
+        return tree
+
     def image(self, image_id, extension="jpg", picture=picture, **options):
         path = self.root / "JPEGImages" / f"{image_id}.{extension}"
         picture().save(path, **options)

@@ -184,8 +184,9 @@ def test_f08_a_degenerate_box_is_left_out_of_training_and_counted(tree, corners)
     dataset = read_voc(tree.root, "train")
     assert boxes_of(dataset) == [[[4, 5, 30, 35]]]
     assert dataset.notes == {"degenerate box": 1}
-    assert [kind for kind, _ in dataset.skipped] == ["degenerate box"]
-    assert "000001.xml: object 2: expected xmin < xmax" in dataset.skipped[0][1]
+    assert [entry.kind for entry in dataset.skipped] == ["degenerate box"]
+    assert dataset.skipped[0].file == str(tree.root / "Annotations" / "000001.xml")
+    assert dataset.skipped[0].reason.startswith("object 2: expected xmin < xmax")
 
 
 @pytest.mark.parametrize("corners", DEGENERATE.values(), ids=DEGENERATE)

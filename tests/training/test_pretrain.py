@@ -127,8 +127,19 @@ def test_changed_classes_stop_a_resumption(root, tmp_path, monkeypatch):
             pretrain(tiny_config(root), tmp_path / "run")
     for split in ("train", "val"):
         (root / split / "green").rename(root / split / "yellow")
-    with pytest.raises(CheckpointError, match=r"expected the classes .*yellow"):
+    with pytest.raises(DataError, match=r"class_names: .*'green'.* -> .*'yellow'"):
         pretrain(tiny_config(root), tmp_path / "run", resume=True)
+    with pytest.raises(CheckpointError, match=r"expected the classes .*yellow"):
+        pretrain(tiny_config(root), tmp_path / "run", resume=True, override=True)
+
+
+def test_a_replaced_picture_stops_a_resumption(root, tmp_path):
+    pretrain(tiny_config(root, epochs=1), tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    picture = next((root / "train" / "red").iterdir())
+    picture.write_bytes(picture.read_bytes() + b"more")
+    with pytest.raises(DataError, match="sha256"):
+        pretrain(tiny_config(root, epochs=1), tmp_path / "run", resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_step_rate_and_pictures(root, tmp_path):
@@ -142,6 +153,48 @@ def test_a_picture_that_cannot_be_read_is_named(root, tmp_path):
     (root / "train" / "red" / "3.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"red/3\.png: expected an image"):
         pretrain(tiny_config(root), tmp_path / "run")
+
+
+def in_a_reader(monkeypatch, action) -> None:
+    """Let the processes that read pictures do something else."""
+    main, read = os.getpid(), Pictures.__getitem__
+
+    def reading(self, key):
+        if os.getpid() != main:
+            action()
+        return read(self, key)
+
+    monkeypatch.setattr(Pictures, "__getitem__", reading)
+
+
+@pytest.mark.parametrize("number", [signal.SIGBUS, signal.SIGKILL])
+def test_f58_a_killed_reader_is_explained_with_the_remedies(root, tmp_path, monkeypatch, number):
+    in_a_reader(monkeypatch, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(DataError, match=r"/dev/shm .*--ipc=host.*pretrain\.workers 0"):
+        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
+
+
+def test_f58_a_reader_without_shared_memory_is_explained(root, tmp_path, monkeypatch):
+    def full():
+        message = "unable to write to file </torch_1_2_0>: No space left on device (28)"
+        raise RuntimeError(message)
+
+    in_a_reader(monkeypatch, full)
+    with pytest.raises(DataError, match=r"--ipc=host.*pretrain\.workers 0"):
+        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
+
+
+def test_other_errors_of_a_training_stay_what_they_are(root, tmp_path, monkeypatch):
+    fail_at(monkeypatch, 0, RuntimeError("shape mismatch"))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        pretrain(tiny_config(root, epochs=1), tmp_path / "run")
+
+
+def test_f46_a_picture_that_another_process_cannot_read_is_named_in_one_line(root, tmp_path):
+    (root / "train" / "red" / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"^\S*broken\.png: expected an image") as caught:
+        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
+    assert "Traceback" not in str(caught.value)
 
 
 def test_a_split_without_a_class_of_the_training_is_refused(root, tmp_path):

@@ -1,0 +1,60 @@
+"""``skipped.csv``: every object and image that a run left out, one a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detection.runs.files import write_text_atomic
+from detection.structures import Skipped
+
+NAME = "skipped.csv"
+COLUMNS = ("split", "file", "kind", "reason")
+
+
+def write_skipped(folder: Path, skipped: Mapping[str, Sequence[Skipped]]) -> Path:
+    """Write what was left out of some splits; what the file says of other splits stays.
+
+    The file is written even if nothing was left out, and then holds its first line only.
+
+    Args:
+        folder: of the run.
+        skipped: split -> what was left out of it.
+
+    Raises:
+        DataError: where the disk is full or the folder cannot be written; the old file stays.
+    """
+    path = Path(folder) / NAME
+    rows = [row for row in _read(path) if row[0] not in skipped]
+    for split, entries in skipped.items():
+        rows += [[split, *map(_one_line, (s.file, s.kind, s.reason))] for s in entries]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([COLUMNS, *rows])
+    write_text_atomic(path, text.getvalue())
+    return path
+
+
+def read_skipped(folder: Path) -> dict[str, tuple[Skipped, ...]]:
+    """Give what ``write_skipped`` wrote: split -> what was left out; nothing without a file."""
+    found: dict[str, tuple[Skipped, ...]] = {}
+    for split, file, kind, reason in _read(Path(folder) / NAME):
+        entry = Skipped(file=file, kind=kind, reason=reason)
+        found[split] = (*found.get(split, ()), entry)
+    return found
+
+
+def _read(path: Path) -> list[list[str]]:
+    """Give the rows of an earlier file; none where there is no such file or it is another."""
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError, csv.Error):
+        return []
+    whole = rows[:1] == [list(COLUMNS)] and all(len(row) == len(COLUMNS) for row in rows)
+    return rows[1:] if whole else []
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,52 @@
+"""What went wrong in the processes that read pictures, in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from detection.errors import DataError
+
+_SHARED = Path("/dev/shm")  # where torch passes tensors between processes
+
+
+@contextlib.contextmanager
+def explained_readers() -> Iterator[None]:
+    """Turn the failure of a reading process of ``torch.utils.data`` into a DataError.
+
+    Raises:
+        DataError: naming the picture that could not be read; or, where a process was killed or
+            found no shared memory, what to do.
+    """
+    try:
+        yield
+    except DataError as error:
+        if not str(error).startswith("Caught "):
+            raise
+        last = str(error).strip().splitlines()[-1]
+        raise DataError(last.partition(": ")[2]) from error
+    except (RuntimeError, OSError) as error:
+        if not _is_of_a_reader(error):
+            raise
+        message = (
+            f"pretrain.workers: expected processes that read pictures, got one that was killed or "
+            f"found no shared memory ({_free()}); start the container with --ipc=host or a larger "
+            "--shm-size, or set pretrain.workers 0"
+        )
+        raise DataError(message) from error
+
+
+def _is_of_a_reader(error: RuntimeError | OSError) -> bool:
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return "DataLoader worker" in text or "shared memory" in text or "torch_" in text or full
+
+
+def _free() -> str:
+    try:
+        return f"{_SHARED} has {shutil.disk_usage(_SHARED).free:,} bytes left"
+    except OSError:
+        return f"there is no {_SHARED}"
