@@ -45,7 +45,7 @@ def suppress(
         image_id: of the image.
     """
     usable = boxes.isfinite().all(dim=1)[:, None] & scores.isfinite()
-    _report_unusable(usable, image_id)
+    num_unusable = _report_unusable(usable, image_id)
     rows, labels = (usable & (scores > config.score_threshold)).nonzero(as_tuple=True)
     kept = _best(boxes[rows], scores[rows, labels], labels, config, suppressing=config.first_nms)
     rows, labels = rows[kept], labels[kept]
@@ -54,14 +54,18 @@ def suppress(
     if refine is not None:
         moved = refine(rows, labels).to(moved)
         finite = moved.isfinite().all(dim=1)
-        _report_unusable(finite[:, None], image_id)
+        num_unusable += _report_unusable(finite[:, None], image_id)
         moved, best, labels = moved[finite], best[finite], labels[finite]
     if config.second_nms and (refine is not None or not config.first_nms):
         kept = multiclass_nms(moved, best, labels, config.nms_iou)
         moved, best, labels = moved[kept], best[kept], labels[kept]
     order = best.argsort(descending=True, stable=True)
     return Detections(
-        image_id=image_id, boxes=moved[order], scores=best[order], labels=labels[order]
+        image_id=image_id,
+        boxes=moved[order],
+        scores=best[order],
+        labels=labels[order],
+        num_unusable=num_unusable,
     )
 
 
@@ -185,7 +189,8 @@ def _best(
     return _first_of_class(_by_class_and_score(scores, labels), labels, config.max_per_class)
 
 
-def _report_unusable(usable: Tensor, image_id: str) -> None:
+def _report_unusable(usable: Tensor, image_id: str) -> int:
+    """Say how many values are not finite, and give their number."""
     count = int((~usable).sum())
     if count:
         logger.warning(
@@ -193,3 +198,4 @@ def _report_unusable(usable: Tensor, image_id: str) -> None:
             image_id or "image",
             count,
         )
+    return count

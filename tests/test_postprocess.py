@@ -249,6 +249,7 @@ def test_score_that_is_not_finite_is_left_out_and_suppresses_nothing(bad, caplog
     with caplog.at_level(logging.WARNING):
         detections = suppress(boxes, scores, PostprocessConfig(), image_id="000012")
     assert detections.boxes.tolist() == [[0, 0, 10, 9]]
+    assert detections.num_unusable == 1
     assert "000012: expected finite boxes and scores, got 1 that are not" in caplog.text
 
 
@@ -257,6 +258,7 @@ def test_box_that_is_not_finite_is_left_out_with_all_its_scores(caplog):
     with caplog.at_level(logging.WARNING):
         detections = suppress(boxes, torch.ones(2, 3), PostprocessConfig())
     assert len(detections.scores) == 3
+    assert detections.num_unusable == 3
     assert "got 3 that are not" in caplog.text
 
 
@@ -270,13 +272,15 @@ def test_moved_box_that_is_not_finite_is_left_out(caplog):
             refine=lambda rows, labels: torch.tensor([[0, 0, torch.inf, 1.0], [1, 1, 5, 5]]),
         )
     assert detections.boxes.tolist() == [[1, 1, 5, 5]]
+    assert detections.num_unusable == 1
     assert "got 1 that are not" in caplog.text
 
 
 def test_finite_input_warns_of_nothing(caplog):
     with caplog.at_level(logging.WARNING):
-        suppress(random_boxes(20), random_scores(20, 3), PostprocessConfig())
+        found = suppress(random_boxes(20), random_scores(20, 3), PostprocessConfig())
     assert not caplog.records
+    assert found.num_unusable == 0
 
 
 def test_suppressing_leaves_its_input_as_it_was():

@@ -106,6 +106,12 @@ def align(
 
 
 def _check(found: Detections, num_classes: int) -> None:
+    if found.num_unusable:
+        message = (
+            f"{found.image_id}: expected finite scores and boxes, got {found.num_unusable} that "
+            "are not; the model's weights or features hold NaN or infinity"
+        )
+        raise DataError(message)
     scores, boxes = found.scores.numpy(), found.boxes.numpy()
     for name, finite in (("score", np.isfinite(scores)), ("box", np.isfinite(boxes).all(axis=1))):
         if not finite.all():

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from detection.errors import DataError
 from detection.evaluation.matching import (
     FALSE_POSITIVE,
     TRUE_POSITIVE,
@@ -131,7 +132,15 @@ def score_matches(
     iou: float = 0.5,
     rule: Rule = "voc07",
 ) -> VocResult:
-    """Give the average precision of each class from its matches."""
+    """Give the average precision of each class from its matches.
+
+    Raises:
+        DataError: at a score that is not finite.
+    """
+    for name, match in zip(class_names, matches, strict=True):
+        if not np.isfinite(match.scores).all():
+            message = f"class {name!r}: expected finite scores, got NaN or infinity; train again"
+            raise DataError(message)
     curves = tuple(precision_recall(match) for match in matches)
     average = eleven_points if rule == "voc07" else area_under_curve
     ap = np.array(

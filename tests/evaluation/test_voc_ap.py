@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from detection.errors import DataError
 from detection.evaluation.matching import align, match_detections, pairwise_iou
-from detection.evaluation.voc_ap import RECALL_THRESHOLDS, evaluate_voc
+from detection.evaluation.voc_ap import RECALL_THRESHOLDS, evaluate_voc, score_matches
 from detection.structures import Detections
 from tests.evaluation.cases import as_detections, found, random_case, truth
 from tests.reference import voc_ap as devkit
@@ -179,6 +180,20 @@ def test_score_that_is_not_finite_is_refused(value):
 def test_box_that_is_not_finite_is_refused():
     with pytest.raises(DataError, match=r"^1: detection 0: expected a finite box"):
         average([truth("1", [BOX], [0])], [found("1", [[0, 0, float("nan"), 1]], [1], [0])])
+
+
+def test_values_that_the_suppression_left_out_are_refused():
+    found_with_nan = replace(found("1", [BOX], [1], [0]), num_unusable=2)
+    with pytest.raises(DataError, match=r"^1: expected finite scores and boxes, got 2 that are"):
+        average([truth("1", [BOX], [0])], [found_with_nan])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_matches_with_a_score_that_is_not_finite_are_refused(value):
+    (match,) = match_detections([truth("1", [BOX], [0])], [found("1", [BOX], [1], [0])], 1)
+    broken = replace(match, scores=np.array([value]))
+    with pytest.raises(DataError, match=r"^class 'cat': expected finite scores"):
+        score_matches([broken], ["cat"])
 
 
 @pytest.mark.parametrize("label", [-1, 1])
