@@ -14,6 +14,7 @@ from detection.boxes import clip, decode_deltas, flip
 from detection.config import Config
 from detection.conversion import ImageLike, to_image
 from detection.features.extractor import FeatureExtractor
+from detection.features.memory import extract_within_memory
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.scorer import Scorer
 from detection.proposals.search import propose
@@ -95,13 +96,13 @@ class Detector:
             image: the photograph.
             boxes: image pixels.
         """
-        pool5 = self.extractor.extract(image, boxes)  # the one line that differs
+        pool5 = extract_within_memory(self.extractor, image, boxes)  # the one line that differs
         windows = self.score(pool5, boxes, image.size)
         if not self.config.postprocess.flip:
             return windows
         mirror, width = image.mirrored(), image.size[1]
         mirrored_boxes = flip(boxes, width)
-        pool5 = self.extractor.extract(mirror, mirrored_boxes)
+        pool5 = extract_within_memory(self.extractor, mirror, mirrored_boxes)
         mirrored = self.score(pool5, mirrored_boxes, image.size)
         return average_with_mirrored(windows, mirrored, width)
 

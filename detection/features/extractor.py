@@ -83,3 +83,10 @@ class FeatureExtractor(Protocol):
     def fixed_fc(self) -> nn.Module | None:
         """Give the fc6 and fc7 that came with the weights, if they fit this pool5."""
         ...
+
+    def cheaper(self) -> FeatureExtractor | None:
+        """Give an extractor of the same vectors that sees less of an image; None if there is none.
+
+        For a device whose memory does not suffice. No layer may be open.
+        """
+        ...

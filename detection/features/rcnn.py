@@ -83,6 +83,9 @@ class RcnnExtractor:
         """Give the fc6 and fc7 that came with the weights, if they fit this pool5."""
         return self.network.fitting_fc(self.feature_dim)
 
+    def cheaper(self) -> None:
+        """Give none: a crop has one size."""
+
     def warp(
         self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]
     ) -> Float[Tensor, "r 3 s s"]:

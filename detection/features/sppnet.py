@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -80,6 +81,18 @@ class SppExtractor:
     def fixed_fc(self) -> nn.Module | None:
         """Give the fc6 and fc7 that came with the weights, if they fit this pyramid."""
         return self.network.fitting_fc(self.feature_dim)
+
+    def cheaper(self) -> SppExtractor | None:
+        """Give the same extractor without its largest scale."""
+        if self.num_scales == 1:
+            return None
+        largest = max(self.config.scales)
+        fewer = copy.copy(self)
+        fewer.config = replace(
+            self.config, scales=tuple(s for s in self.config.scales if s != largest)
+        )
+        fewer.num_scales = len(fewer.config.scales)
+        return fewer
 
     def resize(self, image: Image) -> list[Float[Tensor, "3 h w"]]:
         """Give the normalised image at each scale, bilinear without antialiasing.

@@ -1,0 +1,89 @@
+"""Features on a device whose memory does not suffice: fewer boxes at a time, then fewer scales."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detection.errors import DataError
+from detection.features.extractor import FeatureExtractor
+from detection.structures import Image, RoIFeatures
+
+_LOG = logging.getLogger(__name__)
+
+_PARTS = (512, 64, 8)
+
+
+def extract_within_memory(
+    extractor: FeatureExtractor, image: Image, boxes: Float[Tensor, "r 4"]
+) -> RoIFeatures:
+    """Give each box its vector as ``extractor.extract`` does, with less memory where it runs out.
+
+    First the boxes are taken in parts, which changes no vector; then the largest scales are left
+    out one after the other. Each step is said in the log.
+
+    Args:
+        extractor: of the method.
+        image: the photograph.
+        boxes: image pixels.
+
+    Raises:
+        DataError: if the memory does not suffice either way.
+    """
+    for number, (cheaper, part) in enumerate(_ways(extractor, len(boxes))):
+        if number:
+            _LOG.warning(
+                "%s: out of memory; trying %d boxes at a time, scales %s",
+                image.image_id or "image",
+                part,
+                list(cheaper.config.scales),
+            )
+        try:
+            return extract_in_parts(cheaper, image, boxes, part)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        if extractor.network.device.type == "cuda":
+            torch.cuda.empty_cache()
+    message = (
+        f"{image.image_id or 'image'}: expected an image that fits the memory of "
+        f"{extractor.network.device}, got {image.size[1]} x {image.size[0]} pixels; set "
+        "features.max_long_side, lower features.scales or choose features.device cpu"
+    )
+    raise DataError(message)
+
+
+def extract_in_parts(
+    extractor: FeatureExtractor, image: Image, boxes: Float[Tensor, "r 4"], part: int
+) -> RoIFeatures:
+    """Give each box its vector, pooling at most ``part`` boxes at a time."""
+    if len(boxes) <= part:
+        return extractor.extract(image, boxes)
+    maps = extractor.prepare(image)
+    found = [extractor.pool(maps, some) for some in torch.split(boxes, part)]
+    starts = torch.tensor([0, *(len(features.values) for features in found)]).cumsum(0).tolist()
+    rows = [features.rows + start for features, start in zip(found, starts, strict=False)]
+    return RoIFeatures(
+        values=torch.cat([features.values for features in found]), rows=torch.cat(rows)
+    )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error of torch says that a device's or the machine's memory is used up."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _ways(extractor: FeatureExtractor, count: int) -> Iterator[tuple[FeatureExtractor, int]]:
+    """Give extractors and numbers of boxes at a time, each needing less memory than before."""
+    yield extractor, max(count, 1)
+    for part in _PARTS:
+        if part < count:
+            yield extractor, part
+    cheaper = extractor.cheaper()
+    while cheaper is not None:
+        yield cheaper, min(max(count, 1), _PARTS[-1])
+        cheaper = cheaper.cheaper()
