@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from detection.errors import ConfigError, DataError, DetectionError
 from detection.runs.parallel import parallel_map, resolve_workers
@@ -107,6 +108,26 @@ def test_an_item_that_takes_too_long_is_named() -> None:
         list(parallel_map(slow, [0, 1], workers=2, names=["a", "stuck.jpg"], timeout=1.0))
 
 
+KEPT: list[bytes] = []
+
+
+def growing(x: int) -> int:
+    KEPT.append(b"x" * 200_000_000)
+    time.sleep(0.6)
+    return x
+
+
+def test_processes_that_grow_are_replaced_without_a_loss() -> None:
+    mapped = parallel_map(growing, range(8), workers=2, names=list("abcdefgh"))
+    assert sorted(mapped) == [(x, x) for x in range(8)]
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def square_slowly(x: int) -> int:
+    time.sleep(0 if x == 13 else 0.3)
+    return square(x)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_after_a_failure_nothing_new_begins_and_what_is_finished_is_given(workers: int) -> None:
     given = []
@@ -114,7 +135,7 @@ def test_after_a_failure_nothing_new_begins_and_what_is_finished_is_given(worker
         given.extend(
             result
             for _, result in parallel_map(
-                square, [13, *range(12)], workers=workers, names=[f"item {i}" for i in range(13)]
+                square_slowly, [13, *range(12)], workers=workers, names=[f"item {i}" for i in range(13)]
             )
         )
     assert len(given) < 12
