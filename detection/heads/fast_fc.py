@@ -11,17 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.heads.fc import FcHead, Layer
+from detection.heads.quantise_kernel import round_to_bytes
+from detection.proposals.jit import NATIVE_AVAILABLE
+from detection.runs.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["fp32", "bf16", "int8", "svd"]
 Step = Callable[[Tensor], Tensor]
+_CHUNK = 2**16
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -125,7 +130,29 @@ def quantise(x: Float[Tensor, "n d"]) -> tuple[UInt8[Tensor, "n d"], float, int]
     low, high = min(low, 0.0), max(high, 0.0)
     step = max(high - low, 1e-12) / 255
     zero = round(-low / step)
-    return (x * (1 / step)).add_(zero + 0.5).clamp_(0, 255).to(torch.uint8), step, zero
+    if NATIVE_AVAILABLE and x.is_cpu:
+        return _quantise_compiled(x.contiguous(), 1 / step, zero + 0.5), step, zero
+    return quantise_plain(x, 1 / step, zero + 0.5), step, zero
+
+
+def quantise_plain(x: Float[Tensor, "n d"], factor: float, shift: float) -> UInt8[Tensor, "n d"]:
+    """Give ``x * factor + shift``, cut to 0..255 and to whole numbers: what the kernel does."""
+    return (x * factor).add_(shift).clamp_(0, 255).to(torch.uint8)
+
+
+def _quantise_compiled(
+    x: Float[Tensor, "n d"], factor: float, shift: float
+) -> UInt8[Tensor, "n d"]:
+    """Do the same in one pass over the memory instead of four, on each of torch's threads."""
+    out = torch.empty_like(x, dtype=torch.uint8)
+    source, target = x.view(-1).numpy(), out.view(-1).numpy()
+    line = np.float32(factor), np.float32(shift)
+
+    def part(begin: int, end: int) -> None:
+        round_to_bytes(source[begin:end], *line, target[begin:end])
+
+    in_threads(part, len(source), _CHUNK)
+    return out
 
 
 def _fall_back(error: RuntimeError, weight: Tensor, bias: Tensor) -> Step:

@@ -7,15 +7,13 @@ the ZF-5 map of one scale in bfloat16. The second line compares the sizes of the
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from comparison import Candidate, Comparison, compare, parse
+from comparison import Candidate, Comparison, compare, parse, show
 from safetensors.torch import load_file, save_file
 
 from detection.features.pyramid import pyramid_pool
@@ -77,10 +75,8 @@ def main() -> None:
         reach=40.0,
         max_difference=0.0,
     )
-    for c, unit, factor in ((results[0], "ms", 1e3), (size, "MiB", 1.0)):
-        text = f"{c.step}: {factor * c.ours_s:.2f} against {factor * c.against_s:.2f} {unit}, "
-        text += f"{c.ratio:.1f}x (goal {c.reach:.0f}x), difference {c.max_difference:g}"
-        print(json.dumps(asdict(c)) if options.json else text)
+    show(results, options.json)
+    show([size], options.json, "MiB")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,9 +45,14 @@ def compare(
     difference: Callable[[Any, Any], float],
     repeats: int,
 ) -> list[Comparison]:
-    """Run everything once to warm up, then in turn ``repeats`` times; give the medians."""
+    """Run everything once to warm up, then in turn ``repeats`` times; give the medians.
+
+    No result is held while the clock runs: memory is used again, as it is from image to image.
+    """
     ways = [against, *candidates]
-    results = [way.run() for way in ways]
+    expected = against.run()
+    differences = [difference(way.run(), expected) for way in candidates]
+    del expected
     seconds: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats):
         for way, record in zip(ways, seconds, strict=True):
@@ -63,9 +69,9 @@ def compare(
             against_s=reference,
             ratio=reference / median,
             reach=way.reach,
-            max_difference=difference(result, results[0]),
+            max_difference=its,
         )
-        for way, median, result in zip(candidates, medians, results[1:], strict=True)
+        for way, median, its in zip(candidates, medians, differences, strict=True)
     ]
 
 
@@ -94,3 +100,21 @@ def report(comparisons: Sequence[Comparison], options: argparse.Namespace, setti
         row = f"{c.ours:34} {1e3 * c.ours_s:9.2f} {c.ratio:6.1f}x {c.reach:5.1f}x"
         print(f"{row} {c.max_difference:15.2g}")
     print(f"{comparisons[0].against:34} {1e3 * comparisons[0].against_s:9.2f}   (the reference)")
+
+
+def photograph_parser(description: str, num_images: int) -> argparse.ArgumentParser:
+    """Give the options of a script that reads photographs."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("images", type=Path, help="a folder of photographs")
+    parser.add_argument("--num-images", type=int, default=num_images)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
+    return parser
+
+
+def show(comparisons: Sequence[Comparison], as_json: bool, unit: str = "s") -> None:
+    """Print a line a comparison; ``unit`` is that of ``ours_s`` and ``against_s``."""
+    for c in comparisons:
+        text = f"{c.step}: {c.ours} {c.ours_s:.4g} {unit}, {c.against} {c.against_s:.4g} {unit}, "
+        text += f"{c.ratio:.2f}x (goal {c.reach:g}x), difference {c.max_difference:.2g}"
+        print(json.dumps(asdict(c)) if as_json else text)

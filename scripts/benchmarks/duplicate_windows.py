@@ -6,13 +6,10 @@ Real photographs, their own proposals, ZF-5 at 688: pooling, fc6, fc7 and 20 SVM
 
 from __future__ import annotations
 
-import argparse
-import json
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
-from comparison import Candidate, compare
+from comparison import Candidate, compare, photograph_parser, show
 from torch import Tensor
 
 from detection.backbones.weights import load_backbone
@@ -26,13 +23,9 @@ from detection.proposals.search import propose
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("images", type=Path, help="a folder of photographs")
-    parser.add_argument("--num-images", type=int, default=5)
+    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=5)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config = Config(features=FeatureConfig(dtype="auto"), backbone=BackboneConfig(name="zf5"))
@@ -76,10 +69,7 @@ def main() -> None:
             len(extractor.project(m, b)[0]) / len(b) for m, b in zip(maps, boxes, strict=True)
         ]
     share = sum(distinct) / len(distinct)
-    for c in (replace(r, ours=f"{r.ours} ({share:.0%} of the boxes)") for r in results):
-        text = f"{c.ours}: {1e3 * c.ours_s:.0f} ms, {c.against}: {1e3 * c.against_s:.0f} ms, "
-        text += f"{c.ratio:.2f}x (goal {c.reach}x), scores differ by {c.max_difference:.2g}"
-        print(json.dumps(asdict(c)) if options.json else text)
+    show([replace(r, ours=f"{r.ours} ({share:.0%} of the boxes)") for r in results], options.json)
 
 
 if __name__ == "__main__":

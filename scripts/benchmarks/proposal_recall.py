@@ -2,7 +2,8 @@
 
 OpenCV's boxes stand in the random order in which it lists them, so that "the best n" of them are
 what a user of OpenCV gets; ``native`` boxes stand in the order of `propose`. Difficult objects are
-left out. Writes a table, ``recall.json`` and ``recall.png``.
+left out. Writes a table, ``recall.json`` and ``recall.png``. With ``--keep`` the boxes and seconds
+of each image stay on the disk, and a run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from detection.structures import Image, Proposals, Record
 MIN_SIDE = 20
 REFERENCE = "cv2 quality, its order"
 Search = Callable[[Image], Proposals]
+Results = dict[str, tuple[RecallTable, float]]
 
 
 def search_opencv(image: Image, mode: str) -> Proposals:
@@ -71,16 +73,34 @@ METHODS: dict[str, Search] = {
 }
 
 
-def measure(records: Sequence[Record]) -> dict[str, tuple[RecallTable, float]]:
+def search_all(record: Record, keep: Path | None) -> dict[str, tuple[np.ndarray, float]]:
+    """Give each method's boxes of one image and its seconds, the methods in turn."""
+    path = keep / f"{record.image_id}.npz" if keep else None
+    if path and path.exists():
+        with np.load(path) as kept:
+            return {n: (kept[n], float(kept[f"{n} seconds"])) for n in METHODS}
+    image = read_image(record.path, record.image_id)
+    found = {}
+    for name, search in METHODS.items():
+        start = time.perf_counter()
+        boxes = search(image).boxes.numpy()
+        found[name] = boxes, time.perf_counter() - start
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {n: boxes for n, (boxes, _) in found.items()}
+        seconds = {f"{n} seconds": np.float64(s) for n, (_, s) in found.items()}
+        np.savez(path, **arrays, **seconds)
+    return found
+
+
+def measure(records: Sequence[Record], keep: Path | None) -> Results:
     """Give the recall of each method and its median seconds an image, on one thread."""
     found: dict[str, list[Proposals]] = {name: [] for name in METHODS}
     seconds: dict[str, list[float]] = {name: [] for name in METHODS}
     for record in track(records, len(records), "images"):
-        image = read_image(record.path, record.image_id)
-        for name, search in METHODS.items():
-            start = time.perf_counter()
-            found[name].append(search(image))
-            seconds[name].append(time.perf_counter() - start)
+        for name, (boxes, its) in search_all(record, keep).items():
+            found[name].append(Proposals(image_id=record.image_id, boxes=torch.from_numpy(boxes)))
+            seconds[name].append(its)
     truths = [record.truth for record in records]
     return {
         name: (proposal_recall(truths, found[name]), statistics.median(seconds[name]))
@@ -93,7 +113,7 @@ def shortfall(ours: RecallTable, theirs: RecallTable) -> float:
     return float((theirs.values - ours.values).max())
 
 
-def summarise(results: dict[str, tuple[RecallTable, float]]) -> list[dict[str, Any]]:
+def summarise(results: Results) -> list[dict[str, Any]]:
     """Compare each native mode with OpenCV's quality mode."""
     reference, reference_seconds = results[REFERENCE]
     return [
@@ -112,7 +132,7 @@ def summarise(results: dict[str, tuple[RecallTable, float]]) -> list[dict[str, A
     ]
 
 
-def to_json(results: dict[str, tuple[RecallTable, float]], split: str) -> dict[str, Any]:
+def to_json(results: Results, split: str) -> dict[str, Any]:
     """Give everything that the plot and the table show."""
     table = results[REFERENCE][0]
     return {
@@ -134,7 +154,7 @@ def to_json(results: dict[str, tuple[RecallTable, float]], split: str) -> dict[s
     }
 
 
-def plot(results: dict[str, tuple[RecallTable, float]], path: Path) -> None:
+def plot(results: Results, path: Path) -> None:
     """Draw recall against number of boxes, one panel an IoU."""
     import matplotlib as mpl
 
@@ -167,13 +187,14 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--images", type=int, default=0, help="the first n of the split; 0 for all")
     parser.add_argument("--out", type=Path, help="a folder for recall.json and recall.png")
+    parser.add_argument("--keep", type=Path, help="a folder for what was found")
     parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     warm_up()
     dataset = read_voc(options.voc, options.split, year=options.year)
     records = dataset.records[: options.images or None]
-    results = measure(records)
+    results = measure(records, options.keep)
     for name, (table, seconds) in results.items():
         if not options.json:
             print(f"{name}: {1e3 * seconds:.0f} ms an image\n{table.format()}\n")
@@ -189,7 +210,7 @@ def main() -> None:
         )
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(options.out / "recall.json", to_json(results, dataset.name))
+        write_json_atomic(options.out / "stages" / "recall.json", to_json(results, dataset.name))
         plot(results, options.out / "recall.png")
 
 

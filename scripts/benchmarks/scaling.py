@@ -1,22 +1,22 @@
 """What SPPnet costs against the number of RoIs, the size of the image and the number of classes.
 
-ZF-5, random weights, a drawn image; ``--out`` takes scaling.json and scaling.png. The exponent is
-the slope of the logarithms between the two largest sizes: 1 is linear.
+ZF-5, random weights, a drawn image; ``--out`` takes scaling.json and scaling.png. A line compares
+the seconds at the largest size with a proportional growth from the third largest: a ratio of 1 is
+linear, above 1 is less. Repeats go through all sizes in turn.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from comparison import Comparison, show
 
 from detection.backbones.weights import load_backbone
 from detection.benchmark.clock import StageClock
@@ -28,6 +28,8 @@ from detection.runs.files import write_json_atomic
 from detection.structures import Image, Proposals
 
 ROIS, SIDES, CLASSES = (100, 500, 1000, 2000, 4000, 8000), (300, 480, 688, 1200), (20, 50, 100, 200)
+TOLERANCE = 0.95
+"""A stage that is linear in the RoIs measures 1 give or take a few hundredths."""
 STAGES = ("conv", "projection", "pooling", "fc", "svm", "regression", "suppression")
 
 
@@ -40,59 +42,82 @@ def random_boxes(image: Image, count: int, random: torch.Generator) -> torch.Ten
     return torch.cat((low, high + 20), dim=1)
 
 
-def time_stages(
-    config: Config, image: Image, boxes: torch.Tensor, classes: int, repeats: int
-) -> dict[str, float]:
-    """Give the median seconds of each stage."""
+def make_timer(
+    config: Config, image: Image, boxes: torch.Tensor, classes: int
+) -> Callable[[], dict[str, float]]:
+    """Give a function that detects once and gives the seconds of each stage."""
     plain = untrained_detector(load_backbone(config.backbone), config, classes)
     clock = StageClock(plain.extractor.network.device)
     detector = instrument(plain, clock)
-    rows = []
-    for _ in range(repeats + 1):
+
+    def run() -> dict[str, float]:
         clock.reset()
         with clock.stage("all"):
             detector.detect(image, Proposals(image_id=image.image_id, boxes=boxes))
         seconds = clock.reset()
         seconds["suppression"] = seconds.pop("all") - sum(seconds.values())
-        rows.append(seconds)
-    return {s: statistics.median(row.get(s, 0.0) for row in rows[1:]) for s in STAGES}
+        return seconds
+
+    run()
+    return run
 
 
-def exponents(sizes: Sequence[int], seconds: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Give the slope of the logarithms between the two largest sizes, a stage."""
-    step = math.log(sizes[-1] / sizes[-2])
-    return {
-        s: math.log(max(seconds[-1][s], 1e-9) / max(seconds[-2][s], 1e-9)) / step for s in STAGES
-    }
+def time_in_turn(
+    timers: Sequence[Callable[[], dict[str, float]]], repeats: int
+) -> list[dict[str, float]]:
+    """Give for each timer the median seconds of each stage."""
+    rounds = [[timer() for timer in timers] for _ in range(repeats)]
+    return [
+        {s: statistics.median(r.get(s, 0.0) for r in rows) for s in STAGES}
+        for rows in zip(*rounds, strict=True)
+    ]
 
 
-def measure(repeats: int, seed: int = 0) -> dict[str, Any]:
+def measure(repeats: int, largest: int, seed: int = 0) -> dict[str, Any]:
     """Time each axis with the others at 2,000 RoIs, 688 pixels, 20 classes."""
     random = torch.Generator().manual_seed(seed)
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder), train_images=1, test_images=1)
         image = read_image(sorted((Path(folder) / "JPEGImages").iterdir())[0], "drawn")
-    boxes = random_boxes(image, max(ROIS), random)
+    rois = [n for n in ROIS if n <= largest]
+    boxes = random_boxes(image, max(rois), random)
     base = Config(features=FeatureConfig(dtype="auto"), backbone=BackboneConfig(name="zf5"))
 
     def at(side: int) -> Config:
         return replace(base, features=replace(base.features, scales=(side,)))
 
     axes = {
-        "RoIs": (ROIS, [time_stages(base, image, boxes[:n], 20, repeats) for n in ROIS]),
-        "short side": (
-            SIDES,
-            [time_stages(at(side), image, boxes[:2000], 20, repeats) for side in SIDES],
-        ),
-        "classes": (
-            CLASSES,
-            [time_stages(base, image, boxes[:2000], k, repeats) for k in CLASSES],
-        ),
+        "RoIs": (rois, [make_timer(base, image, boxes[:n], 20) for n in rois]),
+        "short side": (SIDES, [make_timer(at(side), image, boxes[:2000], 20) for side in SIDES]),
+        "classes": (CLASSES, [make_timer(base, image, boxes[:2000], k) for k in CLASSES]),
     }
     return {
-        name: {"sizes": sizes, "seconds": rows, "exponent": exponents(sizes, rows)}
-        for name, (sizes, rows) in axes.items()
+        name: {"sizes": sizes, "seconds": time_in_turn(timers, repeats)}
+        for name, (sizes, timers) in axes.items()
     }
+
+
+def compare_with_linear(name: str, axis: dict[str, Any]) -> list[Comparison]:
+    """Compare each stage at the largest size with a proportional growth."""
+    sizes, seconds = axis["sizes"], axis["seconds"]
+    first = max(len(sizes) - 3, 0)
+    lines = []
+    for stage in STAGES:
+        linear = seconds[first][stage] * sizes[-1] / sizes[first]
+        ours = seconds[-1][stage]
+        lines.append(
+            Comparison(
+                step=f"growth with {name}, {stage}",
+                ours=f"{sizes[-1]} {name}",
+                against=f"{sizes[first]} {name}, proportional",
+                ours_s=ours,
+                against_s=linear,
+                ratio=linear / max(ours, 1e-9),
+                reach=TOLERANCE if name == "RoIs" and stage != "suppression" else 0.0,
+                max_difference=0.0,
+            )
+        )
+    return lines
 
 
 def plot(axes: dict[str, Any], path: Path) -> None:
@@ -124,21 +149,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="a folder for scaling.json and scaling.png")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--largest", type=int, default=max(ROIS), help="number of RoIs")
+    parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    axes = measure(options.repeats)
-    if options.json:
-        print(json.dumps(axes))
-    for name, axis in () if options.json else axes.items():
-        print(f"{name:12}{'ms':>12}" + "".join(f"{stage:>13}" for stage in STAGES))
-        for size, row in zip(axis["sizes"], axis["seconds"], strict=True):
-            cells = "".join(f"{1e3 * row[stage]:13.2f}" for stage in STAGES)
-            print(f"{size:12}{1e3 * sum(row.values()):12.1f}{cells}")
-        print(f"{'exponent':24}" + "".join(f"{axis['exponent'][s]:13.2f}" for s in STAGES))
+    axes = measure(options.repeats, options.largest)
+    show(
+        [line for name, axis in axes.items() for line in compare_with_linear(name, axis)],
+        options.json,
+    )
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(options.out / "scaling.json", axes)
+        write_json_atomic(options.out / "stages" / "scaling.json", axes)
         plot(axes, options.out / "scaling.png")
 
 

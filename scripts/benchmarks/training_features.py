@@ -6,13 +6,11 @@ Measured on some photographs with their own boxes (ZF-5, 688, bfloat16 maps) and
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
+from comparison import Comparison, photograph_parser, show
 
 from detection.backbones.weights import load_backbone
 from detection.benchmark.speed import spread
@@ -23,17 +21,15 @@ from detection.features.factory import make_extractor
 from detection.proposals.search import propose
 
 TRAINVAL = 5011
+AUTHORS = {"hours": 25.0, "gigabytes": 20.0}
+"""Fast R-CNN, Table 4 (hours of SPPnet's whole training); the released code's README (disk)."""
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("images", type=Path, help="a folder of photographs")
-    parser.add_argument("--num-images", type=int, default=10)
+    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=10)
     parser.add_argument("--crops", type=int, default=128, help="R-CNN: crops timed an image")
     parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", action="store_true", help="one JSON object a method")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     backbone = load_backbone(BackboneConfig(name="zf5"))
@@ -62,17 +58,28 @@ def main() -> None:
             size["sppnet, maps"] += sum(m.values.numel() for m in maps) * 2
             size["sppnet, maps and pooling"] += pooled.values.numel() * 2
             size["rcnn"] += len(boxes) * rcnn.feature_dim * 2
-    for name, its in seconds.items():
-        line = {
-            "features": name,
-            "hours": its / len(paths) * TRAINVAL / 3600,
-            "gigabytes": size[name] / len(paths) * TRAINVAL / 1e9,
-            "images": len(paths),
-            "dtype": str(spp.network.dtype).removeprefix("torch."),
-            "threads": options.threads,
-        }
-        text = f"{name:28}{line['hours']:10.2f} hours {line['gigabytes']:10.1f} GB"
-        print(json.dumps(line) if options.json else text)
+    scale = TRAINVAL / len(paths)
+    for what, table, factor, unit in (
+        ("hours", seconds, scale / 3600, "h"),
+        ("gigabytes", size, scale / 1e9, "GB"),
+    ):
+        totals = {name: its * factor for name, its in table.items()}
+        others = {"rcnn": totals.pop("rcnn"), "the authors": AUTHORS[what]}
+        lines = [
+            Comparison(
+                step=f"features of VOC07 trainval, {what}",
+                ours=name,
+                against=against,
+                ours_s=total,
+                against_s=its,
+                ratio=its / total,
+                reach=0.0,
+                max_difference=0.0,
+            )
+            for name, total in totals.items()
+            for against, its in others.items()
+        ]
+        show(lines, options.json, unit)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,24 @@ def test_fast_form_is_the_head_within_its_precision(kind, layer):
     assert (got - expected).abs().max() <= TOLERANCE[kind] * expected.abs().max()
 
 
+@pytest.mark.parametrize("size", [(3, 5), (70, 3000), (0, 8)])
+@pytest.mark.parametrize("shift", [0.0, -0.7])
+def test_compiled_rounding_equals_the_plain_one(size, shift):
+    x = rows(*size) + shift
+    quantised, step, zero = quantise(x)
+    assert torch.equal(quantised, fast_fc.quantise_plain(x, 1 / step, zero + 0.5))
+
+
+def test_without_numba_the_plain_rounding_takes_its_place(monkeypatch):
+    x = rows(20, 30)
+    expected, step, zero = quantise(x)
+    monkeypatch.setattr(fast_fc, "NATIVE_AVAILABLE", False)
+    monkeypatch.setattr(fast_fc, "round_to_bytes", None)
+    got = quantise(x)
+    assert torch.equal(got[0], expected)
+    assert got[1:] == (step, zero)
+
+
 def test_int8_takes_negative_inputs():
     head, x = make_head(), rows(50, 96) - 0.5
     expected, got = head(x, "fc6"), prepare_fast(head, "int8", "fc6")(x)

@@ -1,0 +1,108 @@
+"""The results as Markdown: a table of the steps, one of whole images, and what is not measured.
+
+A line whose goal is 0 has none; ``--goals`` leaves such lines out. The loss in mAP that
+``fc_loss.py`` measured stands beside the speed of its form of fc6 and fc7.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from run_all import HERE, STEPS
+
+Line = dict[str, Any]
+IMAGES = ("whole_image", "context", "throughput", "gpu_whole_image")
+ELSEWHERE = ("fc_loss",)
+UNITS = (("MiB", "MiB"), ("peak memory", "GiB"), ("hours", "h"), ("gigabytes", "GB"), ("busy", "%"))
+HEAD = "| step | ours | against | threads | ours | against | ratio | goal | difference |"
+
+
+def read(folder: Path) -> dict[str, list[Line]]:
+    """Give the lines of each step that was measured, in the order of the steps."""
+    found = {}
+    for name in STEPS:
+        path = folder / f"{name}.json"
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            threads = re.search(r"--threads (\d+)", result["command"])
+            shared = {"threads": threads[1] if threads else ""}
+            found[name] = [shared | line for line in result["lines"]]
+    return found
+
+
+def with_losses(found: dict[str, list[Line]]) -> dict[str, list[Line]]:
+    """Put the loss in mAP beside each form of fc6 and fc7, where both were measured."""
+    losses = {line["ours"]: line["max_difference"] for line in found.get("fc_loss", [])}
+
+    def named(line: Line) -> Line:
+        loss = losses.get(line["ours"])
+        return line if loss is None else line | {"ours": f"{line['ours']} (mAP {-loss:+.2f})"}
+
+    return {
+        name: [named(line) for line in lines] if name.startswith("fc_") else lines
+        for name, lines in found.items()
+    }
+
+
+def amount(value: float, step: str) -> str:
+    """Give a number with three digits and its unit; seconds below ten become milliseconds."""
+    unit = next((unit for word, unit in UNITS if word in step), "s")
+    if unit == "s" and value < 10:
+        value, unit = 1e3 * value, "ms"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}"
+
+
+def row(line: Line) -> str:
+    """Give one line of a table."""
+    goal, ratio, step = line["reach"], line["ratio"], line["step"]
+    missed = goal > 0 and ratio < goal
+    cells = [
+        step,
+        line["ours"],
+        line["against"],
+        line["threads"],
+        amount(line["ours_s"], step),
+        amount(line["against_s"], step),
+        f"**{ratio:.3g}**",
+        f"{goal:g}{': missed' if missed else ''}" if goal else "",
+        f"{line['max_difference']:.2g}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def tables(found: dict[str, list[Line]], *, goals: bool) -> str:
+    """Give everything as Markdown."""
+    found = {name: lines for name, lines in with_losses(found).items() if name not in ELSEWHERE}
+    parts = []
+    for title, wanted in (("Steps", False), ("Whole images", True)):
+        rows = [
+            row(line)
+            for name, lines in found.items()
+            if name.startswith(IMAGES) == wanted
+            for line in lines
+            if line["reach"] > 0 or not goals
+        ]
+        parts.append("\n".join([f"### {title}", "", HEAD, "|---" * 9 + "|", *rows]))
+    missing = [name for name in STEPS if name not in found and name not in ELSEWHERE]
+    if missing:
+        parts.append(f"Not measured: {', '.join(missing)}.")
+    return "\n\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read and print."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("results", type=Path, nargs="?", default=HERE / "results")
+    parser.add_argument("--goals", action="store_true", help="only the lines that have a goal")
+    options = parser.parse_args(arguments)
+    print(tables(read(options.results), goals=options.goals))
+
+
+if __name__ == "__main__":
+    main()

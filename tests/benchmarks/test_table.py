@@ -1,0 +1,77 @@
+"""The benchmark's results as Markdown, and the runner that leaves them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+
+
+def line(**changes: Any) -> dict[str, Any]:
+    usual = {
+        "step": "NMS",
+        "ours": "ours",
+        "against": "theirs",
+        "ours_s": 0.004,
+        "against_s": 0.048,
+        "ratio": 12.0,
+        "reach": 8.0,
+        "max_difference": 0.0,
+    }
+    return usual | changes
+
+
+def write(folder: Path, name: str, lines: list[dict[str, Any]], words: str = "") -> None:
+    result = {"command": f"python scripts/benchmarks/x.py {words} --json", "lines": lines}
+    (folder / f"{name}.json").write_text(json.dumps(result))
+
+
+def run(script: str, *words: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SCRIPTS / script), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout
+
+
+def test_a_line_shows_threads_times_ratio_and_goal(tmp_path: Path) -> None:
+    write(tmp_path, "nms_2t", [line()], "--threads 2")
+    wanted = "| NMS | ours | theirs | 2 | 4.00 ms | 48.0 ms | **12** | 8 | 0 |"
+    assert wanted in run("table.py", str(tmp_path)).splitlines()
+
+
+def test_a_missed_goal_is_said_and_a_loss_stands_beside_its_form(tmp_path: Path) -> None:
+    form, loss = "int8, dynamic", 0.5
+    write(tmp_path, "fc_2t", [line(ours=form, ours_s=12.0, against_s=60.0, ratio=5.0, reach=7.0)])
+    write(tmp_path, "fc_loss", [line(ours=form, max_difference=loss)])
+    wanted = f"| NMS | {form} (mAP -0.50) | theirs |  | 12.0 s | 60.0 s | **5** | 7: missed | 0 |"
+    assert wanted in run("table.py", str(tmp_path)).splitlines()
+
+
+def test_images_have_their_own_table_and_what_lacks_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "whole_image_zf5", [line(step="network, zf5"), line(step="conv", reach=0.0)])
+    shown = run("table.py", str(tmp_path), "--goals")
+    _, steps, images = shown.split("###")
+    assert "network, zf5" in images
+    assert "network, zf5" not in steps
+    assert "| conv |" not in shown
+    missing = shown.splitlines()[-1]
+    assert missing.startswith("Not measured: ")
+    assert "gpu_spp_pooling" in missing
+    assert "whole_image_zf5," not in missing
+
+
+@pytest.mark.slow
+def test_a_step_that_was_measured_is_skipped(tmp_path: Path) -> None:
+    words = ("nms_1t", "--quick", "--out", str(tmp_path))
+    assert run("run_all.py", *words).startswith("nms_1t: 2 lines")
+    result = json.loads((tmp_path / "nms_1t.json").read_text())
+    assert result["command"].startswith("python scripts/benchmarks/nms.py --boxes 60")
+    assert {tuple(found) for found in result["lines"]} == {tuple(line())}
+    assert not run("run_all.py", *words)
