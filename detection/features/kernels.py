@@ -113,11 +113,12 @@ def store(  # pragma: no cover
                         by_bin[i, c] = bins[i, c]
         else:
             by_channel = out.reshape(channels, count)
-            for c in range(channels):
-                if widen:
+            if widen:
+                for c in range(channels):
                     for i in range(count):
                         by_channel[c, i] = np.int32(bins[i, c]) << 16
-                else:
+            else:
+                for c in range(channels):
                     for i in range(count):
                         by_channel[c, i] = bins[i, c]
 

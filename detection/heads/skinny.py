@@ -69,22 +69,21 @@ def _on_numba(block: Tensor) -> bool:
 def _times_in_threads(
     block: Float[Tensor, "m d"], weights: Float[Tensor, "k d"], out: Float[Tensor, "m k"]
 ) -> None:
-    kernel, bits, result = _kernel("times", block), _bits(block), out.numpy()
+    kernel, bits, result = _kernel("times"), _bits(block), out.numpy()
     in_threads(lambda a, b: kernel(bits[a:b], weights.numpy(), result[a:b]), len(block), 256)
 
 
 def _transposed_in_threads(
     block: Float[Tensor, "m d"], factors: Float[Tensor, "m k"], out: Float[Tensor, "k d"]
 ) -> None:
-    kernel, bits, result = _kernel("transposed", block), _bits(block), out.numpy()
+    kernel, bits, result = _kernel("transposed"), _bits(block), out.numpy()
     in_threads(lambda a, b: kernel(bits, factors.numpy(), result, a, b), block.shape[1], 512)
 
 
-def _kernel(name: Literal["times", "transposed"], block: Tensor) -> Callable[..., None]:
+def _kernel(name: Literal["times", "transposed"]) -> Callable[..., None]:
     from detection.heads import skinny_kernels
 
-    kind = "bfloat16" if block.dtype == torch.bfloat16 else "float32"
-    kernel: Callable[..., None] = getattr(skinny_kernels, f"{name}_{kind}")
+    kernel: Callable[..., None] = getattr(skinny_kernels, name)
     return kernel
 
 

@@ -35,16 +35,14 @@ def compiled(function: F) -> F:
 
 @compiled
 def _expand(source: Array, target: Array) -> None:
-    for j in range(len(source)):
-        target[j] = source[j]
-
-
-@compiled
-def _expand_bits(source: Array, target: Array) -> None:
-    """Expand bfloat16 bits: they are the upper halves of float32 numbers."""
-    bits = target.view(np.uint32)
-    for j in range(len(source)):
-        bits[j] = np.uint32(source[j]) << np.uint32(16)
+    """Copy float32; expand 16 bits of bfloat16: they are the upper halves of float32 numbers."""
+    if source.itemsize == 2:  # known when compiled
+        bits = target.view(np.uint32)
+        for j in range(len(source)):
+            bits[j] = np.uint32(source[j]) << np.uint32(16)
+    else:
+        for j in range(len(source)):
+            target[j] = source[j]
 
 
 @compiled
@@ -95,64 +93,52 @@ def _add_scaled(tile: Array, factors: Array, total: Array) -> None:
             g[j] += upper + r4 * x4[j] + r5 * x5[j] + r6 * x6[j] + r7 * x7[j]
 
 
-def _make_times(expand: Any) -> Any:
-    @compiled
-    def times(x: Array, weights: Array, out: Array) -> None:
-        """Write ``x @ weights.T``; the number of weights is a multiple of four."""
-        d = x.shape[1]
-        k = weights.shape[0]
-        tile = np.zeros((4, TILE), np.float32)
-        part = np.zeros((k, TILE), np.float32)
-        sums = np.zeros((CHUNK + 3, k), np.float32)
-        for first in range(0, len(x), CHUNK):
-            n = min(CHUNK, len(x) - first)
-            sums[:] = 0
-            for column in range(0, d, TILE):
-                end = min(d, column + TILE)
-                part[:, end - column :] = 0
-                for c in range(k):
-                    _expand(weights[c, column:end], part[c])
-                for row in range(0, n, 4):
-                    for i in range(min(4, n - row)):
-                        expand(x[first + row + i, column:end], tile[i])
-                    _dots(tile, part, sums[row : row + 4])
-            out[first : first + n] = sums[:n]
-
-    return times
-
-
-def _make_transposed(expand: Any) -> Any:
-    @compiled
-    def transposed(x: Array, factors: Array, out: Array, start: int, stop: int) -> None:
-        """Add the columns ``start`` to ``stop`` of ``factors.T @ x`` to those of ``out``."""
-        n = len(x)
-        k = factors.shape[1]
-        tile = np.zeros((8, TILE), np.float32)
-        scale = np.zeros((8, k), np.float32)
-        total = np.zeros((k, TILE), np.float32)
-        for column in range(start, stop, TILE):
-            end = min(stop, column + TILE)
-            total[:] = 0
-            for row in range(0, n, 8):
-                rows = min(8, n - row)
-                largest = np.float32(0)
-                for i in range(8):
-                    for c in range(k):
-                        scale[i, c] = factors[row + i, c] if i < rows else np.float32(0)
-                        largest = max(largest, abs(scale[i, c]))
-                if largest == 0:
-                    continue
-                for i in range(rows):
-                    expand(x[row + i, column:end], tile[i])
-                _add_scaled(tile, scale, total)
+@compiled
+def times(x: Array, weights: Array, out: Array) -> None:
+    """Write ``x @ weights.T``; the number of weights is a multiple of four."""
+    d = x.shape[1]
+    k = weights.shape[0]
+    tile = np.zeros((4, TILE), np.float32)
+    part = np.zeros((k, TILE), np.float32)
+    sums = np.zeros((CHUNK + 3, k), np.float32)
+    for first in range(0, len(x), CHUNK):
+        n = min(CHUNK, len(x) - first)
+        sums[:] = 0
+        for column in range(0, d, TILE):
+            end = min(d, column + TILE)
+            part[:, end - column :] = 0
             for c in range(k):
-                for j in range(end - column):
-                    out[c, column + j] += total[c, j]
+                _expand(weights[c, column:end], part[c])
+            for row in range(0, n, 4):
+                for i in range(min(4, n - row)):
+                    _expand(x[first + row + i, column:end], tile[i])
+                _dots(tile, part, sums[row : row + 4])
+        out[first : first + n] = sums[:n]
 
-    return transposed
 
-
-times_float32 = _make_times(_expand)
-times_bfloat16 = _make_times(_expand_bits)
-transposed_float32 = _make_transposed(_expand)
-transposed_bfloat16 = _make_transposed(_expand_bits)
+@compiled
+def transposed(x: Array, factors: Array, out: Array, start: int, stop: int) -> None:
+    """Add the columns ``start`` to ``stop`` of ``factors.T @ x`` to those of ``out``."""
+    n = len(x)
+    k = factors.shape[1]
+    tile = np.zeros((8, TILE), np.float32)
+    scale = np.zeros((8, k), np.float32)
+    total = np.zeros((k, TILE), np.float32)
+    for column in range(start, stop, TILE):
+        end = min(stop, column + TILE)
+        total[:] = 0
+        for row in range(0, n, 8):
+            rows = min(8, n - row)
+            largest = np.float32(0)
+            for i in range(8):
+                for c in range(k):
+                    scale[i, c] = factors[row + i, c] if i < rows else np.float32(0)
+                    largest = max(largest, abs(scale[i, c]))
+            if largest == 0:
+                continue
+            for i in range(rows):
+                _expand(x[row + i, column:end], tile[i])
+            _add_scaled(tile, scale, total)
+        for c in range(k):
+            for j in range(end - column):
+                out[c, column + j] += total[c, j]

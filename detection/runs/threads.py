@@ -11,6 +11,8 @@ import torch
 def in_threads(work: Callable[[int, int], None], length: int, step: int = 1) -> None:
     """Call ``work(start, stop)`` for parts of ``range(length)``, one for each of torch's threads.
 
+    The thread that calls does the last part itself.
+
     Args:
         work: must not touch what another part touches.
         length: of the whole.
@@ -22,5 +24,7 @@ def in_threads(work: Callable[[int, int], None], length: int, step: int = 1) -> 
         work(0, length)
         return
     edges = [min(length, pieces * i // threads * step) for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, edges[:-1], edges[1:]))
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = pool.map(work, edges[:-2], edges[1:-1])
+        work(edges[-2], edges[-1])
+        list(others)

@@ -31,11 +31,19 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A named way to do the step, and how many times faster than the reference it should be."""
+    """A named way to do the step, and how many times faster than the reference it should be.
+
+    Attributes:
+        name: of the way.
+        run: does the step, timed.
+        reach: the goal.
+        before: called before each run, not timed.
+    """
 
     name: str
     run: Callable[[], Any]
     reach: float = 1.0
+    before: Callable[[], None] = lambda: None
 
 
 def compare(
@@ -56,6 +64,7 @@ def compare(
     seconds: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats):
         for way, record in zip(ways, seconds, strict=True):
+            way.before()
             start = time.perf_counter()
             way.run()
             record.append(time.perf_counter() - start)

@@ -78,7 +78,7 @@ STEPS: dict[str, Step] = {
     **both("conv_trunk", "conv_trunk", "", "--repeats 1 --networks 1"),
     "svm_2t": Step(
         script="svm",
-        words="--threads 2",
+        words="--threads 2 --repeats 2",
         quick="--rows 400 --feature-dim 64 --classes 3 --repeats 1",
     ),
     "cold_reads": Step(script="cold_reads", quick="--repeats 1"),
@@ -95,7 +95,11 @@ STEPS: dict[str, Step] = {
         words="{images} --num-images 10 --threads 2",
         quick="{images} --num-images 1 --backbones alexnet",
     ),
-    "throughput": Step(script="throughput", words="{images}", quick="{images} --num-images 2"),
+    "throughput": Step(
+        script="throughput",
+        words="{images}",
+        quick="{images} --num-images 2 --repeats 1 --long-side 600",
+    ),
     "training_features": Step(
         script="training_features",
         words="{images} --threads 2",
