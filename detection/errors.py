@@ -18,6 +18,8 @@ Every class takes exactly one string, so that each error survives the way back f
 process.
 """
 
+import reprlib
+
 
 class DetectionError(Exception):
     """Say in one line what a user can mend."""
@@ -38,5 +40,27 @@ class CheckpointError(DetectionError):
 def require(holds: bool, place: str, expected: str, got: object) -> None:
     """Raise ConfigError ``place: expected ..., got ...`` unless ``holds``."""
     if not holds:
-        message = f"{place}: expected {expected}, got {got!r}"
+        message = f"{place}: expected {expected}, got {shown(got)}"
         raise ConfigError(message)
+
+
+def shown(value: object) -> str:
+    """Give a value as a message shows it, cut short: files can hold values of any size."""
+    return _SHORT.repr(value)[:_LONGEST]
+
+
+class _Short(reprlib.Repr):
+    """Cuts nested values where they are wide or deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict = 3, 8, 8, 4
+        self.maxstring, self.maxother = 120, 120
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Give a number; Python refuses to write one of thousands of digits."""
+        return repr(x) if x.bit_length() < 256 else f"a number of {x.bit_length():,} bits"
+
+
+_SHORT = _Short()
+_LONGEST = 200

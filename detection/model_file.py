@@ -21,14 +21,13 @@ from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
+from detection.model_parts import as_float, check_fc, check_header, check_heads
 from detection.runs.config_io import config_from_dict, config_to_dict
 from detection.runs.tensors import load_tensors, save_tensors
 
 MODEL_NAME = "model.safetensors"
 SCHEMA = 1
 """Raised when the meaning of a tensor or a header field changes."""
-
-_FIELDS = {"class_names", "config", "preprocessing", "feature_dim"}
 
 
 def save_detector(path: Path, detector: Detector) -> None:
@@ -88,12 +87,11 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
             "again, or install the version of this package that wrote it"
         )
         raise CheckpointError(message)
-    needed = {*_FIELDS, "svm_factor"} if "svm.weight" in tensors else _FIELDS
-    missing = sorted(needed - header.keys())
-    if missing:
-        message = f"{path}: expected a header with {', '.join(missing)}, got none; write it again"
-        raise CheckpointError(message)
+    check_header(path, header)
     config = _config(header, device)
+    tensors = as_float(path, tensors)
+    check_fc(path, tensors, header["feature_dim"], config.features.layer)
+    check_heads(path, tensors, header, config.features.layer)
     backbone = load_backbone(config.backbone, stored=part(tensors, "backbone."))
     extractor = make_extractor(backbone, config.features)
     if extractor.feature_dim != header["feature_dim"]:
@@ -102,7 +100,6 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
             f"{header['feature_dim']}; the file's configuration does not match its tensors"
         )
         raise CheckpointError(message)
-    _check_heads(path, tensors, len(header["class_names"]), extractor.feature_dim)
     target = extractor.network.device
     tensors = {name: tensor.to(target) for name, tensor in tensors.items()}
     names = tuple(header["class_names"])
@@ -122,35 +119,6 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
         scorer=scorer,
         regressors=regressors,
     )
-
-
-def _check_heads(
-    path: Path, tensors: Mapping[str, Tensor], num_classes: int, feature_dim: int
-) -> None:
-    """Make sure that the heads have a row for each class and fit what they read.
-
-    Raises:
-        CheckpointError: naming the tensor with what was expected of it.
-    """
-    read_dim = tensors["fc.fc7.weight"].shape[0] if "fc.fc7.weight" in tensors else feature_dim
-    scorer = "fc8" if "fc8.weight" in tensors else "svm"
-    rows = num_classes + (scorer == "fc8")  # the softmax has a row for the background
-    expected: dict[str, list[tuple[int, ...]]] = {}
-    expected[f"{scorer}.weight"] = [(rows, feature_dim), (rows, read_dim)]
-    expected[f"{scorer}.bias"] = [(rows,)]
-    if "bbox.weight" in tensors:
-        dims = (feature_dim, read_dim)
-        expected["bbox.weight"] = [(num_classes, 4, dim) for dim in dims]
-        expected["bbox.bias"] = [(num_classes, 4)]
-    for name, shapes in expected.items():
-        got = tuple(tensors[name].shape) if name in tensors else None
-        if got not in shapes:
-            wanted = " or ".join(map(str, dict.fromkeys(shapes)))
-            message = (
-                f"{path}: {name}: expected {wanted} for {num_classes} classes, "
-                f"got {got or 'none'}; its parts do not belong together, write it again"
-            )
-            raise CheckpointError(message)
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

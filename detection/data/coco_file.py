@@ -11,7 +11,7 @@ from typing import Any
 from detection.data.examined import FoundObject
 from detection.data.images import read_file
 from detection.data.problems import Corners, Problem, stop_at
-from detection.errors import DataError
+from detection.errors import DataError, shown
 from detection.structures import Size
 
 Identifier = int | str
@@ -142,11 +142,11 @@ class _Tables:
             (category_id, self.categories, "category_id"),
         ):
             if key not in table:
-                message = f"expected {what} to be one that the file lists, got {key!r}; correct it"
+                message = f"expected {what} to be one that the file lists, got {shown(key)}; correct it"
                 raise DataError(message)
         crowd = entry.get("iscrowd", 0)
         if crowd not in (0, 1):
-            message = f"expected iscrowd 0 or 1, got {crowd!r}; correct it"
+            message = f"expected iscrowd 0 or 1, got {shown(crowd)}; correct it"
             raise DataError(message)
         if crowd:
             what = "expected a single object, got a crowd; read as difficult"
@@ -201,7 +201,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _identifier(entry: Mapping[str, Any], key: str) -> Identifier:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, bool) or not isinstance(value, int | str) or not _is_unicode(value):
         message = f"expected a number or a text as {key}, got {_type(value)}; correct it"
         raise DataError(message)
     return value
@@ -209,7 +209,7 @@ def _identifier(entry: Mapping[str, Any], key: str) -> Identifier:
 
 def _text(entry: Mapping[str, Any], key: str) -> str:
     value = entry.get(key)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
         message = f"expected a text as {key}, got {_type(value)}; correct it"
         raise DataError(message)
     return value
@@ -217,7 +217,7 @@ def _text(entry: Mapping[str, Any], key: str) -> str:
 
 def _require_new(value: Identifier, seen: Collection[Identifier], what: str) -> None:
     if value in seen:
-        message = f"expected a new {what}, got {value!r} again; remove one"
+        message = f"expected a new {what}, got {shown(value)} again; remove one"
         raise DataError(message)
 
 
@@ -240,6 +240,11 @@ def _is_number(value: object) -> bool:
 
 def _type(value: object) -> str:
     return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+def _is_unicode(value: Identifier) -> bool:
+    """Tell whether a text can be written to a file: JSON can spell halves of characters."""
+    return not isinstance(value, str) or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 _SINGULAR = {"categories": "category", "images": "image", "annotations": "annotation"}

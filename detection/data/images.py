@@ -102,7 +102,7 @@ def read_sizes(path: Path) -> tuple[Size, Size]:
                 # some versions of Pillow turn a TIFF's size when they open it, others do not
                 width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
                 turned = image.tag_v2.get(_ORIENTATION_TAG) in _TURNING
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         raise DataError(_unreadable(path, error)) from error
     stored = (height, width)
     return ((width, height) if turned else stored), stored
@@ -116,11 +116,13 @@ def read_file(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         raise DataError(_unreadable(path, error)) from error
 
 
-def _unreadable(path: Path, error: OSError) -> str:
+def _unreadable(path: Path, error: OSError | UnicodeEncodeError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"{str(path)!a}: expected a name of Unicode text, got {error.reason}"
     return f"{path}: expected a readable file, got {error.strerror or error} (errno {error.errno})"
 
 

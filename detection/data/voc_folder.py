@@ -11,6 +11,9 @@ from detection.data.images import EXTENSIONS, read_file
 from detection.data.problems import Problem
 from detection.errors import DataError
 
+MAX_NAME = 200
+"""Letters of an identifier; file systems end at 255 bytes."""
+
 _MEMBERSHIP = {"1": True, "0": False, "-1": False}
 
 
@@ -149,7 +152,7 @@ def _read_line(
             what = f"expected 1 in the second column, got {columns[1]}; the image is left out"
             return None, Problem(kind="listed as absent", place=place, what=what, action="note")
         line = columns[0]
-    if line in {".", ".."} or any(mark in line for mark in "/\\:\0"):
+    if line in {".", ".."} or any(mark in line for mark in "/\\:\0") or len(line) > MAX_NAME:
         what = f"expected a plain identifier, got {line[:60]!r}; write the file's stem"
         return None, Problem(kind="bad identifier", place=place, what=what, action="stop")
     return line or None, None

@@ -141,7 +141,7 @@ def _parse_xml(data: bytes) -> Element:
         message = f"line {line}, column {column}: expected XML, got {_cause(data, error)}"
         raise DataError(message) from error
     except (ValueError, LookupError) as error:  # an encoding that Python does not know
-        message = f"expected XML, got {error}; save the file as UTF-8"
+        message = f"expected XML, got {str(error)[:80]}; save the file as UTF-8"
         raise DataError(message) from error
     if root.tag != "annotation":
         message = f"expected <annotation> as the outermost element, got <{root.tag[:40]}>"

@@ -18,10 +18,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from detection.config import Config
-from detection.errors import ConfigError
+from detection.errors import ConfigError, shown
 
 Departures = dict[str, dict[str, Any]]
 """Section -> field -> value: where a configuration departs from another."""
+
+MAX_BYTES = 1 << 18
+"""A longer configuration file is refused; one that names every option takes 4 KB."""
+
+MAX_MERGED = 1000
+"""Merge keys (``<<``) may make a mapping of so many entries; nested ones grow without bound."""
 
 
 def config_to_dict(config: Config) -> Departures:
@@ -58,16 +64,16 @@ def read_departures(values: object, place: str) -> Departures:
         ConfigError: for an unknown name or a wrong type; the message starts with ``place``.
     """
     if not isinstance(values, Mapping):
-        message = f"{place}: expected section: {{option: value}}, got {values!r}"
+        message = f"{place}: expected section: {{option: value}}, got {shown(values)}"
         raise ConfigError(message)
     hints = section_hints()
     departures: Departures = {}
     for section, options in values.items():
         if section not in hints:
-            message = f"{place}: {section}: unknown section{did_you_mean(section, hints)}"
+            message = f"{place}: {_name(section)}: unknown section{did_you_mean(section, hints)}"
             raise ConfigError(message)
         if not isinstance(options, Mapping):
-            message = f"{place}: {section}: expected options and values, got {options!r}"
+            message = f"{place}: {section}: expected options and values, got {shown(options)}"
             raise ConfigError(message)
         departures[section] = {
             name: _convert_option(section, name, value, place) for name, value in options.items()
@@ -99,11 +105,17 @@ def read_config_file(path: Path) -> Departures:
             type; the message names the file.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
         raise ConfigError(message) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    if len(data) > MAX_BYTES:
+        message = f"{path}: expected at most {MAX_BYTES:,} bytes, got more; not a configuration"
+        raise ConfigError(message)
+    try:
+        values = _parse_yaml(data.decode("utf-8"))
+    except ValueError as error:
         message = f"{path}: expected YAML, got an error: {' '.join(str(error).split())}"
         raise ConfigError(message) from error
     return read_departures({} if values is None else values, str(path))
@@ -150,7 +162,7 @@ def difference(old: Config, new: Config) -> list[str]:
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Give ``; did you mean X?`` if a known word is close, or nothing."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
+    close = difflib.get_close_matches(_name(word), list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -175,13 +187,18 @@ def describe(hint: Any) -> str:
     return "null" if hint is NoneType else names.get(hint, str(hint))
 
 
+def _name(word: object) -> str:
+    """Give what stands where a name should, cut short."""
+    return word[:80] if isinstance(word, str) else shown(word)
+
+
 def _convert_option(section: str, name: object, value: object, place: str) -> Any:
     """Convert the value of one option of a file."""
     hints = section_hints()
     if name not in hints[section]:
         known = [f"{other}.{option}" for other in hints for option in hints[other]]
-        near = did_you_mean(f"{section}.{name}", known)
-        message = f"{place}: {section}.{name}: unknown option{near}"
+        option = f"{section}.{_name(name)}"
+        message = f"{place}: {option}: unknown option{did_you_mean(option, known)}"
         raise ConfigError(message)
     return _convert(value, hints[section][str(name)], f"{place}: {section}.{name}")
 
@@ -207,19 +224,58 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
         number = _to_float(value)
         if number is not None:
             return number
-    if hint in {int, bool, str} and type(value) is hint:
+    if hint in {int, bool, str} and type(value) is hint and _can_be_written(value):
         return value
     near = did_you_mean(value, map(str, arguments)) if origin is Literal else ""
-    message = f"{place}: expected {describe(hint)}, got {value!r}{near}"
+    message = f"{place}: expected {describe(hint)}, got {shown(value)}{near}"
     raise ConfigError(message)
 
 
 def _read_yaml(text: str) -> Any:
     """Read a value as YAML does; what is not YAML stays a text."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return _parse_yaml(text)
+    except ValueError:
         return text
+
+
+def _parse_yaml(text: str) -> Any:
+    """Read YAML of plain values.
+
+    Raises:
+        ValueError: for whatever PyYAML stumbles over.
+    """
+    try:
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except Exception as error:  # its constructors raise what they like, ``!!int ''`` an IndexError
+        message = str(error)[:300] or type(error).__name__
+        raise ValueError(message) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with a limit on merge keys."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put merged entries into a mapping.
+
+        Raises:
+            YAMLError: if there are too many.
+        """
+        super().flatten_mapping(node)
+        if len(node.value) > MAX_MERGED:
+            message = f"more than {MAX_MERGED} merged entries"
+            raise yaml.YAMLError(message)
+
+
+def _can_be_written(value: float | str) -> bool:
+    """Tell whether a number is of a usual size, and a text one that a file can hold."""
+    if isinstance(value, str):
+        return not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return abs(value) < 2**63
 
 
 def _to_float(value: float | str) -> float | None:

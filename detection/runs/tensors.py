@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from detection.errors import CheckpointError
+from detection.errors import CheckpointError, shown
 from detection.runs.files import to_plain, write_bytes_atomic
 
 _HEADER = "header"
@@ -53,15 +53,19 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
             extra = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # A copy: the original is the file itself, and would change, or end, with it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(_explain(path, error)) from error
     _check(path, tensors, extra)
     try:
         header = json.loads(extra[_HEADER]) if _HEADER in extra else dict(extra)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{path}: header: expected JSON, got {error}"
         raise CheckpointError(message) from error
+    if not isinstance(header, dict):
+        message = f"{path}: header: expected names and values, got {shown(header)}"
+        raise CheckpointError(message)
     return tensors, header
 
 
@@ -93,6 +97,9 @@ def _check(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, str]) 
         message = f"{path}: expected the content it was written with, got altered bytes; restore it"
         raise CheckpointError(message)
     for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.element_size() < 2:
+            message = f"{path}: tensor {name}: expected at least 16 bits a number, got {tensor.dtype}"
+            raise CheckpointError(message)
         if tensor.is_floating_point() and not _is_finite(tensor):
             message = f"{path}: tensor {name}: expected finite values, got NaN or infinity"
             raise CheckpointError(message)
@@ -112,7 +119,7 @@ def _explain(path: Path, error: Exception) -> str:
         return f"{path}: expected a safetensors file, got {what}"
     try:
         size, expected = path.stat().st_size, _expected_size(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{path}: expected a safetensors file, got something else ({error})"
     if size < expected:
         return f"{path}: truncated ({size:,} of {expected:,} bytes); restore or write it again"

@@ -1,0 +1,137 @@
+"""Whether the parts of a model file are what they must be, before anything is built of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from detection.errors import CheckpointError, shown
+
+_FIELDS = ("class_names", "config", "feature_dim", "preprocessing")
+_MAX_DIM = 1 << 24
+"""Longest feature: 64 MiB of float32."""
+
+
+def check_header(path: Path, header: Mapping[str, Any]) -> None:
+    """Make sure that a detector's header has its fields, each of its kind.
+
+    Raises:
+        CheckpointError: naming those that are missing, or the first that is wrong.
+    """
+    missing = [name for name in _FIELDS if name not in header]
+    if missing:
+        message = f"{path}: expected a header with {', '.join(missing)}, got none; write it again"
+        raise CheckpointError(message)
+    rules = {
+        "class_names": ("a list of different names", _are_names),
+        "config": ("sections with options", lambda value: isinstance(value, dict)),
+        "feature_dim": (
+            "a whole number",
+            lambda value: type(value) is int and 0 < value < _MAX_DIM,
+        ),
+        "preprocessing": ("a name", lambda value: isinstance(value, str)),
+        "svm_factor": ("a positive number", _is_positive),
+        "bbox_reads": ("pool5 or scored", lambda value: value in {"pool5", "scored"}),
+    }
+    for name, (expected, holds) in rules.items():
+        if name in header and not holds(header[name]):
+            message = (
+                f"{path}: {name}: expected {expected}, got {shown(header[name])}; write it again"
+            )
+            raise CheckpointError(message)
+
+
+def check_fc(path: Path, tensors: Mapping[str, Tensor], feature_dim: int, layer: str) -> None:
+    """Make sure that fc6 and fc7, where there are any, fit together and to pool5.
+
+    Raises:
+        CheckpointError: naming the tensor with what was expected of it.
+    """
+    if not any(name.startswith("fc.") for name in tensors):
+        if layer != "pool5":
+            message = f"{path}: expected the fc layers that {layer} needs, got none; write it again"
+            raise CheckpointError(message)
+        return
+    weight = tensors.get("fc.fc6.weight")
+    size = len(weight) if weight is not None and weight.ndim == 2 else 0
+    shapes = {
+        "fc.fc6.weight": (size or "f", feature_dim),
+        "fc.fc6.bias": (size,),
+        "fc.fc7.weight": (size, size),
+        "fc.fc7.bias": (size,),
+    }
+    for name in sorted({*shapes, *tensors}):
+        got = tuple(tensors[name].shape) if name in tensors else "none"
+        if name.startswith("fc.") and got != shapes.get(name):
+            message = (
+                f"{path}: {name}: expected {shapes.get(name, 'no such tensor')}, got {got}; its "
+                "parts do not belong together, write it again"
+            )
+            raise CheckpointError(message)
+
+
+def check_heads(
+    path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], layer: str
+) -> None:
+    """Make sure that scorer and regressors have a row for each class and fit what they read.
+
+    Raises:
+        CheckpointError: naming the tensor with what was expected of it.
+    """
+    num_classes, pool5_dim = len(header["class_names"]), header["feature_dim"]
+    read_dim = pool5_dim if layer == "pool5" else len(tensors["fc.fc6.weight"])
+    scorer = "fc8" if "fc8.weight" in tensors else "svm"
+    rows = num_classes + (scorer == "fc8")  # the softmax has a row for the background
+    expected: dict[str, tuple[int, ...]] = {
+        f"{scorer}.weight": (rows, read_dim),
+        f"{scorer}.bias": (rows,),
+    }
+    if "bbox.weight" in tensors:
+        dim = pool5_dim if header.get("bbox_reads", "pool5") == "pool5" else read_dim
+        expected |= {"bbox.weight": (num_classes, 4, dim), "bbox.bias": (num_classes, 4)}
+    for name, wanted in expected.items():
+        got = tuple(tensors[name].shape) if name in tensors else "none"
+        if got != wanted:
+            message = (
+                f"{path}: {name}: expected {wanted} for {num_classes} classes, got {got}; its "
+                "parts do not belong together, write it again"
+            )
+            raise CheckpointError(message)
+    if scorer == "svm" and "svm_factor" not in header:
+        message = f"{path}: expected a header with svm_factor, got none; write it again"
+        raise CheckpointError(message)
+
+
+def as_float(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors with every head in float32.
+
+    Raises:
+        CheckpointError: naming a tensor that holds no real numbers.
+    """
+    heads = ("fc.", "svm.", "fc8.", "bbox.")
+    for name, tensor in tensors.items():
+        if tensor.is_complex() or (name.startswith(heads) and not tensor.is_floating_point()):
+            message = (
+                f"{path}: {name}: expected real numbers, got {tensor.dtype}; its parts do not "
+                "belong together, write it again"
+            )
+            raise CheckpointError(message)
+    return {name: t.float() if name.startswith(heads) else t for name, t in tensors.items()}
+
+
+def _are_names(value: object) -> bool:
+    """Tell whether a value is a list of texts that can be written, each once."""
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        return False
+    halves = any("\ud800" <= letter <= "\udfff" for name in value for letter in name)
+    return len(set(value)) == len(value) and not halves
+
+
+def _is_positive(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < math.inf

@@ -1,0 +1,279 @@
+"""What damaged inputs brought to light, one test each."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from detection.backbones import weights
+from detection.config import Config
+from detection.data.coco import read_coco
+from detection.data.images import read_file, read_sizes
+from detection.data.voc import read_voc
+from detection.data.voc_xml import parse_annotation
+from detection.errors import CheckpointError, ConfigError, DataError, require, shown
+from detection.model_file import load_detector, save_detector
+from detection.runs.config_io import (
+    MAX_BYTES,
+    MAX_MERGED,
+    apply,
+    config_from_dict,
+    read_config_file,
+    read_option,
+)
+from detection.runs.tensors import load_tensors, save_tensors
+from detection.structures import Image
+from tests.data.folders import VocTree, coco_content, write_coco
+from tests.fuzz.models import detector
+from tests.training.tiny_classifier import tiny_blueprint
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!timestamp x",
+        "!!int ''",
+        "!!bool x",
+        "!!float x",
+        "2020-13-45",
+        "{a: " * 500,
+        "!!int _",
+    ],
+)
+def test_whatever_yaml_stumbles_over_is_not_yaml(tmp_path, value):
+    """PyYAML raises AttributeError, IndexError, KeyError, ValueError or RecursionError."""
+    (tmp_path / "c.yaml").write_text(f"svm: {{c: {value}}}")
+    with pytest.raises(ConfigError, match=r"c\.yaml: expected YAML, got an error: ."):
+        read_config_file(tmp_path / "c.yaml")
+    with pytest.raises(ConfigError, match=r"^--svm\.c: expected a number, got ['\"]"):
+        read_option("svm", "c", value)
+
+
+def test_nested_aliases_do_not_fill_the_memory_with_a_message(tmp_path):
+    """Thirty levels of nine: written out, 10 ** 28 words."""
+    lines = ["a0: &a0 [lol]", *(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]" for n in range(1, 30))]
+    (tmp_path / "c.yaml").write_text("\n".join([*lines, "svm: *a29"]))
+    with pytest.raises(ConfigError, match="a0: unknown section"):
+        read_config_file(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("\n".join(["data:", *(f"  {line}" for line in lines)]))
+    with pytest.raises(ConfigError, match=r"data\.a0: unknown option"):
+        read_config_file(tmp_path / "c.yaml")
+    nested = "[" + ", ".join([f"&a{n} [{f'*a{n - 1},' * 9}]" for n in range(1, 30)]) + "]"
+    (tmp_path / "c.yaml").write_text(f"svm: {{c: {nested.replace('*a0', 'lol')}}}")
+    with pytest.raises(ConfigError, match=r"svm\.c: expected a number, got \[") as caught:
+        read_config_file(tmp_path / "c.yaml")
+    assert len(str(caught.value)) < 500
+
+
+def test_merge_keys_do_not_fill_the_memory(tmp_path):
+    """Nested ones multiply in PyYAML before 6.0.4."""
+    options = ", ".join(f"x{n}: 1" for n in range(MAX_MERGED + 1))
+    (tmp_path / "c.yaml").write_text(f"svm: &a {{{options}}}\nbbox: {{<<: [*a, *a]}}")
+    with pytest.raises(ConfigError, match="more than 1000 merged entries"):
+        read_config_file(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("svm: &a {c: 2.0}\nbbox: {<<: {ridge: 3.0}}")
+    assert read_config_file(tmp_path / "c.yaml") == {"svm": {"c": 2.0}, "bbox": {"ridge": 3.0}}
+
+
+def test_numbers_of_thousands_of_digits_are_refused_in_words(tmp_path):
+    """Python itself refuses to write them."""
+    huge = int("f" * 5000, 16)
+    for values in ({"svm": {"epochs": huge}}, {"svm": {"c": huge}}, {"svm": huge}):
+        with pytest.raises(ConfigError, match="a number of 20,000 bits"):
+            config_from_dict(values)
+    for text in (f"svm:\n  ? 0x{'f' * 5000}\n  : 1", f"? 0x{'f' * 5000}\n: {{}}"):
+        (tmp_path / "c.yaml").write_text(text)
+        with pytest.raises(ConfigError, match="a number of 20,000 bits: unknown"):
+            read_config_file(tmp_path / "c.yaml")
+
+
+def test_halves_of_characters_are_refused_as_text(tmp_path):
+    """YAML and JSON can spell them; nothing can be written or opened with them."""
+    (tmp_path / "c.yaml").write_text('data: {root: "\\ud800"}')
+    with pytest.raises(ConfigError, match=r"data\.root: expected a text, got '\\ud800'"):
+        apply(Config(), read_config_file(tmp_path / "c.yaml"))
+
+
+def test_a_file_longer_than_any_configuration_is_not_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("#" * (MAX_BYTES + 1))
+    with pytest.raises(ConfigError, match="expected at most 262,144 bytes, got more"):
+        read_config_file(tmp_path / "c.yaml")
+
+
+def test_a_value_in_a_message_is_cut_short():
+    assert shown([0.1, "a"]) == "[0.1, 'a']"
+    assert len(shown(["x" * 1000] * 1000)) <= 200
+    assert shown(2**63) == str(2**63)
+    with pytest.raises(ConfigError, match=r"^a: expected b, got 'xxx") as caught:
+        require(False, "a", "b", "x" * 10_000)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("table", "entry"),
+    [
+        ("categories", {"id": 3, "name": "\ud800"}),
+        ("categories", {"id": "\udfff", "name": "cat"}),
+        ("images", {"id": 7, "file_name": "\ud800.jpg"}),
+        ("images", {"id": "\ud800", "file_name": "a.jpg"}),
+    ],
+)
+def test_halves_of_characters_in_coco_are_refused_by_name(tmp_path, table, entry):
+    path = write_coco(tmp_path, coco_content(**{table: [entry]}))
+    with pytest.raises(DataError, match=r"expected a (number or a )?text as") as caught:
+        read_coco(tmp_path, path)
+    str(caught.value).encode()
+
+
+def test_a_path_that_cannot_be_encoded_is_unreadable(tmp_path):
+    for read in (read_file, read_sizes):
+        with pytest.raises(DataError, match="expected a name of Unicode text") as caught:
+            read(tmp_path / "\ud800.jpg")
+        str(caught.value).encode()
+
+
+def test_an_identifier_longer_than_any_file_name_is_refused_in_a_short_line(tmp_path):
+    tree = VocTree(tmp_path / "set")
+    tree.split("train", f"000001\n{'0' * 40_000}\n")
+    with pytest.raises(DataError, match="line 2: expected a plain identifier") as caught:
+        read_voc(tree.root, "train")
+    assert len(str(caught.value)) < 500
+
+
+def test_an_encoding_of_thousands_of_letters_is_cut_short():
+    data = f"<?xml version='1.0' encoding='{'la' * 10_000}'?><annotation/>".encode()
+    (problem,) = parse_annotation(data, "a.xml").problems
+    assert "expected XML, got unknown encoding: lala" in problem.message
+    assert len(problem.message) < 200
+
+
+def test_numbers_of_eight_bits_are_refused_by_name(tmp_path):
+    tensors = {"x": torch.zeros(3).to(torch.float8_e4m3fn)}
+    (tmp_path / "m").write_bytes(safetensors.torch.save(tensors))
+    with pytest.raises(CheckpointError, match=r"tensor x: expected at least 16 bits a number"):
+        load_tensors(tmp_path / "m")
+
+
+@pytest.mark.parametrize("header", ["[]", "3", "null", '"x"', "[" * 100_000, "{"])
+def test_a_header_that_is_no_object_is_refused(tmp_path, header):
+    (tmp_path / "m").write_bytes(safetensors.torch.save({}, metadata={"header": header}))
+    with pytest.raises(CheckpointError, match="header: expected "):
+        load_tensors(tmp_path / "m")
+
+
+def test_loaded_tensors_do_not_change_with_their_file(tmp_path):
+    """They were the file's own pages: a copy over it changed them, a cut ended the process."""
+    path = tmp_path / "m.safetensors"
+    save_tensors(path, {"x": torch.arange(5000.0)}, {"a": 1})
+    tensors, header = load_tensors(path)
+    data = path.read_bytes()
+    path.write_bytes(bytes(len(data)))
+    assert torch.equal(tensors["x"], torch.arange(5000.0))
+    path.write_bytes(b"")
+    assert torch.equal(tensors["x"], torch.arange(5000.0))
+    assert json.dumps(header) == '{"a": 1}'
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The content of a small detector's file, with fc layers and regressors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(weights.BACKBONES, "tiny", tiny_blueprint)
+        path = tmp_path_factory.mktemp("model") / "m.safetensors"
+        save_detector(path, detector(fc=True, boxes=True))
+        yield load_tensors(path)
+
+
+def wrong(path, content, **changes):
+    """Write the content of a model file with changes, load it, give the message."""
+    tensors, header = ({**part, **changes.get(name, {})} for name, part in content_parts(content))
+    drop = changes.get("drop", ())
+    save_tensors(
+        path,
+        {name: value for name, value in tensors.items() if name not in drop},
+        {name: value for name, value in header.items() if name not in drop},
+    )
+    with pytest.raises(CheckpointError) as caught:
+        load_detector(path, device="cpu")
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def content_parts(content):
+    return zip(("tensors", "header"), content, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"drop": ["class_names", "config"]},
+            "expected a header with class_names, config, got none",
+        ),
+        ({"drop": ["svm_factor"]}, "expected a header with svm_factor, got none"),
+        (
+            {"header": {"class_names": "cat"}},
+            "class_names: expected a list of different names, got",
+        ),
+        (
+            {"header": {"class_names": ["a", "a"]}},
+            "class_names: expected a list of different names",
+        ),
+        (
+            {"header": {"class_names": []}},
+            "class_names: expected a list of different names, got []",
+        ),
+        ({"header": {"config": 3}}, "config: expected sections with options, got 3"),
+        ({"header": {"feature_dim": True}}, "feature_dim: expected a whole number, got True"),
+        ({"header": {"feature_dim": 60.0}}, "feature_dim: expected a whole number, got 60.0"),
+        ({"header": {"preprocessing": ["auto"]}}, "preprocessing: expected a name, got ['auto']"),
+        ({"header": {"svm_factor": "1"}}, "svm_factor: expected a positive number, got '1'"),
+        ({"header": {"svm_factor": 0}}, "svm_factor: expected a positive number, got 0"),
+        ({"header": {"bbox_reads": "fc7"}}, "bbox_reads: expected pool5 or scored, got 'fc7'"),
+        (
+            {"header": {"bbox_reads": "scored"}},
+            "bbox.weight: expected (2, 4, 6) for 2 classes, got",
+        ),
+        (
+            {"header": {"class_names": ["a"]}},
+            "svm.weight: expected (1, 6) for 1 classes, got (2, 6)",
+        ),
+        ({"drop": ["svm.weight"]}, "svm.weight: expected (2, 6) for 2 classes, got none"),
+        ({"drop": ["bbox.bias"]}, "bbox.bias: expected (2, 4) for 2 classes, got none"),
+        ({"drop": ["fc.fc7.bias"]}, "fc.fc7.bias: expected (6,), got none"),
+        ({"drop": ["fc.fc6.weight"]}, "fc.fc6.bias: expected (0,), got (6,)"),
+        ({"tensors": {"fc.x": torch.zeros(3)}}, "fc.x: expected no such tensor, got (3,)"),
+        ({"tensors": {"fc.fc6.weight": torch.tensor(0.0)}}, "fc.fc6.bias: expected (0,), got (6,)"),
+        ({"tensors": {"fc.fc6.weight": torch.zeros(6, 5)}}, "fc.fc6.weight: expected (6, 60), got"),
+        ({"tensors": {"svm.bias": torch.zeros(2).long()}}, "svm.bias: expected real numbers, got"),
+        ({"tensors": {"bbox.bias": torch.zeros(())}}, "bbox.bias: expected (2, 4) for 2 classes"),
+        (
+            {"tensors": {"backbone.trunk.0.weight": torch.zeros(3, dtype=torch.complex64)}},
+            "backbone.trunk.0.weight: expected real numbers, got torch.complex64",
+        ),
+        (
+            {"drop": [f"fc.fc{n}.{kind}" for n in (6, 7) for kind in ("weight", "bias")]},
+            "expected the fc layers that fc7 needs, got none",
+        ),
+    ],
+)
+def test_parts_that_do_not_belong_together_are_refused_by_name(tmp_path, model, changes, message):
+    assert wrong(tmp_path / "m", model, **changes).startswith(message)
+
+
+def test_an_fc_layer_of_a_million_outputs_is_refused_before_it_is_built(tmp_path, model):
+    """fc7 would have 10 ** 12 weights."""
+    tall = {"fc.fc6.weight": torch.zeros(1_000_000, 1)}
+    assert "fc.fc6.bias: expected (1000000,)" in wrong(tmp_path / "m", model, tensors=tall)
+
+
+def test_heads_in_double_precision_work(tmp_path, model):
+    tensors, header = model
+    save_tensors(tmp_path / "m", {name: t.double() for name, t in tensors.items()}, header)
+    save_tensors(tmp_path / "n", tensors, header)
+    pixels = torch.arange(40 * 60 * 3).remainder(251).to(torch.uint8).view(40, 60, 3)
+    image, boxes = Image(image_id="a", pixels=pixels), torch.tensor([[2.0, 3, 40, 30]])
+    scores = [
+        load_detector(tmp_path / name, device="cpu").windows(image, boxes).scores for name in "mn"
+    ]
+    assert torch.equal(*scores)
