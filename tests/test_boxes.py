@@ -77,6 +77,12 @@ def test_clip_moves_each_corner_into_the_image():
     assert found.tolist() == [[0, 0, 20, 10], [3, 4, 5, 6], [20, 2, 20, 8], [0, 0, 0, 0]]
 
 
+def test_boxes_of_every_class_are_clipped_as_each_alone():
+    rows = torch.linspace(-30, 60, 3 * 5 * 4).view(3, 5, 4)
+    found = clip(rows, (10, 20))
+    assert torch.equal(found.view(-1, 4), clip(rows.view(-1, 4), (10, 20)))
+
+
 def test_flip_mirrors_about_the_vertical_axis():
     assert flip(boxes([1, 2, 4, 8]), 10).tolist() == [[10 - 4, 2, 10 - 1, 8]]
 

@@ -19,7 +19,7 @@ from detection.evaluation.bootstrap import bootstrap_map
 from detection.evaluation.coco_ap import evaluate_coco
 from detection.evaluation.matching import match_detections
 from detection.evaluation.voc_ap import describe_rule, score_matches
-from detection.runs.files import write_json_atomic, write_text_atomic
+from detection.runs.files import remove_leftovers, write_json_atomic, write_text_atomic
 from detection.structures import Detections, GroundTruth
 
 CONFIDENCE = 0.95
@@ -241,6 +241,8 @@ def write_results(
         DataError: if the folder cannot be written.
     """
     folder = Path(folder)
+    for place in (folder, folder / "detections"):
+        remove_leftovers(place)
     write_coco_json(folder / "detections" / "coco.json", detections)
     write_voc_files(folder / "detections", detections, class_names, values["split"])
     write_json_atomic(folder / "metrics.json", values)

@@ -20,7 +20,7 @@ from detection.config import ProposalConfig
 from detection.data.images import MAX_PIXELS, decode_image, read_file, read_size
 from detection.errors import CheckpointError, DataError, DetectionError
 from detection.proposals.search import propose_all, resolve_backend, truncate
-from detection.runs.files import sha256_of_bytes, sha256_of_file, to_plain
+from detection.runs.files import remove_leftovers, sha256_of_bytes, sha256_of_file, to_plain
 from detection.runs.parallel import parallel_map
 from detection.runs.progress import track
 from detection.runs.tensors import load_tensors, save_tensors
@@ -166,6 +166,7 @@ def propose_dataset(
         import_mat(Path(config.import_file), dataset, store)
         return store
     _check_backend(config)
+    remove_leftovers(store.folder)
     missing = [record for record in dataset.records if not store.holds(record)]
     if missing:
         done = len(dataset.records) - len(missing)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import math
 import os
+import platform
 import shutil
 import sys
+import time
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +23,8 @@ from detection.errors import DataError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 20
+_DAY = 24 * 3600
+_STARTED = time.time()
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -31,7 +36,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         DataError: where the disk is full or the folder cannot be written; the old file stays.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = path.with_name(f".{path.name}.{_owner()}-{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
@@ -43,7 +48,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _explain(error, path, len(data)) from error
+        raise explain(error, path, len(data)) from error
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -72,11 +77,50 @@ def to_plain(value: Any) -> Any:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that a killed writer left in a folder; say how many."""
-    leftovers = [path for path in Path(folder).glob(".*.tmp") if path.is_file()]
+    """Remove the temporary files that killed writers left in a folder; say how many.
+
+    Those of living processes stay, and those of other machines for a day.
+    """
+    leftovers = [path for path in Path(folder).glob(".*.tmp") if _is_left_over(path)]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def _owner() -> str:
+    """Name this process, for the temporary files that it writes."""
+    return f"{_machine()}-{os.getpid()}"
+
+
+@functools.cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _is_left_over(path: Path) -> bool:
+    """Tell whether nobody writes a temporary file any more."""
+    machine, _, process = path.name.removesuffix(".tmp").rpartition(".")[2].partition("-")
+    number = process.partition("-")[0]
+    try:
+        written = path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    if machine != _machine() or not number.isdecimal() or sys.platform == "win32":
+        return time.time() - written > _DAY
+    if int(number) == os.getpid():
+        return written < _STARTED  # by an earlier process of this number
+    return not _is_alive(int(number))
+
+
+def _is_alive(process: int) -> bool:
+    """Tell whether there is a process of this number on this machine."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sha256_of_file(path: Path) -> str:
@@ -124,7 +168,7 @@ class FolderLock:
             while self._descriptor < 0:
                 self._descriptor = self._take()
         except OSError as error:
-            raise _explain(error, self._path, 0) from error
+            raise explain(error, self._path, 0) from error
         return self
 
     def __exit__(
@@ -196,7 +240,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _explain(error: OSError, path: Path, need: int) -> DataError:
+def explain(error: OSError, path: Path, need: int) -> DataError:
     """Say in one line why a file could not be written."""
     if error.errno not in _NO_SPACE:
         return DataError(f"{path}: cannot be written: {error.strerror or error}")

@@ -33,6 +33,7 @@ from detection.runs.config_io import (
 from detection.runs.environment import describe_environment
 from detection.runs.files import (
     FolderLock,
+    explain,
     remove_leftovers,
     write_json_atomic,
     write_text_atomic,
@@ -126,8 +127,10 @@ def reopen_run(path: Path) -> Iterator[RunFolder]:
         DataError: if there is no run, or the folder is locked.
     """
     config = read_run_config(path)
-    with FolderLock(path), _record(path):
-        yield RunFolder(path=Path(path), config=config)
+    with FolderLock(path):
+        remove_leftovers(path)
+        with _record(path):
+            yield RunFolder(path=Path(path), config=config)
 
 
 def read_run_config(path: Path) -> Config:
@@ -173,16 +176,29 @@ def _compare(path: Path, config: Config, *, override: bool) -> None:
         raise ConfigError(message)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short; what is being done says so, or needs no disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass over a line that cannot be written."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, whatever becomes of its last lines."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def _record(path: Path) -> Iterator[None]:
     """Note the command, and copy to log.txt what the package says."""
     try:
         with (path / "command.txt").open("a", encoding="utf-8") as file:
             file.write(shlex.join(["detection", *sys.argv[1:]]) + "\n")
-        handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
+        handler = _LogFile(path / "log.txt", encoding="utf-8")
     except OSError as error:
-        message = f"{path}: cannot be written: {error.strerror}"
-        raise DataError(message) from error
+        raise explain(error, path / "command.txt", 0) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("detection")
     level = package.level

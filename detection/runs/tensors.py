@@ -26,7 +26,7 @@ _DIGEST = "sha256"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors (any device, any strides) and what they mean.
+    """Write tensors (any device, any strides) and what they mean: equal ones give equal files.
 
     Args:
         path: conventionally ``*.safetensors``.
@@ -39,7 +39,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     plain = _separate(tensors)
     header = json.dumps(to_plain(dict(metadata)), ensure_ascii=False)
     extra = {_HEADER: header, _DIGEST: _digest(plain, header)}
-    write_bytes_atomic(path, safetensors.torch.save(plain, metadata=extra))
+    write_bytes_atomic(path, _in_order(safetensors.torch.save(plain, metadata=extra)))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -79,6 +79,16 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         alone = all(storage.data_ptr() != p.untyped_storage().data_ptr() for p in plain.values())
         plain[name] = value if whole and alone else value.clone()
     return plain
+
+
+def _in_order(data: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, which the library writes in any order."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8:start])
+    entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+    head = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)  # the tensors begin at a multiple of eight bytes
+    return b"".join((len(head).to_bytes(8, "little"), head, memoryview(data)[start:]))
 
 
 def _digest(tensors: Mapping[str, Tensor], header: str) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from detection.config import Config
 from detection.errors import DataError
+from detection.runs import files
 from detection.runs.files import (
     FolderLock,
     remove_leftovers,
@@ -125,10 +126,48 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new_file(tmp_path: 
 
 
 def test_leftovers_of_killed_writers_are_removed_and_counted(tmp_path: Path) -> None:
-    (tmp_path / ".a.bin.0123456789ab.tmp").write_bytes(b"half")
+    code = """
+import os, sys
+from detection.runs import files
+files.os.fsync = lambda descriptor: os._exit(0)
+files.write_bytes_atomic(sys.argv[1], b"half")
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.bin"], check=True, timeout=60)
+    (left,) = names_in(tmp_path)
+    assert left.startswith(".a.bin.")
+    assert left.endswith(".tmp")
     (tmp_path / "a.bin").write_bytes(b"whole")
     assert remove_leftovers(tmp_path) == 1
     assert names_in(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("number", [os.getpid(), os.getppid(), 1])
+def test_what_a_living_process_is_writing_stays(tmp_path: Path, number: int) -> None:
+    (tmp_path / f".a.bin.{files._machine()}-{number}-0123456789ab.tmp").write_bytes(b"half")
+    assert remove_leftovers(tmp_path) == 0
+
+
+@pytest.mark.parametrize("owner", ["abcdef-1", "0123456789ab", "", "abcdef-x", f"{10**30}-{10**30}"])
+def test_what_another_machine_was_writing_stays_for_a_day(tmp_path: Path, owner: str) -> None:
+    path = tmp_path / f".a.bin.{owner}-0123456789ab.tmp"
+    path.write_bytes(b"half")
+    assert remove_leftovers(tmp_path) == 0
+    os.utime(path, (time.time() - 90_000,) * 2)
+    assert remove_leftovers(tmp_path) == 1
+
+
+def test_what_an_earlier_process_of_this_number_was_writing_goes(tmp_path: Path) -> None:
+    """In a container that is started again, each has the same number."""
+    path = tmp_path / f".a.bin.{files._machine()}-{os.getpid()}-0123456789ab.tmp"
+    path.write_bytes(b"half")
+    os.utime(path, (files._STARTED - 1,) * 2)
+    assert remove_leftovers(tmp_path) == 1
+
+
+@pytest.mark.parametrize("number", [2**22 + 1, 2**70])
+def test_a_number_that_no_process_has_is_a_dead_one(tmp_path: Path, number: int) -> None:
+    (tmp_path / f".a.bin.{files._machine()}-{number}-0123456789ab.tmp").write_bytes(b"half")
+    assert remove_leftovers(tmp_path) == 1
 
 
 def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from detection.config import Config, SvmConfig
 from detection.errors import ConfigError, DataError
+from detection.runs import files
 from detection.runs.folder import open_run, read_run_config, reopen_run
 
 
@@ -96,7 +97,8 @@ def test_resume_with_another_configuration_stops_unless_overridden(tmp_path: Pat
 
 def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     with open_run(tmp_path, Config()):
-        (tmp_path / ".model.safetensors.0123456789ab.tmp").write_bytes(b"half")
+        owner = f"{files._machine()}-{2**22 + 1}"  # no process has this number
+        (tmp_path / f".model.safetensors.{owner}-0123456789ab.tmp").write_bytes(b"half")
     with open_run(tmp_path, Config(), resume=True):
         assert not list(tmp_path.glob(".*.tmp"))
 

@@ -93,3 +93,17 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         load_tensors(tmp_path / "gone")
     with pytest.raises(CheckpointError, match="a folder"):
         load_tensors(tmp_path)
+
+
+def test_equal_tensors_and_headers_make_equal_files(tmp_path: Path) -> None:
+    """The library's order of its metadata changes from call to call."""
+    tensors = {"b": torch.arange(3.0), "a": torch.ones(2, 2)}
+    contents = set()
+    for number in range(20):
+        path = tmp_path / str(number)
+        save_tensors(path, tensors, {"x": [1, 2], "name": "\u00e9"})
+        contents.add(path.read_bytes())
+        loaded, header = load_tensors(path)
+        assert header == {"x": [1, 2], "name": "\u00e9"}
+        assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    assert len(contents) == 1

@@ -1,0 +1,36 @@
+"""Interrupt commands at random moments and on full disks; a line of JSON each, exit code 1 if any
+result differs from that of an undisturbed run."""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from tests.crash.lives import all_rounds
+from tests.crash.verbs import VERBS, prepare
+
+
+def main(words=None):
+    parser = argparse.ArgumentParser(prog="scripts/crash", description=__doc__)
+    parser.add_argument("--verbs", nargs="+", choices=VERBS, default=list(VERBS))
+    parser.add_argument("--kills", type=int, default=20, help="rounds of each verb")
+    parser.add_argument("--fills", type=int, default=20, help="rounds on full disks, likewise")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(words)
+    torch.set_num_threads(1)
+    bad = 0
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        for report in all_rounds(
+            Path(folder), options.verbs, options.kills, options.fills, options.seed
+        ):
+            print(json.dumps(report), flush=True)  # noqa: T201
+            bad += report["different"] + report["left_over"] + len(report.get("unclear", ()))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
