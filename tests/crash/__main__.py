@@ -19,14 +19,15 @@ def main(words=None):
     parser.add_argument("--kills", type=int, default=20, help="rounds of each verb")
     parser.add_argument("--fills", type=int, default=20, help="rounds on full disks, likewise")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no_mounts", action="store_true", help="limit files instead")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        for report in all_rounds(
-            Path(folder), options.verbs, options.kills, options.fills, options.seed
-        ):
+        counts = (options.kills, options.fills, options.seed)
+        rounds = all_rounds(Path(folder), options.verbs, *counts, mounts=not options.no_mounts)
+        for report in rounds:
             print(json.dumps(report), flush=True)  # noqa: T201
             bad += report["different"] + report["left_over"] + len(report.get("unclear", ()))
     return 1 if bad else 0

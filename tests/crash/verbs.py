@@ -26,7 +26,7 @@ def prepare(folder):
         test_split="test",
         class_names=tiny.CLASS_NAMES,
     )
-    config = tiny.config(iterations=30, checkpoint_every=3, validation_fraction=0.0)
+    config = tiny.config(iterations=16, checkpoint_every=3, validation_fraction=0.0)
     config = replace(
         config,
         data=data,
