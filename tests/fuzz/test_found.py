@@ -162,6 +162,13 @@ def test_a_header_that_is_no_object_is_refused(tmp_path, header):
         load_tensors(tmp_path / "m")
 
 
+def test_a_tensor_list_nested_beyond_measure_is_refused(tmp_path):
+    head = b'{"x": ' + b"[" * 50_000
+    (tmp_path / "m").write_bytes(len(head).to_bytes(8, "little") + head)
+    with pytest.raises(CheckpointError, match="expected a safetensors file, got something else"):
+        load_tensors(tmp_path / "m")
+
+
 def test_loaded_tensors_do_not_change_with_their_file(tmp_path):
     """They were the file's own pages: a copy over it changed them, a cut ended the process."""
     path = tmp_path / "m.safetensors"
