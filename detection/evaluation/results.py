@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,8 @@ def format_table(values: dict[str, Any]) -> str:
     width = max([len(_one_line(name)) for name in names] + [len("class"), len("mean")])
     header = f"{'class':<{width}}  11-point   area   COCO  objects  difficult"
     lines = [
-        f"{values['method']} on {values['split']}: {values['num_images']} images, "
-        f"{values['num_objects']} objects, {values['num_difficult']} difficult, "
-        f"{values['num_detections']} detections",
-        *(f"{name}: {text}" for name, text in values["rule"].items() if _is_said(name, values)),
+        f"{values['method']} on {counts_line(values)}, {values['num_detections']} detections",
+        *rule_lines(values),
         header,
         "-" * len(header),
     ]
@@ -140,7 +138,20 @@ def format_table(values: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _is_said(name: str, values: dict[str, Any]) -> bool:
+def counts_line(values: Mapping[str, Any]) -> str:
+    """Say which images and objects a metrics.json speaks of."""
+    images, objects, hard = (
+        values.get(key, "unknown") for key in ("num_images", "num_objects", "num_difficult")
+    )
+    return f"{values['split']}: {images} images, {objects} objects, {hard} difficult"
+
+
+def rule_lines(values: Mapping[str, Any]) -> list[str]:
+    """Say by which rules a metrics.json was made, one line each."""
+    return [f"{name}: {text}" for name, text in values["rule"].items() if _is_said(name, values)]
+
+
+def _is_said(name: str, values: Mapping[str, Any]) -> bool:
     return name != "interval" or values["interval"] is not None
 
 

@@ -59,6 +59,7 @@ class _Entry:
     file: str
     step: int
     sha256: str
+    num_bytes: int
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int) -> Path:
@@ -78,7 +79,8 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int) -> Path:
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     data = buffer.getvalue()
-    entry = _Entry(file=f"step-{step:08d}.pt", step=step, sha256=sha256_of_bytes(data))
+    name, digest = f"step-{step:08d}.pt", sha256_of_bytes(data)
+    entry = _Entry(file=name, step=step, sha256=digest, num_bytes=len(data))
     write_bytes_atomic(folder / entry.file, data)
     others = [old for old in _entries(folder) if old.file != entry.file]
     kept = [*others, entry][-KEPT:]
@@ -102,7 +104,7 @@ def load_latest(folder: Path) -> Checkpoint | None:
     problems = []
     for entry in reversed(_entries(folder)):
         try:
-            return Checkpoint(step=entry.step, state=_read(folder / entry.file, entry.sha256))
+            return Checkpoint(step=entry.step, state=_read(folder / entry.file, entry))
         except CheckpointError as error:
             _LOG.warning("%s; the checkpoint before it is tried", error)
             problems.append(str(error))
@@ -121,24 +123,32 @@ def _entries(folder: Path) -> list[_Entry]:
     try:
         rows = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         return [
-            _Entry(file=Path(row["file"]).name, step=int(row["step"]), sha256=str(row["sha256"]))
+            _Entry(
+                file=Path(row["file"]).name,
+                step=int(row["step"]),
+                sha256=str(row["sha256"]),
+                num_bytes=int(row.get("num_bytes", 0)),
+            )
             for row in rows
         ]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         _LOG.warning("%s: expected a list of checkpoints, got %s", folder / _MANIFEST, error)
         return []
 
 
-def _read(path: Path, digest: str) -> dict[str, Any]:
+def _read(path: Path, entry: _Entry) -> dict[str, Any]:
     """Read one file whose content must have the hash that the manifest says."""
     try:
         data = path.read_bytes()
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
         raise CheckpointError(message) from error
-    if sha256_of_bytes(data) != digest:
+    if len(data) < entry.num_bytes:
+        message = f"{path}: truncated ({len(data):,} of {entry.num_bytes:,} bytes)"
+        raise CheckpointError(message)
+    if sha256_of_bytes(data) != entry.sha256:
         message = f"{path}: expected the content it was written with, got altered bytes"
         raise CheckpointError(message)
     try:

@@ -19,6 +19,12 @@ SETTINGS = (
     *("--features.device", "cpu", "--proposals.workers", "1", "--proposals.max_boxes", "40"),
     *("--svm.norm_images", "4", "--svm.norm_boxes", "20", "--evaluation.bootstrap", "20"),
 )
+FINE_TUNING = (
+    *SETTINGS,
+    *("--features.layer", "fc7", "--finetune.enabled", "true", "--finetune.fc_size", "16"),
+    *("--finetune.iterations", "4", "--finetune.checkpoint_every", "2"),
+    *("--finetune.batch_size", "16", "--finetune.validation_fraction", "0"),
+)
 
 
 def scene(seed: int) -> tuple[PIL.Image.Image, str]:

@@ -1,0 +1,107 @@
+"""Several runs at the same moment, in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from detection.runs.tensors import load_tensors
+from tests.faults.at_once import fill_cache
+from tests.faults.conftest import Trained
+from tests.faults.small import SETTINGS, run, where, write_tree
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_at_once(commands: Sequence[Sequence[object]]) -> list[tuple[int, str]]:
+    """Run commands at the same moment; give exit code and error output of each."""
+    words = json.dumps([list(map(str, command)) for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.at_once", words],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [(code, text) for code, text in json.loads(done.stdout.splitlines()[-1])]
+
+
+def contents(folder: Path) -> dict[str, dict[str, object]]:
+    """Give the tensors of every file in a folder."""
+    return {
+        str(path.relative_to(folder)): {n: t.tolist() for n, t in load_tensors(path)[0].items()}
+        for path in folder.rglob("*.safetensors")
+    }
+
+
+def test_f44_of_six_runs_started_at_once_in_one_folder_one_trains(
+    trained_once: Trained, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", *SETTINGS, *trained_once.where, "--out", out]
+    ended = run_at_once([command] * 6)
+    assert sorted(code for code, _ in ended) == [0, 2, 2, 2, 2, 2]
+    for code, text in ended:
+        if code == 2:
+            assert f"error: {out}: " in text
+            assert "locked by pid" in text or "expected an empty folder" in text
+            assert "Traceback" not in text
+    expected, _ = load_tensors(trained_once.run / "model.safetensors")
+    found, _ = load_tensors(out / "model.safetensors")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert len((out / "command.txt").read_text().splitlines()) == 1
+    assert not (out / ".lock").exists()
+
+
+def test_f44_the_lock_of_a_dead_run_stops_nobody(trained: Trained) -> None:
+    (trained.run / ".lock").write_text("999999\n")
+    assert run("evaluate", trained.run) == 0
+    assert not (trained.run / ".lock").exists()
+
+
+def test_f45_two_writers_fill_one_store_of_boxes(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "data")
+    command = ["propose", "--proposals.workers", "1", *where(tree, tmp_path / "boxes")]
+    assert [code for code, _ in run_at_once([command] * 2)] == [0, 0]
+    assert run("propose", "--proposals.workers", "1", *where(tree, tmp_path / "alone")) == 0
+    assert contents(tmp_path / "boxes") == contents(tmp_path / "alone")
+    assert len(contents(tmp_path / "boxes")) == 9
+    assert not list((tmp_path / "boxes").rglob(".*.tmp"))
+
+
+def test_f45_two_writers_fill_one_store_of_features(trained_once: Trained, tmp_path: Path) -> None:
+    images = sorted((trained_once.tree.root / "JPEGImages").glob("*.jpg"))
+    command = ["fill_cache", tmp_path / "maps", *images]
+    assert [code for code, _ in run_at_once([command] * 2)] == [0, 0]
+    fill_cache(str(tmp_path / "alone"), *map(str, images))
+    assert contents(tmp_path / "maps") == contents(tmp_path / "alone")
+    assert len(contents(tmp_path / "maps")) == 9
+
+
+@pytest.mark.parametrize("cut", [0, 100, -1])
+def test_f45_what_a_killed_writer_left_is_computed_again(
+    trained_once: Trained, tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = str(trained_once.tree.root / "JPEGImages" / "000001.jpg")
+    folder = tmp_path / "maps"
+    fill_cache(str(folder), image)
+    expected = contents(folder)
+    (path,) = folder.rglob("*.safetensors")
+    whole = path.read_bytes()
+    path.with_name(f".{path.name}.0123456789ab.tmp").write_bytes(whole[:100])
+    path.write_bytes(whole[:cut])
+    fill_cache(str(folder), image)
+    assert path.read_bytes() == whole
+    assert contents(folder) == expected
+    assert "computed again (1 so far)" in caplog.text
