@@ -196,8 +196,9 @@ class FeatureConfig:
         batch_size: R-CNN: crops a forward pass; 256 in the released code. 0 chooses by device.
         dtype: the precision of the conv and fc layers at test; ``auto`` is float32 on a CPU without
             bf16 units, otherwise bfloat16.
-        fc: the form of fc6 and fc7 at test: ``auto`` follows ``dtype``; ``int8`` and ``svd`` (1,024
-            and 256 singular values, FR §4.4) are faster and no longer exact.
+        fc: the form of fc6 and fc7 at test: ``auto`` follows ``dtype``; ``int8``, ``svd`` (1,024
+            and 256 singular values, FR §4.4) and ``svd_int8`` (both) are faster and no longer
+            exact.
         device: ``auto`` takes a GPU where there is one.
         memory_gib: conv maps of training images are kept in memory up to this size; the others are
             computed again when they are needed.
@@ -215,7 +216,7 @@ class FeatureConfig:
     warp: Literal["warp", "square"] = "warp"
     batch_size: int = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    fc: Literal["auto", "int8", "svd"] = "auto"
+    fc: Literal["auto", "int8", "svd", "svd_int8"] = "auto"
     device: str = "auto"
     memory_gib: float = 4.0
 

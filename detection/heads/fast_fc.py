@@ -24,7 +24,7 @@ from detection.runs.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["fp32", "bf16", "int8", "svd"]
+Kind = Literal["fp32", "bf16", "int8", "svd", "svd_int8"]
 Step = Callable[[Tensor], Tensor]
 _CHUNK = 2**16
 
@@ -57,7 +57,8 @@ def prepare_fast(
     Args:
         head: trained; later changes of it are not seen.
         kind: ``fp32`` packed by oneDNN; ``bf16``; ``int8`` with one scale for each output's weights
-            and one for each batch of inputs; ``svd`` truncated to ``ranks``, in bf16.
+            and one for each batch of inputs; ``svd`` truncated to ``ranks``, in bf16; ``svd_int8``
+            truncated and 8-bit.
         layer: the last layer to apply.
         ranks: of fc6 and fc7 for ``svd``.
 
@@ -65,8 +66,9 @@ def prepare_fast(
         Fast R-CNN §4.4 (1024 singular values of fc6 and 256 of fc7 take 0.3 mAP).
     """
     layers = [head.fc6] if layer == "fc6" else [head.fc6, head.fc7]
-    if kind == "svd":
-        pairs = (_low_rank(fc, rank) for fc, rank in zip(layers, ranks, strict=False))
+    if kind in {"svd", "svd_int8"}:
+        make = _bf16 if kind == "svd" else _int8
+        pairs = (_low_rank(fc, rank, make) for fc, rank in zip(layers, ranks, strict=False))
         return FastFc(kind=kind, steps=tuple(step for pair in pairs for step in pair))
     make = {"fp32": _packed, "bf16": _bf16, "int8": _int8}[kind]
     return FastFc(kind=kind, steps=tuple(make(fc.weight, fc.bias) for fc in layers))
@@ -102,26 +104,28 @@ def _bf16(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     return _packed(weight.to(torch.bfloat16), half, relu=relu)
 
 
-def _int8(weight: Tensor, bias: Tensor) -> Step:
+def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     """Freeze one layer with 8-bit weights; it quantises each batch of inputs over their range."""
     if not (weight.is_cpu and _has_onednn()):
         logger.info("fc: no 8-bit kernel here; bfloat16 instead")
-        return _bf16(weight, bias)
+        return _bf16(weight, bias, relu=relu)
     scale = _frozen(weight).abs().amax(dim=1).clamp(min=1e-12) / 127
     rounded = (_frozen(weight) / scale[:, None]).round().to(torch.int8)
-    zeros, offset = torch.zeros(len(weight), dtype=torch.int64), _frozen(bias)
-    call = torch.ops.onednn.qlinear_pointwise
+    zeros = torch.zeros(len(weight), dtype=torch.int64)
+    offset = None if bias is None else _frozen(bias)
+    call, post = torch.ops.onednn.qlinear_pointwise, "relu" if relu else "none"
 
     def quantised(x: Tensor) -> Tensor:
         q, step, zero = quantise(x.float())
-        after: tuple[Any, ...] = (1.0, 0, torch.bfloat16, "relu", [], "")
+        after: tuple[Any, ...] = (1.0, 0, torch.bfloat16, post, [], "")
         return _tensor(call(q, step, zero, packed, scale, zeros, offset, *after))
 
     try:
         packed = torch.ops.onednn.qlinear_prepack(rounded, None)
     except RuntimeError as error:
-        return _fall_back(error, weight, bias)
-    return quantised if _works(quantised, weight) else _bf16(weight, bias)
+        logger.info("fc: no 8-bit kernel here (%s); bfloat16 instead", str(error).splitlines()[0])
+        return _bf16(weight, bias, relu=relu)
+    return quantised if _works(quantised, weight) else _bf16(weight, bias, relu=relu)
 
 
 def quantise(x: Float[Tensor, "n d"]) -> tuple[UInt8[Tensor, "n d"], float, int]:
@@ -155,18 +159,19 @@ def _quantise_compiled(
     return out
 
 
-def _fall_back(error: RuntimeError, weight: Tensor, bias: Tensor) -> Step:
-    logger.info("fc: no 8-bit kernel here (%s); bfloat16 instead", str(error).splitlines()[0])
-    return _bf16(weight, bias)
+def _low_rank(layer: nn.Linear, rank: int, make: Callable[..., Step]) -> tuple[Step, ...]:
+    """Replace a layer by two, the first without bias, where that saves work.
 
-
-def _low_rank(layer: nn.Linear, rank: int) -> tuple[Step, ...]:
-    """Replace a layer by two, the first without bias, where that saves work."""
+    What passes between the two is turned at random, which changes nothing but spreads the few large
+    components over all: 8 bits then resolve them alike.
+    """
     outputs, inputs = layer.weight.shape
     if rank * (outputs + inputs) >= outputs * inputs:
-        return (_bf16(layer.weight, layer.bias),)
+        return (make(layer.weight, layer.bias),)
     first, second = truncate(_frozen(layer.weight), rank)
-    return _bf16(first, None, relu=False), _bf16(second, layer.bias)
+    random = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(rank, rank, generator=random)).Q.to(first)
+    return make(turn @ first, None, relu=False), make(second @ turn.T, layer.bias)
 
 
 def truncate(

@@ -17,12 +17,13 @@ from detection.heads.fast_fc import Kind, prepare_fast
 from detection.heads.fc import FcHead
 
 SIDE = 4096
-REACH: dict[Kind, float] = {"fp32": 2.0, "bf16": 4.0, "int8": 7.0, "svd": 12.0}
+REACH: dict[Kind, float] = {"fp32": 2.0, "bf16": 4.0, "int8": 7.0, "svd": 12.0, "svd_int8": 12.0}
 NAMES: dict[Kind, str] = {
     "fp32": "float32, packed",
     "bf16": "bfloat16",
     "int8": "int8, dynamic",
     "svd": "rank 1024 and 256, bfloat16",
+    "svd_int8": "rank 1024 and 256, int8",
 }
 
 
