@@ -2,8 +2,8 @@
 
 OpenCV's boxes stand in the random order in which it lists them, so that "the best n" of them are
 what a user of OpenCV gets; ``native`` boxes stand in the order of `propose`. Difficult objects are
-left out. Writes a table, ``recall.json`` and ``recall.png``. With ``--keep`` the boxes and seconds
-of each image stay on the disk, and a run that was cut off goes on where it stopped.
+left out. Prints a table; ``--out`` takes recall.json, ``--plot`` a figure. ``--keep`` leaves what
+was found in each image on the disk, and a run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ def main() -> None:
     parser.add_argument("--year", type=int, default=0)
     parser.add_argument("--split", default="val")
     parser.add_argument("--images", type=int, default=0, help="the first n of the split; 0 for all")
-    parser.add_argument("--out", type=Path, help="a folder for recall.json and recall.png")
+    parser.add_argument("--out", type=Path, help="a folder for recall.json")
+    parser.add_argument("--plot", type=Path, help="a file for the curves, .png or .svg")
     parser.add_argument("--keep", type=Path, help="a folder for what was found")
     parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
     options = parser.parse_args()
@@ -209,9 +210,9 @@ def main() -> None:
             else f"{text} {-line['max_difference']:+.3f} ({behind})"
         )
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(options.out / "stages" / "recall.json", to_json(results, dataset.name))
-        plot(results, options.out / "recall.png")
+        write_json_atomic(options.out / "recall.json", to_json(results, dataset.name))
+    if options.plot:
+        plot(results, options.plot)
 
 
 if __name__ == "__main__":

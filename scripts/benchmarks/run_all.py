@@ -110,8 +110,8 @@ STEPS: dict[str, Step] = {
     ),
     "proposal_recall": Step(
         script="proposal_recall",
-        words="--voc {voc} --out {out}",
-        quick="--voc {voc} --images 1",
+        words="--voc {voc} --out {out}/stages --plot {plots}/recall.png --keep runs/recall",
+        quick="--voc {voc} --images 1 --plot {plots}/recall.png",
     ),
     "gpu_busy": Step(script="gpu_busy", words="{images}", quick="{images} --num-images 2"),
     "gpu_spp_pooling": Step(script="spp_pooling", words="--cuda 1", quick="--cuda 1 --repeats 1"),
@@ -136,6 +136,7 @@ def command_of(step: Step, options: argparse.Namespace) -> list[str]:
         "images": f"{voc}/VOC2012/JPEGImages",
         "voc": voc,
         "out": options.out.as_posix(),
+        "plots": (options.out if options.quick else options.plots).as_posix(),
         "run": options.fc_run.as_posix(),
     }
     return [f"{step.script}.py", *(word.format(**places) for word in words), "--json"]
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--voc", type=Path, default=Path("data/voc2012-subset/VOCdevkit"))
     parser.add_argument("--fc-run", type=Path, default=Path("runs/subset_sppnet_fc"))
     parser.add_argument("--out", type=Path, help="a folder; the default is results/ beside this")
+    parser.add_argument("--plots", type=Path, default=Path("docs/images"), help="for the figures")
     parser.add_argument("--again", action="store_true", help="also where the file is there")
     parser.add_argument("--quick", action="store_true", help="smallest sizes, numbers thrown away")
     options = parser.parse_args()

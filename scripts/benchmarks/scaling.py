@@ -1,8 +1,8 @@
 """What SPPnet costs against the number of RoIs, the size of the image and the number of classes.
 
-ZF-5, random weights, a drawn image; ``--out`` takes scaling.json and scaling.png. A line compares
-the seconds at the largest size with a proportional growth from the third largest: a ratio of 1 is
-linear, above 1 is less. Repeats go through all sizes in turn.
+ZF-5, random weights, a drawn image; ``--out`` takes scaling.json, ``--plot`` a figure. A line
+compares the seconds at the largest size with a proportional growth from the third largest: a ratio
+of 1 is linear, above 1 is less. Repeats go through all sizes in turn.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, help="a folder for scaling.json and scaling.png")
+    parser.add_argument("--out", type=Path, help="a folder for scaling.json")
+    parser.add_argument("--plot", type=Path, help="a file for the curves, .png or .svg")
     parser.add_argument("--largest", type=int, default=max(ROIS), help="number of RoIs")
     parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
     options = parser.parse_args()
@@ -159,9 +160,9 @@ def main() -> None:
         options.json,
     )
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(options.out / "stages" / "scaling.json", axes)
-        plot(axes, options.out / "scaling.png")
+        write_json_atomic(options.out / "scaling.json", axes)
+    if options.plot:
+        plot(axes, options.plot)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,16 @@ def compare_modes(images: Boxes, repeats: int) -> list[Comparison]:
         return Candidate(name=f"cv2 {mode}", run=partial(search_opencv, images, mode))
 
     run: Callable[..., list[Comparison]] = partial(compare, difference=unmatched)
+    what = f"selective search, {len(images)} photographs"
     fast = [native("fast", 1, 8.0), native("fast", 2, 14.0)]
-    slow = [native(mode, threads, 1.0) for mode in ("paper_fast", "quality") for threads in (1, 2)]
+    slow = [
+        native(mode, threads, threads - 1.0)
+        for mode in ("paper_fast", "quality")
+        for threads in (1, 2)
+    ]
     return [
-        *run("selective search", opencv("fast"), fast, repeats=repeats),
-        *run("selective search, quality", opencv("quality"), slow, repeats=max(repeats // 2, 1)),
+        *run(what, opencv("fast"), fast, repeats=repeats),
+        *run(f"{what}, quality", opencv("quality"), slow, repeats=max(repeats // 2, 1)),
     ]
 
 

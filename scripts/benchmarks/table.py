@@ -1,25 +1,29 @@
 """The results as Markdown: a table of the steps, one of whole images, and what is not measured.
 
-A line whose goal is 0 has none; ``--goals`` leaves such lines out. The loss in mAP that
-``fc_loss.py`` measured stands beside the speed of its form of fc6 and fc7.
+``--readme`` puts them between the two marks in that file. Goals are for two threads; ``--goals``
+leaves out what has none. The loss in mAP that ``fc_loss.py`` measured stands beside the speed of
+its form of fc6 and fc7.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from run_all import HERE, STEPS
 
+from detection.runs.files import write_text_atomic
+
 Line = dict[str, Any]
+MARKS = ("<!-- speed: begin -->", "<!-- speed: end -->")
 IMAGES = ("whole_image", "context", "throughput", "gpu_whole_image")
+GPU = [name for name in STEPS if name.startswith("gpu_")]
 ELSEWHERE = ("fc_loss",)
 UNITS = (("MiB", "MiB"), ("peak memory", "GiB"), ("hours", "h"), ("gigabytes", "GB"), ("busy", "%"))
-HEAD = "| step | ours | against | threads | ours | against | ratio | goal | difference |"
+HEAD = "| step | ours | | against | | ratio | goal | difference |"
 
 
 def read(folder: Path) -> dict[str, list[Line]]:
@@ -29,10 +33,13 @@ def read(folder: Path) -> dict[str, list[Line]]:
         path = folder / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
-            threads = re.search(r"--threads (\d+)", result["command"])
-            shared = {"threads": threads[1] if threads else ""}
-            found[name] = [shared | line for line in result["lines"]]
+            one = {"reach": 0.0} if "--threads 1 " in f"{result['command']} " else {}
+            found[name] = [line | one | _named(line, bool(one)) for line in result["lines"]]
     return found
+
+
+def _named(line: Line, one: bool) -> Line:
+    return {"ours": f"{line['ours']}, 1 thread"} if one else {}
 
 
 def with_losses(found: dict[str, list[Line]]) -> dict[str, list[Line]]:
@@ -40,7 +47,7 @@ def with_losses(found: dict[str, list[Line]]) -> dict[str, list[Line]]:
     losses = {line["ours"]: line["max_difference"] for line in found.get("fc_loss", [])}
 
     def named(line: Line) -> Line:
-        loss = losses.get(line["ours"])
+        loss = losses.get(line["ours"].removesuffix(", 1 thread"))
         return line if loss is None else line | {"ours": f"{line['ours']} (mAP {-loss:+.2f})"}
 
     return {
@@ -65,9 +72,8 @@ def row(line: Line) -> str:
     cells = [
         step,
         line["ours"],
-        line["against"],
-        line["threads"],
         amount(line["ours_s"], step),
+        line["against"],
         amount(line["against_s"], step),
         f"**{ratio:.3g}**",
         f"{goal:g}{': missed' if missed else ''}" if goal else "",
@@ -88,8 +94,11 @@ def tables(found: dict[str, list[Line]], *, goals: bool) -> str:
             for line in lines
             if line["reach"] > 0 or not goals
         ]
-        parts.append("\n".join([f"### {title}", "", HEAD, "|---" * 9 + "|", *rows]))
+        if rows:
+            parts.append("\n".join([f"**{title}**", "", HEAD, "|---" * 8 + "|", *rows]))
     missing = [name for name in STEPS if name not in found and name not in ELSEWHERE]
+    if all(name in missing for name in GPU):
+        missing = [name for name in missing if name not in GPU] + ["everything on a GPU"]
     if missing:
         parts.append(f"Not measured: {', '.join(missing)}.")
     return "\n\n".join(parts)
@@ -100,8 +109,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("results", type=Path, nargs="?", default=HERE / "results")
     parser.add_argument("--goals", action="store_true", help="only the lines that have a goal")
+    parser.add_argument("--readme", type=Path, help="a Markdown file with the two marks")
     options = parser.parse_args(arguments)
-    print(tables(read(options.results), goals=options.goals))
+    text = tables(read(options.results), goals=options.goals)
+    if options.readme is None:
+        print(text)
+        return
+    old = options.readme.read_text(encoding="utf-8")
+    before, start, rest = old.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        parser.error(f"{options.readme}: expected the marks {' and '.join(MARKS)}")
+    write_text_atomic(options.readme, f"{before}{start}\n{text}\n{end}{after}")
 
 
 if __name__ == "__main__":

@@ -40,31 +40,46 @@ def run(script: str, *words: str) -> str:
     return done.stdout
 
 
-def test_a_line_shows_threads_times_ratio_and_goal(tmp_path: Path) -> None:
+def test_a_line_shows_times_ratio_and_goal_and_one_thread_has_none(tmp_path: Path) -> None:
     write(tmp_path, "nms_2t", [line()], "--threads 2")
-    wanted = "| NMS | ours | theirs | 2 | 4.00 ms | 48.0 ms | **12** | 8 | 0 |"
-    assert wanted in run("table.py", str(tmp_path)).splitlines()
+    write(tmp_path, "nms_1t", [line()], "--threads 1")
+    shown = run("table.py", str(tmp_path)).splitlines()
+    assert "| NMS | ours | 4.00 ms | theirs | 48.0 ms | **12** | 8 | 0 |" in shown
+    assert "| NMS | ours, 1 thread | 4.00 ms | theirs | 48.0 ms | **12** |  | 0 |" in shown
 
 
 def test_a_missed_goal_is_said_and_a_loss_stands_beside_its_form(tmp_path: Path) -> None:
     form, loss = "int8, dynamic", 0.5
     write(tmp_path, "fc_2t", [line(ours=form, ours_s=12.0, against_s=60.0, ratio=5.0, reach=7.0)])
     write(tmp_path, "fc_loss", [line(ours=form, max_difference=loss)])
-    wanted = f"| NMS | {form} (mAP -0.50) | theirs |  | 12.0 s | 60.0 s | **5** | 7: missed | 0 |"
+    wanted = f"| NMS | {form} (mAP -0.50) | 12.0 s | theirs | 60.0 s | **5** | 7: missed | 0 |"
     assert wanted in run("table.py", str(tmp_path)).splitlines()
 
 
 def test_images_have_their_own_table_and_what_lacks_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "nms_2t", [line()])
     write(tmp_path, "whole_image_zf5", [line(step="network, zf5"), line(step="conv", reach=0.0)])
     shown = run("table.py", str(tmp_path), "--goals")
-    _, steps, images = shown.split("###")
+    steps, images = shown.split("**Whole images**")
     assert "network, zf5" in images
     assert "network, zf5" not in steps
+    assert "| NMS |" in steps
     assert "| conv |" not in shown
     missing = shown.splitlines()[-1]
     assert missing.startswith("Not measured: ")
-    assert "gpu_spp_pooling" in missing
+    assert missing.endswith("everything on a GPU.")
     assert "whole_image_zf5," not in missing
+
+
+def test_the_tables_take_the_place_between_the_marks(tmp_path: Path) -> None:
+    write(tmp_path, "nms_2t", [line()])
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- speed: begin -->\nlast week\n<!-- speed: end -->\nafter\n")
+    run("table.py", str(tmp_path), "--readme", str(page))
+    shown = page.read_text()
+    assert shown.startswith("before\n<!-- speed: begin -->\n**Steps**\n")
+    assert shown.endswith("\n<!-- speed: end -->\nafter\n")
+    assert "last week" not in shown
 
 
 @pytest.mark.slow
