@@ -92,16 +92,19 @@ def _table(folders: Sequence[Path]) -> str:
     from detection.evaluation.results import counts_line, rule_lines
     from detection.report.loading import read_benchmark, read_metrics
 
-    width = max(len(str(folder)) for folder in folders)
-    lines = [f"{'mean AP, %':<{width}}  {'method':<8} {'11-point':>8} {'area':>6} {'COCO':>6}"]
+    rows = [("mean AP, %", "method", "11-point", "area", "COCO", "")]
     rules: dict[str, None] = {}
     for path in folders:
         if values := read_metrics(path / "metrics.json"):
             means = [values["map"][rule] for rule in ("voc07", "voc10", "coco")]
-            cells = ["-" if mean is None else f"{100 * mean:.1f}" for mean in means]
-            row = f"{cells[0]:>8} {cells[1]:>6} {cells[2]:>6}"
-            lines.append(f"{path!s:<{width}}  {values['method']:<8} {row}  {counts_line(values)}")
+            first, *rest = ["-" if mean is None else f"{100 * mean:.1f}" for mean in means]
+            rows.append((str(path), values["method"], first, *rest, counts_line(values)))
             rules |= dict.fromkeys(rule_lines(values))
+    name, method = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [
+        f"{a:<{name}}  {b:<{method}}  {c:>8} {d:>6} {e:>6}  {f}".rstrip()
+        for a, b, c, d, e, f in rows
+    ]
     lines += rules
     benchmarks = [read_benchmark(path / "benchmark.json") for path in folders]
     return "\n".join([*lines, *(format_benchmark(found) for found in benchmarks if found)])

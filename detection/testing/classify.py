@@ -165,6 +165,9 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
             "layer": config.features.layer,
         }
         write_json_atomic(run.metrics, values)
+        means = ", ".join(f"{rule} {100 * result.map:.1f}" for rule, result in results.items())
+        count = len(test_set.records)
+        _LOG.info("%s: %d images, mean average precision %s", test_set.name, count, means)
     return values
 
 

@@ -69,7 +69,7 @@ def evaluate(
             [record.truth for record in dataset.records],
             detections,
             detector.class_names,
-            method=config.features.method,
+            method=" + ".join(member.config.features.method for member in loaded.members),
             split=dataset.split,
             config=config.evaluation,
         )

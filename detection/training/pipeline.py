@@ -67,12 +67,12 @@ def train(
             return out
         dataset = read_dataset(config.data, "train")
         _LOG.info("%s", class_table(dataset))
-        store = _proposed(dataset, config, workers)
+        extractor = make_extractor(load_backbone(config.backbone), config.features)
+        store = _proposed(dataset, config, workers)  # minutes: what can be wrong comes before it
         dataset = without_images(dataset, store.failed, config.data)
         if workers.is_main:
             write_skipped(out, {dataset.split: dataset.skipped})
             require_same_data(out, describe_data(dataset), override=override)
-        extractor = make_extractor(load_backbone(config.backbone), config.features)
         images = training_images(dataset, store, extractor, config)
         network = tuned_network(images, config, run, resume=resume, workers=workers)
         if workers.is_main:

@@ -255,6 +255,18 @@ def test_an_unknown_class_is_refused_with_the_nearest_name(
     assert inspect.cleandoc(line) == line
 
 
+def test_weights_that_are_missing_are_named_before_the_long_search_for_boxes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root, store, gone = tmp_path / "data", tmp_path / "store", tmp_path / "gone.safetensors"
+    counts = ["--train_images", "6", "--test_images", "1"]
+    assert main(["synthesize", "--out", str(root), *counts]) == 0
+    arguments = ["--data.root", root, "--proposals.folder", store, "--out", tmp_path / "run"]
+    assert main(["train", *map(str, arguments), "--backbone.weights", str(gone)]) == 2
+    assert str(gone) in capsys.readouterr().err
+    assert not store.exists()
+
+
 def test_training_into_a_folder_that_is_locked_or_full_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

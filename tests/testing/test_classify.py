@@ -88,12 +88,14 @@ def test_every_view_of_a_trained_classifier_is_scored(tmp_path):
         assert row["standard_error"] == pytest.approx((variance / 24) ** 0.5)
 
 
-def test_svms_on_whole_images_find_the_classes(tmp_path):
+def test_svms_on_whole_images_find_the_classes(tmp_path, caplog):
+    caplog.set_level("INFO", "detection")
     values = classify_eval(voc_config(write_voc(tmp_path / "voc")), tmp_path / "run")
     assert values["map"] == {"voc07": 1.0, "voc10": 1.0}
     assert values["num_images"] == 15
     assert list(values["per_class"]) == sorted(COLOURS)
     assert (tmp_path / "run" / "metrics.json").is_file()
+    assert "15 images, mean average precision voc07 100.0, voc10 100.0" in caplog.text
 
 
 def test_features_have_length_one(tmp_path):
