@@ -3,8 +3,7 @@
 ::
 
     Exception
-    └── DetectionError          anything a user can mend; the command line prints one line and exits
-    with 2
+    └── DetectionError          what a user can mend: one line on the command line, exit code 2
         ├── ConfigError         a configuration value, an option, a class list
         ├── DataError           a data set, an annotation, an image, a proposal or a feature store
         └── CheckpointError     a weight file, a model file, a checkpoint
