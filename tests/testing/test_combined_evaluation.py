@@ -30,5 +30,6 @@ def test_the_scores_of_several_runs_together_name_all_their_methods(tmp_path, ca
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("sppnet + rcnn on test: 2 images") for line in lines)
     table = lines[[line.startswith("mean AP, %") for line in lines].index(True) :]
-    assert [line.split()[1:-3] for line in table[1:3]] == [["sppnet", "+", "rcnn"], ["rcnn"]]
-    assert len({len(line) for line in table[:3]}) == 1
+    start = table[0].index("method")
+    assert [table[row][start:].split("  ")[0] for row in (1, 2)] == ["sppnet + rcnn", "rcnn"]
+    assert "2 images" in table[1]
