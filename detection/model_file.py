@@ -14,7 +14,7 @@ from detection.backbones.backbone import PREPROCESSINGS, Preprocessing
 from detection.backbones.weights import load_backbone
 from detection.config import Config
 from detection.detector import Detector
-from detection.errors import CheckpointError
+from detection.errors import CheckpointError, shown
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.layer import FcLayer, fc_kind, identity
@@ -83,8 +83,8 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
     tensors, header = load_tensors(path)
     if header.get("schema") != SCHEMA:
         message = (
-            f"{path}: expected a detector of schema {SCHEMA}, got {header.get('schema')!r}; train "
-            "again, or install the version of this package that wrote it"
+            f"{path}: expected a detector of schema {SCHEMA}, got {shown(header.get('schema'))}; "
+            "train again, or install the version of this package that wrote it"
         )
         raise CheckpointError(message)
     check_header(path, header)

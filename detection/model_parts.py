@@ -35,7 +35,7 @@ def check_header(path: Path, header: Mapping[str, Any]) -> None:
         ),
         "preprocessing": ("a name", lambda value: isinstance(value, str)),
         "svm_factor": ("a positive number", _is_positive),
-        "bbox_reads": ("pool5 or scored", lambda value: value in {"pool5", "scored"}),
+        "bbox_reads": ("pool5 or scored", lambda value: value in ["pool5", "scored"]),
     }
     for name, (expected, holds) in rules.items():
         if name in header and not holds(header[name]):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
+from detection.errors import require
 from detection.features.network import Network
 from detection.features.power import raise_to
 from detection.features.warp import warp_boxes
@@ -34,6 +35,9 @@ class RcnnExtractor:
     stages: Mapping[str, str] = {"prepare": "warp", "warp": "warp", "conv": "conv"}
 
     def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
+        room = (backbone.crop_size - 1) // 2
+        expected = f"at most {room} pixels on the crops of {backbone.name}"
+        require(config.context <= room, "features.context", expected, config.context)
         self.backbone = backbone
         self.config = config
         self.network = Network(backbone, config)

@@ -95,7 +95,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int) -> Path:
 def load_latest(folder: Path) -> Checkpoint | None:
     """Read the last good checkpoint of a folder; None where nothing was ever saved.
 
-    A damaged one is passed over with a warning.
+    A damaged one is passed over with a warning, and so is a first one whose save was interrupted.
 
     Raises:
         CheckpointError: if there are checkpoints and none of them is good.
@@ -108,7 +108,12 @@ def load_latest(folder: Path) -> Checkpoint | None:
         except CheckpointError as error:
             _LOG.warning("%s; the checkpoint before it is tried", error)
             problems.append(str(error))
-    if problems or any(folder.glob("step-*.pt")):
+    files = list(folder.glob("step-*.pt"))
+    if len(files) == 1 and not (folder / _MANIFEST).exists():
+        # The first save ended between its two files; there was nothing before it.
+        _LOG.warning("%s: the first checkpoint was not finished; starting anew", files[0])
+        return None
+    if problems or files:
         found = "; ".join(problems) or f"no readable {_MANIFEST}"
         message = (
             f"{folder}: expected a good checkpoint, got none ({found}); start anew with "

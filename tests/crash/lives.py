@@ -4,6 +4,7 @@ Each life of a command is forked from a process that has imported and compiled w
 that a random moment of it is a moment of its work.
 """
 
+import fcntl
 import os
 import random
 import resource
@@ -26,15 +27,16 @@ class Life:
 
     def __init__(self, place, words, *, file_limit=None):
         place.mkdir(parents=True, exist_ok=True)
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when read
+        self._said, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 1 << 20)  # more than a command says
         self.began = time.monotonic()
         self.process = os.fork()
         if self.process == 0:
             code = 1
             try:
                 os.chdir(place)
-                os.dup2(self._said.fileno(), 1)
-                os.dup2(self._said.fileno(), 2)
+                os.dup2(writing, 1)
+                os.dup2(writing, 2)
                 if file_limit is not None:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
                 code = run_verb(words)
@@ -44,6 +46,7 @@ class Life:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
+        os.close(writing)
 
     def kill_after(self, seconds):
         time.sleep(max(seconds - (time.monotonic() - self.began), 0))
@@ -52,10 +55,8 @@ class Life:
     def end(self):
         """Wait for it; give (exit code, negative for a signal, what it said)."""
         _, status = os.waitpid(self.process, 0)
-        self._said.seek(0)
-        said = self._said.read()
-        self._said.close()
-        return os.waitstatus_to_exitcode(status), said
+        with os.fdopen(self._said) as said:
+            return os.waitstatus_to_exitcode(status), said.read()
 
 
 def finish(place, words, again):

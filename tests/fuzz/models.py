@@ -142,7 +142,7 @@ def damage_tensors(tensors, random):
         elif kind == 6:
             shape = random.choice(((0,), (), (1,), (0, 4), (20_000, 1), (1, 20_000), (3, 4, 5, 6)))
             value = torch.zeros(shape)
-        else:
+        elif not value.dtype.is_floating_point or value.element_size() > 1:
             value = value * random.choice((float("nan"), float("inf"), 1e38, -1.0, 0.0))
         tensors[name] = value.contiguous()
         if not tensors:

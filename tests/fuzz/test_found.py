@@ -7,12 +7,14 @@ import safetensors.torch
 import torch
 
 from detection.backbones import weights
-from detection.config import Config
+from detection.backbones.backbone import PREPROCESSINGS, Backbone
+from detection.config import Config, FeatureConfig
 from detection.data.coco import read_coco
 from detection.data.images import read_file, read_sizes
 from detection.data.voc import read_voc
 from detection.data.voc_xml import parse_annotation
 from detection.errors import CheckpointError, ConfigError, DataError, require, shown
+from detection.features.rcnn import RcnnExtractor
 from detection.model_file import load_detector, save_detector
 from detection.runs.config_io import (
     MAX_BYTES,
@@ -23,7 +25,7 @@ from detection.runs.config_io import (
     read_option,
 )
 from detection.runs.tensors import load_tensors, save_tensors
-from detection.structures import Image
+from detection.structures import ConvGeometry, Image
 from tests.data.folders import VocTree, coco_content, write_coco
 from tests.fuzz.models import detector
 from tests.training.tiny_classifier import tiny_blueprint
@@ -236,6 +238,11 @@ def content_parts(content):
         ({"header": {"preprocessing": ["auto"]}}, "preprocessing: expected a name, got ['auto']"),
         ({"header": {"svm_factor": "1"}}, "svm_factor: expected a positive number, got '1'"),
         ({"header": {"svm_factor": 0}}, "svm_factor: expected a positive number, got 0"),
+        (
+            {"header": {"bbox_reads": {"a": []}}},
+            "bbox_reads: expected pool5 or scored, got {'a': []}",
+        ),
+        ({"header": {"schema": ["x" * 999]}}, "expected a detector of schema 1, got ['xxx"),
         ({"header": {"bbox_reads": "fc7"}}, "bbox_reads: expected pool5 or scored, got 'fc7'"),
         (
             {"header": {"bbox_reads": "scored"}},
@@ -265,7 +272,9 @@ def content_parts(content):
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused_by_name(tmp_path, model, changes, message):
-    assert wrong(tmp_path / "m", model, **changes).startswith(message)
+    said = wrong(tmp_path / "m", model, **changes)
+    assert said.startswith(message)
+    assert len(said) < 500
 
 
 def test_an_fc_layer_of_a_million_outputs_is_refused_before_it_is_built(tmp_path, model):
@@ -284,3 +293,14 @@ def test_heads_in_double_precision_work(tmp_path, model):
         load_detector(tmp_path / name, device="cpu").windows(image, boxes).scores for name in "mn"
     ]
     assert torch.equal(*scores)
+
+
+def test_a_context_that_leaves_no_room_in_the_crop_is_refused():
+    geometry, caffe = ConvGeometry(stride=8, offset=1.5), PREPROCESSINGS["caffe"]
+    backbone = Backbone("tiny", tiny_blueprint(), geometry, caffe)
+    backbone.trunk.to_empty(device="cpu")
+    assert RcnnExtractor(backbone, FeatureConfig(method="rcnn", context=31, device="cpu"))
+    with pytest.raises(
+        ConfigError, match=r"features\.context: expected at most 31 pixels on .* 32"
+    ):
+        RcnnExtractor(backbone, FeatureConfig(method="rcnn", context=32, device="cpu"))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from detection.errors import CheckpointError, DataError
+from detection.training import checkpoint
 from detection.training.checkpoint import load_latest, save_checkpoint
 
 
@@ -87,6 +88,30 @@ def test_two_damaged_checkpoints_stop(tmp_path):
 def test_a_damaged_manifest_stops_instead_of_starting_anew(tmp_path, content):
     save_checkpoint(tmp_path, state(1), 1)
     (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(CheckpointError, match="no readable manifest"):
+        load_latest(tmp_path)
+
+
+def test_a_first_save_that_ended_between_its_files_starts_anew(tmp_path, caplog, monkeypatch):
+    """As by a kill or a full disk."""
+
+    def no_space(path, value):
+        message = "no space"
+        raise DataError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_json_atomic", no_space)
+        with pytest.raises(DataError, match="no space"):
+            save_checkpoint(tmp_path, state(1), 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+    assert load_latest(tmp_path) is None
+    assert "the first checkpoint was not finished" in caplog.text
+    save_checkpoint(tmp_path, state(2), 2)
+    assert load_latest(tmp_path).step == 2
+    (tmp_path / "manifest.json").unlink()
+    save_checkpoint(tmp_path, state(3), 3)
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "step-00000002.pt").write_bytes(b"")
     with pytest.raises(CheckpointError, match="no readable manifest"):
         load_latest(tmp_path)
 
