@@ -8,6 +8,7 @@ ShaoqingRen/SPP_net.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,14 +22,14 @@ def _positive(section: str, config: object, *names: str) -> None:
     """Raise ConfigError unless these options are above 0."""
     for name in names:
         value = getattr(config, name)
-        require(value > 0, f"{section}.{name}", "a positive number", value)
+        require(0 < value < math.inf, f"{section}.{name}", "a positive number", value)
 
 
 def _not_negative(section: str, config: object, *names: str) -> None:
     """Raise ConfigError unless these options are at least 0."""
     for name in names:
         value = getattr(config, name)
-        require(value >= 0, f"{section}.{name}", "a number >= 0", value)
+        require(0 <= value < math.inf, f"{section}.{name}", "a number >= 0", value)
 
 
 def _fraction(section: str, config: object, *names: str) -> None:
@@ -295,8 +296,10 @@ class SvmConfig:
         _positive("svm", self, "norm_images", "norm_boxes")
         _not_negative("svm", self, "seed")
         _fraction("svm", self, "tolerance")
-        iou = self.negative_iou
-        require(0 < iou <= 1, "svm.negative_iou", "an IoU in (0, 1]", iou)
+        for name in ("positive_iou", "negative_iou"):
+            iou = getattr(self, name)
+            require(0 < iou <= 1, f"svm.{name}", "an IoU in (0, 1]", iou)
+        _not_negative("svm", self, "max_hard", "random_negatives")
         ordered = self.easy_score <= self.hard_score
         require(ordered, "svm.easy_score", "at most svm.hard_score", self.easy_score)
         newton_on_hinge = self.solver == "newton" and self.loss == "hinge"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import detection
 from detection.cli.parser import Parser, add_config_options, resolve_config
+from detection.cli.verb import check_outputs
 from detection.cli.verbs import VERBS
 from detection.config import Config
 from detection.errors import ConfigError, DetectionError
@@ -31,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except (ImportError, RuntimeError) as error:
+        if debug or "torchvision" not in str(error):
+            raise
+        print(f"error: {_mismatch(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         if debug:
             raise
@@ -39,6 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read the output has had enough, as in "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _mismatch(error: Exception) -> str:
+    """Say that torchvision was not built for this torch: then it lacks its operators."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "torchvision")]
+    reason = " ".join(str(error).split())
+    return (
+        f"torchvision: expected one that fits torch, got {' with '.join(versions)} ({reason}); "
+        "pip install --upgrade torch torchvision"
+    )
 
 
 def overview() -> str:
@@ -102,6 +119,7 @@ def _run(words: Sequence[str]) -> int:
         if options.print_config:
             print(write_config(config), end="")
             return 0
+    check_outputs(verb, options)
     with _messages():
         return verb.run(options, config) or 0
 

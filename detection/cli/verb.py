@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 from detection.cli.parser import Parser
 from detection.config import Config
+from detection.errors import DataError
 
 SECTIONS = tuple(field.name for field in fields(Config))
+
+_OUTPUTS = ("--out", "--coco")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,28 @@ class Verb:
     def summary(self) -> str:
         """The first line of that."""
         return (self.run.__doc__ or "").split("\n", maxsplit=1)[0]
+
+
+def check_outputs(verb: Verb, options: argparse.Namespace) -> None:
+    """Look, before any work is done, whether there is a place for what a verb writes.
+
+    Raises:
+        DataError: where a file stands in the way of a folder or a folder in that of a file, or the
+            folder cannot be written.
+    """
+    for one in verb.options:
+        path = getattr(options, one.name.removeprefix("--"), None)
+        if one.name not in _OUTPUTS or path is None:
+            continue
+        is_folder = one.settings.get("metavar") == "FOLDER"
+        if path.exists() and path.is_dir() != is_folder:
+            wanted, got = ("folder", "file") if is_folder else ("file", "folder")
+            message = f"{one.name}: expected a {wanted} to write, got the {got} {path}"
+            raise DataError(message)
+        place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+        if not os.access(place, os.W_OK) or not (place.is_dir() or place == path):
+            message = f"{one.name}: expected a place that can be written, got {path}"
+            raise DataError(message)
 
 
 def option(name: str, help: str, **settings: Any) -> Option:  # noqa: A002

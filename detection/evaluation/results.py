@@ -65,7 +65,9 @@ def metrics(
             matches, resamplings=config.bootstrap, seed=config.seed, confidence=CONFIDENCE
         )
     for name in voc07.classes_without_ground_truth:
-        logger.warning("class %s: no object to find in %s: left out of the mean", name, split)
+        logger.warning(
+            "class %s: no object to find in %s: left out of the mean", one_line(name), split
+        )
     return {
         "method": method,
         "split": split,
@@ -112,7 +114,7 @@ def _known(value: float) -> float | None:
 def format_table(values: dict[str, Any]) -> str:
     """Give a metrics.json as text: rule, split, counts, and a line for each class."""
     names = list(values["per_class"])
-    width = max([len(_one_line(name)) for name in names] + [len("class"), len("mean")])
+    width = max([len(one_line(name)) for name in names] + [len("class"), len("mean")])
     header = f"{'class':<{width}}  11-point   area   COCO  objects  difficult"
     lines = [
         f"{values['method']} on {counts_line(values)}, {values['num_detections']} detections",
@@ -123,7 +125,7 @@ def format_table(values: dict[str, Any]) -> str:
     for name, row in values["per_class"].items():
         note = "" if row["num_objects"] else "  no ground truth"
         lines.append(
-            f"{_one_line(name):<{width}}  {_percent(row['voc07']):>8} {_percent(row['voc10']):>6} "
+            f"{one_line(name):<{width}}  {_percent(row['voc07']):>8} {_percent(row['voc10']):>6} "
             f"{_percent(row['coco']):>6} {row['num_objects']:>8} {row['num_difficult']:>10}{note}"
         )
     mean = values["map"]
@@ -155,7 +157,8 @@ def _is_said(name: str, values: Mapping[str, Any]) -> bool:
     return name != "interval" or values["interval"] is not None
 
 
-def _one_line(name: str) -> str:
+def one_line(name: str) -> str:
+    """Give a class's name as a table can hold it, whatever letters it has."""
     return " ".join(name.split())[:40]
 
 

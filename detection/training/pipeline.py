@@ -15,6 +15,7 @@ from detection.config import Config
 from detection.data.dataset import may_skip, read_dataset, without_images
 from detection.detector import Detector
 from detection.errors import ConfigError
+from detection.evaluation.results import one_line
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.heads.fc import FcHead
@@ -235,5 +236,5 @@ def class_table(dataset: Dataset) -> str:
     lines += [f"  {kind}: {count}" for kind, count in sorted(dataset.notes.items())]
     lines.append(f"  {'class':<16} {'images':>7} {'objects':>8} {'difficult':>10}")
     for name, *counts in zip(dataset.class_names, images, objects, hard_objects, strict=True):
-        lines.append(f"  {name:<16} {counts[0]:>7} {counts[1]:>8} {counts[2]:>10}")
+        lines.append(f"  {one_line(name):<16} {counts[0]:>7} {counts[1]:>8} {counts[2]:>10}")
     return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""Class and file names of any letters, through the whole command line."""
+
+from __future__ import annotations
+
+import html
+import json
+import xml.sax.saxutils
+from pathlib import Path
+
+import pytest
+
+from tests.data.folders import VocTree
+from tests.faults.small import SETTINGS, run, scene, where
+
+NAMES = ("<script>alert(1)</script>/..", '猫 & "x"\nline' + "y" * 300)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> VocTree:
+    """A data set whose two classes have hostile names, and one image a name with markup."""
+    tree = VocTree(tmp_path / "data")
+    ids = ["<b>&amp;", "日本", "x" * 120, "a b"]
+    for seed, image_id in enumerate(ids):
+        picture, xml = scene(seed)
+        picture.save(tree.root / "JPEGImages" / f"{image_id}.jpg")
+        for plain, name in zip(("blue", "red"), NAMES, strict=True):
+            xml = xml.replace(f">{plain}<", f">{xml_text(name)}<")
+        tree.annotation(image_id, xml)
+    for split in ("trainval", "test"):
+        tree.split(split, "".join(f"{image_id}\n" for image_id in ids))
+    return tree
+
+
+def xml_text(name: str) -> str:
+    """Escape a name for XML."""
+    return xml.sax.saxutils.escape(name)
+
+
+def test_f55_names_of_any_letters_pass_through_training_scores_and_pages(
+    hostile: VocTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes, out = tmp_path / "boxes", tmp_path / "run"
+    assert run("train", *SETTINGS, *where(hostile, boxes), "--out", out) == 0
+    assert run("evaluate", out) == 0
+    captured = capsys.readouterr()
+    lines = (captured.out + captured.err).replace(str(tmp_path), "").splitlines()
+    assert not any("y" * 50 in line or line.startswith("line") for line in lines)
+    names = json.loads((out / "metrics.json").read_text())["class_names"]
+    assert sorted(names) == sorted(NAMES)
+    for path in (out / "detections").iterdir():
+        assert path.parent == out / "detections"
+        assert len(path.name.encode()) < 200
+        assert not set(path.name) & set('<>/\\"&\n ')
+    assert len(list((out / "detections").glob("comp4_det_*.txt"))) == 2
+    assert run("report", out, "--out", tmp_path / "report.html") == 0
+    assert run("browse", *where(hostile, boxes)[:2], "--out", tmp_path / "browse.html") == 0
+    for page in ("report.html", "browse.html"):
+        content = (tmp_path / page).read_text()
+        assert "<script" not in content
+        assert html.escape("<script>alert(1)</script>") in content
+        assert "猫" in content
+
+
+def test_f55_drawings_have_safe_names_of_their_own(hostile: VocTree, tmp_path: Path) -> None:
+    out, found = tmp_path / "run", tmp_path / "found"
+    assert run("train", *SETTINGS, *where(hostile, tmp_path / "boxes"), "--out", out) == 0
+    images = hostile.root / "JPEGImages"
+    assert run("detect", out, images, "--out", found) == 0
+    drawings = [path.name for path in found.glob("*.png")]
+    assert len(drawings) == 5
+    assert not set("".join(drawings)) & set('<>/\\"&\n ')
+    results = json.loads((found / "detections.json").read_text())
+    assert sorted(results) == sorted(map(str, images.iterdir()))
