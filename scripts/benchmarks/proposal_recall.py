@@ -29,7 +29,7 @@ from detection.data.images import read_image
 from detection.data.voc import read_voc
 from detection.proposals.native import warm_up
 from detection.proposals.opencv import segmentation_module
-from detection.proposals.recall import RecallTable, proposal_recall
+from detection.proposals.recall import COUNTS, RecallTable, proposal_recall
 from detection.proposals.search import propose
 from detection.runs.files import write_json_atomic
 from detection.runs.progress import track
@@ -103,7 +103,10 @@ def measure(records: Sequence[Record], keep: Path | None) -> Results:
             seconds[name].append(its)
     truths = [record.truth for record in records]
     return {
-        name: (proposal_recall(truths, found[name]), statistics.median(seconds[name]))
+        name: (
+            proposal_recall(truths, found[name], counts=COUNTS),
+            statistics.median(seconds[name]),
+        )
         for name in METHODS
     }
 
