@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from detection.detector import Detector
 from detection.errors import CheckpointError, DataError
 from detection.model_file import MODEL_NAME
+from detection.runs import files
 from detection.runs.files import write_bytes_atomic
 from detection.runs.tensors import load_tensors, save_tensors
 from tests.faults.conftest import Trained
@@ -246,7 +248,10 @@ def test_f41_a_folder_that_cannot_be_written_is_named() -> None:
 
 
 def test_f41_what_a_killed_writer_left_goes_at_the_next_start(trained: Trained) -> None:
-    (trained.run / f".{MODEL_NAME}.0123456789ab.tmp").write_bytes(b"half")
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    owner = f"{files._machine()}-{dead.pid}"
+    (trained.run / f".{MODEL_NAME}.{owner}-0123456789ab.tmp").write_bytes(b"half")
     (trained.run / MODEL_NAME).unlink()
     assert run("train", *SETTINGS, *trained.where, "--out", trained.run, "--resume") == 0
     assert not list(trained.run.glob(".*.tmp"))
