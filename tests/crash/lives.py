@@ -145,7 +145,8 @@ def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
         place = folder / f"{name}-full"
         place.mkdir()
         if mounted:
-            room = sum(pages(p.stat().st_size) for p in trained.rglob("*")) if trained else 0
+            run = (trained / "run").rglob("*") if trained else ()
+            room = sum(pages(path.stat().st_size) for path in run if path.is_file())
             options = f"size={room + pages(chance.randrange(needed))}"
             _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", place)
         try:
