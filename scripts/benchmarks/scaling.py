@@ -12,6 +12,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from detection.benchmark.instrument import instrument, untrained_detector
 from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.data.images import read_image
 from detection.data.synthetic import synthesize
+from detection.detector import Detector
 from detection.runs.files import write_json_atomic
 from detection.structures import Image, Proposals
 
@@ -42,13 +44,19 @@ def random_boxes(image: Image, count: int, random: torch.Generator) -> torch.Ten
     return torch.cat((low, high + 20), dim=1)
 
 
+@cache
+def timed_detector(config: Config, classes: int) -> tuple[StageClock, Detector]:
+    """Give a detector and its clock; one serves all numbers of RoIs."""
+    plain = untrained_detector(load_backbone(config.backbone), config, classes)
+    clock = StageClock(plain.extractor.network.device)
+    return clock, instrument(plain, clock)
+
+
 def make_timer(
     config: Config, image: Image, boxes: torch.Tensor, classes: int
 ) -> Callable[[], dict[str, float]]:
     """Give a function that detects once and gives the seconds of each stage."""
-    plain = untrained_detector(load_backbone(config.backbone), config, classes)
-    clock = StageClock(plain.extractor.network.device)
-    detector = instrument(plain, clock)
+    clock, detector = timed_detector(config, classes)
 
     def run() -> dict[str, float]:
         clock.reset()
