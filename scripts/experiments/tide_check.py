@@ -150,7 +150,7 @@ def compare(name: str, case: Case, tide_python: str) -> None:
     print(name)
     for who, values in (("here", ours), *theirs.items()):
         costs = "".join(f"{100 * value:8.2f}" for value in values["delta"])
-        counts = "".join(f"{count:6}" for count in values["count"])
+        counts = "".join(f" {count:5}" for count in values["count"])
         print(f"  {who:<22}{100 * values['ap']:7.2f} {costs}  {counts}")
 
 
