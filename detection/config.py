@@ -349,6 +349,10 @@ class PostprocessConfig:
         second_nms: suppress once more after the boxes moved, as the released evaluation does.
         regression: move the boxes by the regressors; false applies a detector without them.
         flip: average scores and boxes with those of the mirrored image (beyond both papers).
+        vote_iou: replace each detection by the mean of the boxes of its class that overlap it by
+            at least this, weighted by their scores (beyond both papers: Gidaris and Komodakis,
+            arXiv 1505.01749, §3.3); 0 leaves it out. The voters are what the last suppression
+            starts from, so that it takes ``first_nms: false``.
     """
 
     score_threshold: float = -1.5
@@ -358,11 +362,21 @@ class PostprocessConfig:
     second_nms: bool = True
     regression: bool = True
     flip: bool = False
+    vote_iou: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _positive("postprocess", self, "max_per_class")
         require(0 < self.nms_iou <= 1, "postprocess.nms_iou", "an IoU in (0, 1]", self.nms_iou)
+        require(0 <= self.vote_iou <= 1, "postprocess.vote_iou", "an IoU in [0, 1]", self.vote_iou)
+        if self.vote_iou:
+            what = "a finite number with vote_iou: a vote weighs what its score is above it"
+            finite = math.isfinite(self.score_threshold)
+            require(finite, "postprocess.score_threshold", what, self.score_threshold)
+            what = "false with vote_iou: suppressed boxes have no vote"
+            require(not self.first_nms, "postprocess.first_nms", what, self.first_nms)
+            what = "true with vote_iou"
+            require(self.second_nms, "postprocess.second_nms", what, self.second_nms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import torchvision
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from detection.boxes import iou as boxes_iou
 from detection.config import PostprocessConfig
 from detection.runs.threads import in_threads
 from detection.structures import Detections
@@ -35,7 +36,8 @@ def suppress(
 
     The order is the papers': threshold, suppression among the proposals, the best of each class,
     regression of these few, suppression again because boxes moved. ``first_nms`` off leaves out the
-    first suppression, as the released R-CNN does.
+    first suppression, as the released R-CNN does. ``vote_iou`` lets the boxes that the last
+    suppression removes move those that it keeps.
 
     Args:
         boxes: the proposals, image pixels.
@@ -58,7 +60,12 @@ def suppress(
         moved, best, labels = moved[finite], best[finite], labels[finite]
     if config.second_nms and (refine is not None or not config.first_nms):
         kept = multiclass_nms(moved, best, labels, config.nms_iou)
-        moved, best, labels = moved[kept], best[kept], labels[kept]
+        if config.vote_iou:
+            weights = best - config.score_threshold
+            moved = vote(moved, weights, labels, kept, config.vote_iou)
+        else:
+            moved = moved[kept]
+        best, labels = best[kept], labels[kept]
     order = best.argsort(descending=True, stable=True)
     return Detections(
         image_id=image_id,
@@ -67,6 +74,35 @@ def suppress(
         labels=labels[order],
         num_unusable=num_unusable,
     )
+
+
+def vote(
+    boxes: Float[Tensor, "n 4"],
+    weights: Float[Tensor, " n"],
+    labels: Int[Tensor, " n"],
+    kept: Int[Tensor, " m"],
+    iou: float,
+) -> Float[Tensor, "m 4"]:
+    """Give the kept boxes, each as the weighted mean of what overlaps it.
+
+    ``B = sum_j w_j B_j / sum_j w_j`` over the boxes ``j`` of the same class whose IoU with the kept
+    box is ``iou`` or more, itself included. Law: a box that nothing overlaps stays.
+
+    Args:
+        boxes: image pixels, finite.
+        weights: above 0.
+        labels: 0..K-1.
+        kept: rows of the boxes to give.
+        iou: at most 1.
+
+    Source:
+        Gidaris and Komodakis, arXiv 1505.01749, §3.3.
+    """
+    overlap = boxes_iou(boxes[kept], boxes)
+    voters = (overlap >= iou) & (labels[kept][:, None] == labels)
+    voters[torch.arange(len(kept)), kept] = True  # also where an empty box overlaps nothing
+    shares = (voters * weights).double()
+    return (shares @ boxes.double() / shares.sum(dim=1, keepdim=True)).to(boxes)
 
 
 def nms(boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], iou: float) -> Int[Tensor, " m"]:
