@@ -1,0 +1,63 @@
+"""How well do runs find small, middling and large objects?
+
+Prints the 11-point mean average precision at IoU 0.5 of each evaluated run for three ranges of the
+side of an object, ``sqrt(area)`` in pixels of the photograph. Objects outside the range count as
+difficult ones do; detections outside it count only where they overlap an object inside it.
+
+    python scripts/experiments/by_size.py runs/subset_sppnet_300 runs/subset_rcnn_300
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from detection.boxes import area, iou
+from detection.data.dataset import read_dataset
+from detection.evaluation.results import read_coco_json
+from detection.evaluation.voc_ap import evaluate_voc
+from detection.runs.folder import read_run_config
+from detection.structures import Detections, GroundTruth
+
+RANGES = {"side below 96": (0, 96), "96 to 200": (96, 200), "200 and more": (200, float("inf"))}
+
+
+def within(boxes: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Say which boxes have their side in a range."""
+    side = area(boxes).sqrt()
+    return (side >= low) & (side < high)
+
+
+def of_size(
+    truth: GroundTruth, found: Detections, low: float, high: float
+) -> tuple[GroundTruth, Detections]:
+    """Give the objects and detections of one image that count for a range of sizes."""
+    inside = within(truth.boxes, low, high)
+    overlap = iou(found.boxes, truth.boxes) >= 0.5
+    same = found.labels[:, None] == truth.labels
+    keep = within(found.boxes, low, high) | (overlap & same & inside).any(dim=1)
+    detections = replace(
+        found, boxes=found.boxes[keep], scores=found.scores[keep], labels=found.labels[keep]
+    )
+    return replace(truth, difficult=truth.difficult | ~inside), detections
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="evaluated run folders")
+    print(f"| run | {' | '.join(RANGES)} |\n|---|{'---|' * len(RANGES)}")
+    for run in parser.parse_args().runs:
+        test = read_dataset(read_run_config(run).data, "test")
+        found = read_coco_json(run / "detections" / "coco.json")
+        cells = []
+        for low, high in RANGES.values():
+            pairs = [
+                of_size(truth, found.get(truth.image_id, Detections.none(truth.image_id)), low, high)
+                for truth in (record.truth for record in test.records)
+            ]
+            result = evaluate_voc([p[0] for p in pairs], [p[1] for p in pairs], test.class_names)
+            cells.append(f"{100 * result.map:.1f} ({sum(result.num_objects)} objects)")
+        print(f"| {run.name} | {' | '.join(cells)} |")
