@@ -17,7 +17,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from detection.data.problems import Corners, Problem
-from detection.errors import DataError
+from detection.errors import DataError, shown
 from detection.structures import Size
 
 MAX_DEPTH = 64
@@ -160,7 +160,7 @@ def _cause(data: bytes, error: ParseError) -> str:
                 "bytes that are not UTF-8; save the file as UTF-8 or declare its encoding, such as "
                 '<?xml version="1.0" encoding="latin-1"?>'
             )
-    reason = str(error).rsplit(":", maxsplit=1)[0]
+    reason = str(error).rsplit(":", maxsplit=1)[0][:80]
     return f"{reason}; write the file again"
 
 
@@ -177,7 +177,7 @@ def _object(element: Element, number: int, place: str, problems: list[Problem]) 
     flag = _text(element, "difficult")
     difficult = _DIFFICULT.get("" if flag is None else flag.lower())
     if difficult is None:
-        message = f"expected <difficult> 0 or 1, got {flag!r}; correct it"
+        message = f"expected <difficult> 0 or 1, got {shown(flag)}; correct it"
         raise DataError(message)
     if flag is None or flag.lower() in {"unspecified", ""}:
         problems.append(

@@ -26,7 +26,7 @@ from detection.runs.config_io import (
 )
 from detection.runs.tensors import load_tensors, save_tensors
 from detection.structures import ConvGeometry, Image
-from tests.data.folders import VocTree, coco_content, write_coco
+from tests.data.folders import VocTree, annotation_xml, coco_content, object_xml, write_coco
 from tests.fuzz.models import detector
 from tests.training.tiny_classifier import tiny_blueprint
 
@@ -147,6 +147,24 @@ def test_an_encoding_of_thousands_of_letters_is_cut_short():
     data = f"<?xml version='1.0' encoding='{'la' * 10_000}'?><annotation/>".encode()
     (problem,) = parse_annotation(data, "a.xml").problems
     assert "expected XML, got unknown encoding: lala" in problem.message
+    assert len(problem.message) < 200
+
+
+def test_a_flag_that_holds_half_an_annotation_is_cut_short():
+    """Input 89,512 of seed 2: after a mark of CDATA twenty objects are one text."""
+    text = annotation_xml(*[object_xml()] * 20).replace("<difficult>0", "<difficult><![CDATA[0", 1)
+    text = text[::-1].replace("</difficult>"[::-1], "]]></difficult>"[::-1], 1)[::-1]
+    (problem,) = parse_annotation(text.encode(), "a.xml").problems
+    assert "object 1: expected <difficult> 0 or 1, got '0</difficult>" in problem.message
+    assert problem.message.endswith("; correct it")
+    assert len(problem.message) < 300
+
+
+def test_an_entity_of_thousands_of_letters_is_cut_short():
+    """Expat names an unknown entity where there is a DOCTYPE."""
+    data = f"<!DOCTYPE a SYSTEM 'x'><annotation>&{'la' * 10_000};</annotation>".encode()
+    (problem,) = parse_annotation(data, "a.xml").problems
+    assert "expected XML, got undefined entity &lala" in problem.message
     assert len(problem.message) < 200
 
 
