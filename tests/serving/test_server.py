@@ -76,6 +76,7 @@ def run(tmp_path):
     return folder
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_command_serves_until_it_is_interrupted(run):
     command = [sys.executable, "-m", "detection", "serve", str(run), "--port", "0"]
     process = subprocess.Popen(

@@ -152,6 +152,7 @@ def test_event_files_are_written_on_demand(tmp_path):
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_is_not_held_back():
     before = signal.getsignal(signal.SIGINT)
     with GracefulStop() as stop:
