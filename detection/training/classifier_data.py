@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,15 +204,20 @@ class _Keys(Sampler[list[Key]]):
 
 
 def load_batches(pictures: Pictures, plan: Plan, first: int) -> Iterator[Batch]:
-    """Give the batches of the steps from ``first`` on, read ahead where there are workers."""
+    """Give the batches of the steps from ``first`` on, read ahead where there are workers.
+
+    As many workers as were asked for, even if there are fewer cores: torch's advice is left out.
+    """
     workers = plan.config.workers
-    return iter(
-        DataLoader(
-            pictures,
-            batch_sampler=_Keys(plan, first),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(0),
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        return iter(
+            DataLoader(
+                pictures,
+                batch_sampler=_Keys(plan, first),
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                pin_memory=torch.cuda.is_available(),
+                generator=torch.Generator().manual_seed(0),
+            )
         )
-    )
