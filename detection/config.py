@@ -118,7 +118,8 @@ class ProposalConfig:
             the images of a data set (the papers' own boxes cannot be regenerated); empty for none.
         folder: where the boxes of data sets are kept, for all runs; a folder below it for each set
             of parameters.
-        time_limit: seconds that the search may take on one image of a data set; 0 for no limit.
+        time_limit: seconds that the search may take on one image; 0 for no limit. On the images of
+            a data set with two workers or more, on photographs always.
         workers: processes; 0 takes one a CPU core.
         parallel: joblib's backend for them; ``dask`` and ``ray`` reach other machines, which then
             need the same folders.

@@ -165,7 +165,7 @@ def propose_dataset(
 
         import_mat(Path(config.import_file), dataset, store)
         return store
-    _check_backend(config)
+    check_backend(config)
     remove_leftovers(store.folder)
     missing = [record for record in dataset.records if not store.holds(record)]
     if missing:
@@ -207,8 +207,12 @@ def _num_pixels(record: Record) -> int:
     return height * width
 
 
-def _check_backend(config: ProposalConfig) -> None:
-    """Fail, or compile, once and here rather than in every process."""
+def check_backend(config: ProposalConfig) -> None:
+    """Fail, or compile, once and before any search.
+
+    Raises:
+        ConfigError: if the backend is not installed.
+    """
     from detection.proposals.native import warm_up
     from detection.proposals.opencv import check_installation
 

@@ -10,31 +10,22 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from detection.config import ProposalConfig
 from detection.data.folder import list_images
-from detection.data.images import read_image
 from detection.detector import Detector
 from detection.errors import DataError
 from detection.evaluation.results import slug, write_coco_json
-from detection.proposals.search import propose
 from detection.report.drawing import draw_detections
 from detection.runs.files import write_bytes_atomic, write_json_atomic
-from detection.runs.parallel import resolve_workers
 from detection.runs.progress import track
 from detection.structures import Detections, Image, Proposals
+from detection.testing.ahead import search_ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +65,8 @@ def detect(
 ) -> Summary:
     """Detect on images and folders of images; write ``detections.json`` and a PNG each.
 
-    An image that cannot be read is named in the summary and does not stop the others.
+    An image that cannot be read, or searched in ``proposals.time_limit``, is named in the summary
+    and does not stop the others.
 
     Args:
         detector: trained; its configuration says how boxes are found.
@@ -119,7 +111,7 @@ def detect(
 def detect_files(
     detector: Detector, paths: Sequence[Path], failed: dict[str, str]
 ) -> Iterator[tuple[Path, Image, Detections]]:
-    """Give each image that can be read with its detections, in order.
+    """Give each image that can be read and searched with its detections, in order.
 
     Args:
         detector: trained.
@@ -129,52 +121,18 @@ def detect_files(
     Raises:
         DataError: naming the image in front, if a process was killed.
     """
-    config = detector.config
-    workers = min(resolve_workers(config.proposals.workers), len(paths))
-    with ExitStack() as stack:
-        pool = None
-        if workers > 1:
-            context = get_context("forkserver" if sys.platform != "win32" else "spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-        waiting: list[tuple[Path, Future[Found] | None]] = []
-        ahead = iter(paths)
-        while True:
-            while len(waiting) < 2 * workers and (path := next(ahead, None)) is not None:
-                task = (path, config.proposals, config.data.max_pixels)
-                waiting.append((path, pool.submit(find, *task) if pool else None))
-            if not waiting:
-                return
-            path, future = waiting.pop(0)
-            try:
-                task = (path, config.proposals, config.data.max_pixels)
-                pixels, boxes = future.result() if future else find(*task)
-                image = Image(image_id=path.stem, pixels=torch.from_numpy(pixels))
-                proposals = Proposals(image_id=path.stem, boxes=torch.from_numpy(boxes))
-                found = detector.detect(image, proposals)
-            except DataError as error:
-                failed[str(path)] = str(error)
-                continue
-            except BrokenProcessPool as error:
-                message = (
-                    f"{path}: the process that read it was killed, perhaps for lack of memory; "
-                    "use fewer proposals.workers"
-                )
-                raise DataError(message) from error
-            yield path, image, found
-
-
-Found = tuple[NDArray[np.uint8], NDArray[np.float32]]
-"""Pixels and boxes: arrays travel between processes without shared memory, tensors need it."""
-
-
-def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
-    """Read one image and search its boxes: what runs in another process.
-
-    Raises:
-        DataError: if the image cannot be read.
-    """
-    image = read_image(path, path.stem, max_pixels=max_pixels)
-    return image.pixels.numpy(), propose(image, config).boxes.numpy()
+    for path, searched in search_ahead(paths, detector.config):
+        if isinstance(searched, DataError):
+            failed[str(path)] = str(searched)
+            continue
+        image = Image(image_id=path.stem, pixels=torch.from_numpy(searched[0]))
+        proposals = Proposals(image_id=path.stem, boxes=torch.from_numpy(searched[1]))
+        try:
+            found = detector.detect(image, proposals)
+        except DataError as error:
+            failed[str(path)] = str(error)
+            continue
+        yield path, image, found
 
 
 def describe(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -12,8 +14,10 @@ from pathlib import Path
 import cv2
 import pytest
 
+from detection.testing import ahead
+from tests.faults import stuck
 from tests.faults.conftest import Trained
-from tests.faults.small import fail
+from tests.faults.small import fail, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,6 +144,26 @@ def test_f54_a_torchvision_for_another_torch_is_said_with_the_command(tmp_path: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_f46_a_photograph_over_the_time_limit_is_named_and_the_others_are_finished(
+    trained_once: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+) -> None:
+    monkeypatch.setattr(ahead, "find", stuck.find)
+    images = [tmp_path / f"{name}.png" for name in ("first", "second", "third")]
+    for path in images:
+        path.touch()
+    options = ("--proposals.time_limit", "2", "--proposals.workers", workers, "--no_drawings")
+    out = tmp_path / "found"
+    assert run("detect", trained_once.run, *images, *options, "--out", out) == 1
+    (message,) = re.findall(r"^error: (.*)$", capsys.readouterr().err, re.MULTILINE)
+    assert message.startswith(f"{images[0]}: expected its boxes within 2 s, got none; raise ")
+    assert list(json.loads((out / "detections.json").read_text())) == list(map(str, images[1:]))
+
+
 def test_f46_a_reading_process_that_is_killed_is_named_by_its_image(
     trained_once: Trained,
     tmp_path: Path,
@@ -147,7 +171,7 @@ def test_f46_a_reading_process_that_is_killed_is_named_by_its_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Broken:
-        def result(self) -> None:
+        def result(self, timeout: float | None) -> None:
             message = "A process in the process pool was terminated abruptly"
             raise BrokenProcessPool(message)
 

@@ -1,0 +1,111 @@
+"""Photographs and their boxes, searched in other processes while the network works."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.config import Config, ProposalConfig
+from detection.data.images import read_image
+from detection.errors import DataError, DetectionError
+from detection.proposals.search import propose
+from detection.proposals.store import check_backend
+from detection.runs.parallel import resolve_workers
+
+Found = tuple[NDArray[np.uint8], NDArray[np.float32]]
+"""Pixels and boxes: arrays travel between processes without shared memory, tensors need it."""
+
+
+def search_ahead(paths: Sequence[Path], config: Config) -> Iterator[tuple[Path, Found | DataError]]:
+    """Give each image's pixels and boxes, or why there are none, in the order of the paths.
+
+    Where one takes longer than ``proposals.time_limit`` the processes are ended; new ones go on
+    with the next.
+
+    Raises:
+        DataError: naming the image in front, if a process was killed.
+    """
+    workers = min(resolve_workers(config.proposals.workers), len(paths))
+    if workers <= 1 and not config.proposals.time_limit:
+        for path in paths:
+            try:
+                found: Found | DataError = find(path, config.proposals, config.data.max_pixels)
+            except DataError as error:
+                found = error
+            yield path, found
+        return
+    left = deque(paths)
+    context = get_context("forkserver" if sys.platform != "win32" else "spawn")
+    while left:
+        with ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_prepare, initargs=(config.proposals,)
+        ) as pool:
+            yield from _until_late(pool, left, config, 2 * workers)
+
+
+def _until_late(
+    pool: ProcessPoolExecutor, left: deque[Path], config: Config, ahead: int
+) -> Iterator[tuple[Path, Found | DataError]]:
+    """Take paths from the left and give what was found, up to the first that is late.
+
+    The clock of an image runs while nothing but it is waited for: then a process has it.
+    """
+    limit = config.proposals.time_limit or None
+    if limit:
+        pool.submit(int).result()  # the start of the first process is not the first image's time
+    futures: deque[Future[Found]] = deque()
+    while left:
+        while len(futures) < min(ahead, len(left)):
+            task = (left[len(futures)], config.proposals, config.data.max_pixels)
+            futures.append(pool.submit(find, *task))
+        path = left.popleft()
+        try:
+            found: Found | DataError = futures.popleft().result(timeout=limit)
+        except DataError as error:
+            found = error
+        except TimeoutError:
+            _end(pool)
+            message = (
+                f"{path}: expected its boxes within {limit:g} s, got none; raise "
+                "proposals.time_limit or set proposals.max_side"
+            )
+            yield path, DataError(message)
+            return
+        except BrokenProcessPool as error:
+            message = (
+                f"{path}: the process that read it was killed, perhaps for lack of memory; "
+                "use fewer proposals.workers"
+            )
+            raise DataError(message) from error
+        yield path, found
+
+
+def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
+    """Read one image and search its boxes: what runs in another process.
+
+    Raises:
+        DataError: if the image cannot be read.
+    """
+    image = read_image(path, path.stem, max_pixels=max_pixels)
+    return image.pixels.numpy(), propose(image, config).boxes.numpy()
+
+
+def _prepare(config: ProposalConfig) -> None:
+    """Import and compile in a new process; what is not installed the first search says."""
+    with contextlib.suppress(DetectionError):
+        check_backend(config)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool at once; Python before 3.14 has no public way."""
+    for process in list(pool._processes.values()):
+        process.kill()
