@@ -148,9 +148,7 @@ def best_object(
     """
     if len(truth.labels) == 0 or len(found.labels) == 0:
         return np.zeros(len(found.labels), dtype=np.int64), np.full(len(found.labels), -1.0)
-    overlap = pairwise_iou(
-        found.boxes.numpy().astype(np.float64), truth.boxes.numpy().astype(np.float64)
-    )
+    overlap = pairwise_iou(found.boxes.double().numpy(), truth.boxes.double().numpy())
     overlap[found.labels.numpy()[:, None] != truth.labels.numpy()[None, :]] = -1
     best = overlap.argmax(axis=1)
     return best, overlap[np.arange(len(best)), best]
@@ -180,12 +178,11 @@ def match_detections(
     """
     aligned = align(truths, detections, num_classes)
     starts = np.cumsum([0, *(len(truth.labels) for truth in truths)])
-    claims = np.full(sum(len(found.labels) for found in aligned), -1, dtype=np.int64)
-    place = 0
+    claimed = []
     for found, truth, start in zip(aligned, truths, starts, strict=False):
         best, overlap = best_object(found, truth)
-        claims[place : place + len(best)] = np.where(overlap >= iou, start + best, -1)
-        place += len(best)
+        claimed.append(np.where(overlap >= iou, start + best, -1))
+    claims = _concatenate(claimed, np.int64)
     hard = _concatenate([truth.difficult.numpy() for truth in truths], np.bool_)
     labels = _concatenate([found.labels.numpy() for found in aligned], np.int64)
     scores = _concatenate([found.scores.numpy() for found in aligned], np.float64)
@@ -213,7 +210,7 @@ def match_detections(
 
 
 def _concatenate(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype=dtype), *parts]).astype(dtype, copy=False)
+    return np.concatenate([np.zeros(0, dtype=dtype), *parts])
 
 
 def _outcomes(claims: Int[np.ndarray, " n"], hard: Bool[np.ndarray, " g"]) -> Int[np.ndarray, " n"]:

@@ -141,21 +141,20 @@ def score_matches(
         if not np.isfinite(match.scores).all():
             message = f"class {name!r}: expected finite scores, got NaN or infinity; train again"
             raise DataError(message)
-    curves = tuple(precision_recall(match) for match in matches)
     average = eleven_points if rule == "voc07" else area_under_curve
-    ap = np.array(
-        [
-            average(curve.recall, curve.precision) if match.num_objects else np.nan
-            for match, curve in zip(matches, curves, strict=True)
-        ]
-    )
+    curves, values = [], []
+    for match in matches:
+        curve = precision_recall(match)
+        curves.append(curve)
+        values.append(average(curve.recall, curve.precision) if match.num_objects else np.nan)
+    ap = np.array(values)
     return VocResult(
         rule=rule,
         iou=iou,
         class_names=tuple(class_names),
         ap=ap,
         map=mean_of_known(ap),
-        curves=curves,
+        curves=tuple(curves),
         num_images=len(matches[0].objects) if matches else 0,
         num_objects=tuple(match.num_objects for match in matches),
         num_difficult=tuple(match.difficult for match in matches),
@@ -165,7 +164,7 @@ def score_matches(
 def mean_of_known(ap: Float[np.ndarray, " k"]) -> float:
     """Give the mean of the values that are not NaN; NaN where none is left."""
     known = ap[~np.isnan(ap)]
-    return float(known.mean()) if len(known) else float("nan")
+    return float(known.mean()) if len(known) else np.nan
 
 
 def precision_recall(match: ClassMatches) -> Curve:
@@ -184,7 +183,7 @@ def precision_recall(match: ClassMatches) -> Curve:
 def eleven_points(recall: Float[np.ndarray, " n"], precision: Float[np.ndarray, " n"]) -> float:
     """Give the mean over 11 recalls of the best precision at that recall or above (VOC2007)."""
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(best[np.searchsorted(recall, RECALL_THRESHOLDS, side="left")].mean())
+    return float(best[np.searchsorted(recall, RECALL_THRESHOLDS)].mean())
 
 
 def area_under_curve(recall: Float[np.ndarray, " n"], precision: Float[np.ndarray, " n"]) -> float:

@@ -81,6 +81,18 @@ def test_a_cell_belongs_to_the_paper_window_if_its_centre_is_inside():
         assert windows([(x1, x2)], ZF5, 40, 8.0) == [(inside[0], inside[-1] + 1)]
 
 
+def test_a_centre_on_the_first_or_last_pixel_is_inside_for_the_release_alone():
+    """Pixels 36 to 84 are the centres of cells 1 and 4.
+
+    Paper: floor((36 - 20) / 16) + 1 = 2 to ceil((84 - 20) / 16) - 1 = 3, half a stride inwards.
+    Release: floor((16 + 6.5) / 16 + 0.5) = 1 to ceil((64 - 6.5) / 16 - 0.5) = 4.
+    """
+    box, size = torch.tensor([[36.0, 36, 85, 85]]), (600, 600)
+    for rule, window in (("paper", [2, 2, 4, 4]), ("released_code", [1, 1, 5, 5])):
+        assert project_boxes(box, size, size, ZF5, (36, 36), rule).tolist() == [window]
+    assert project_boxes(box, size, size, ZF5, (36, 36)).tolist() == [[2, 2, 4, 4]]
+
+
 def test_a_window_too_small_for_a_centre_is_the_cell_in_its_middle():
     # Between the centres of cell 1 (x = 36) and of cell 2 (x = 52).
     assert windows([(38, 45)], ZF5, 10, 8.0) == [(1, 2)]
@@ -128,6 +140,15 @@ def test_first_and_last_pixel_stay_first_and_last(rule):
     first, last = input_pixels(whole, (300, 400), (600, 800), rule)
     assert first.tolist() == [[0, 0]]
     assert torch.allclose(last, torch.tensor([[799.0, 599.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_first_and_last_of_two_pixels_stay_first_and_last(rule):
+    """The release divides by the side less one, which is 1 here."""
+    first, last = input_pixels(torch.tensor([[0.0, 0, 2, 2]]), (2, 2), (64, 64), rule)
+    assert (first.tolist(), last.tolist()) == ([[0, 0]], [[63, 63]])
+    (second,) = input_pixels(torch.tensor([[1.0, 1, 2, 2]]), (2, 2), (64, 64), rule)[0].tolist()
+    assert second == ([32, 32] if rule == "paper" else [63, 63])
 
 
 @pytest.mark.parametrize("rule", RULES)
