@@ -55,8 +55,8 @@ if __name__ == "__main__":
         cells = []
         for low, high in RANGES.values():
             pairs = [
-                of_size(truth, found.get(truth.image_id, Detections.none(truth.image_id)), low, high)
-                for truth in (record.truth for record in test.records)
+                of_size(record.truth, found.get(key, Detections.none(key)), low, high)
+                for key, record in ((record.image_id, record) for record in test.records)
             ]
             result = evaluate_voc([p[0] for p in pairs], [p[1] for p in pairs], test.class_names)
             cells.append(f"{100 * result.map:.1f} ({sum(result.num_objects)} objects)")
