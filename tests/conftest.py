@@ -11,8 +11,8 @@ from tests import typechecker
 
 install_import_hook("detection", f"{typechecker.__name__}.typechecker")
 
-# A busy machine is no failure. Every run of the suite tries the same examples, so that what it finds
-# can be found again; HYPOTHESIS_PROFILE=explore tries others.
+# A busy machine is no failure. Every run of the suite tries the same examples, so that what it
+# finds can be found again; HYPOTHESIS_PROFILE=explore tries others.
 hypothesis.settings.register_profile("detection", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "detection"))

@@ -306,9 +306,9 @@ def test_two_hundred_full_images_take_a_few_seconds_at_most():
         detections.append(
             Detections(image_id=str(index), boxes=boxes, scores=scores, labels=labels)
         )
-    start = time.perf_counter()
+    start = time.process_time()
     evaluate_voc(truths, detections, [str(n) for n in range(20)])
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def with_scores(found, scores):

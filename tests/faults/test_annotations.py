@@ -49,9 +49,9 @@ QUADRATIC = f'<!DOCTYPE annotation [<!ENTITY a "{"a" * 50_000}">]>'
 )
 def test_f01_entities_are_refused_at_once(tree, head, reference):
     tree.annotation("000001", annotation_xml(object_xml(name=reference), head=head))
-    start = time.perf_counter()
+    start = time.process_time()
     stops(tree, "000001.xml", "expected no entities")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("kind", ["", "% "], ids=["general", "parameter"])

@@ -406,9 +406,9 @@ def huge_jpeg(width, height):
     ids=["png 400M", "png 90M", "jpeg 4G", "jpeg 90M"],
 )
 def test_f27_too_many_pixels_are_refused_before_decoding(data):
-    start = time.perf_counter()
+    start = time.process_time()
     refused(data, "expected at most ", "pixels")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_f27_the_limit_is_the_callers():
