@@ -100,8 +100,6 @@ def finer_levels(levels: Sequence[int]) -> dict[int, int | None]:
 
 def _check_windows(values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"]) -> None:
     """Refuse windows that would read outside the map."""
-    if len(windows) == 0:
-        return
     rows, columns = values.shape[1:]
     limits = windows.new_tensor([columns, rows])
     inside = (windows[:, :2] >= 0) & (windows[:, 2:] <= limits) & (windows[:, 2:] > windows[:, :2])
@@ -127,7 +125,7 @@ def _pool_torch(
             corners = windows.float()
             batch = corners.new_zeros(len(windows), 1)
             rois = torch.cat((batch, corners[:, :2], corners[:, 2:] - 1), dim=1)
-            pooled[level] = roi_pool(values[None].float(), rois, level, 1.0)
+            pooled[level] = roi_pool(values[None].float(), rois, level)
         else:
             pooled[level] = _pool_one_by_one(values, windows, level)
     parts = [pooled[level].flatten(2) for level in levels]

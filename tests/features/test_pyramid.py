@@ -1,5 +1,7 @@
 import importlib
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -88,6 +90,25 @@ def test_seven_bins_of_57_cells_are_exact():
     values = random_map(2, 9, 60, negative=True)
     windows = torch.tensor([[0, 0, 57, 9], [3, 2, 60, 3]])
     assert torch.equal(pyramid_pool(values, windows, (7,)), pyramid(values, windows.tolist(), (7,)))
+    tall, turned = values.transpose(1, 2), windows[:, [1, 0, 3, 2]]
+    assert torch.equal(pyramid_pool(tall, turned, (7,)), pyramid(tall, turned.tolist(), (7,)))
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("levels", [LEVELS, (7,)])
+def test_no_windows_have_no_rows_of_float32(dtype, levels):
+    pooled = pyramid_pool(
+        random_map(2, 60, 60, dtype), torch.zeros(0, 4, dtype=torch.int64), levels
+    )
+    assert pooled.shape == (0, 2 * sum(n * n for n in levels))
+    assert pooled.dtype == torch.float32
+
+
+@pytest.mark.usefixtures("way")
+def test_a_map_without_channels_has_rows_without_values():
+    pooled = pyramid_pool(torch.zeros(0, 3, 4), torch.tensor([[0, 0, 4, 3]]))
+    assert pooled.shape == (1, 0)
 
 
 @pytest.mark.usefixtures("way")
@@ -202,14 +223,85 @@ def test_many_windows_on_several_threads_equal_one_at_a_time():
     assert torch.equal(together, alone)
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """The windows that each call of the compiled loops pools, and whether in the main thread."""
+    kernels = pytest.importorskip("detection.features.kernels")
+    pool, noted = kernels.pool_windows, []
+
+    def noting(*given):
+        begin, end = given[4:6]
+        noted.append((begin, end, threading.current_thread() is threading.main_thread()))
+        pool(*given)
+
+    monkeypatch.setattr(kernels, "pool_windows", noting)
+    return noted
+
+
+@pytest.mark.parametrize(("threads", "used"), [(1, []), (2, [2]), (3, [3]), (5, [3])])
+def test_each_window_is_pooled_once_on_as_many_threads_as_torch_has(
+    calls, monkeypatch, threads, used
+):
+    """130 windows are three calls of at most 64, and no more threads than calls."""
+    executors = []
+    monkeypatch.setattr(
+        module, "ThreadPoolExecutor", lambda n: executors.append(n) or ThreadPoolExecutor(n)
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    pyramid_pool(random_map(2, 20, 30), random_windows(130, 20, 30))
+    here = threads == 1
+    assert sorted(calls) == [(0, 64, here), (64, 128, here), (128, 130, here)]
+    assert executors == used
+
+
+def test_the_compiled_loops_are_taken_where_no_gradient_is_wanted(calls):
+    values, windows = random_map(2, 6, 7), random_windows(3, 6, 7)
+    pyramid_pool(values, windows)
+    assert len(calls) == 1
+    with torch.no_grad():
+        pyramid_pool(values.requires_grad_(), windows)
+    assert len(calls) == 2
+    assert pyramid_pool(values, windows).requires_grad
+    assert len(calls) == 2
+
+
+def test_a_map_without_negative_values_is_taken_as_it_is():
+    """Zeros included, which a rectified map has many of."""
+    values = torch.tensor([[[0.0, 1.0], [0.5, 0.0]]])
+    cells, mask = module._ordered_bits(values)
+    assert mask == 0
+    assert cells.ravel().tolist() == values.view(torch.int32).flatten().tolist()
+
+
+def test_the_bits_of_a_map_are_in_the_order_of_its_values():
+    values = torch.tensor([-3.0, -1.5, -0.0, 0.0, 0.25, 7.0])
+    for dtype, mask in ((torch.float32, 0x7FFFFFFF), (torch.bfloat16, 0x7FFF0000)):
+        cells, found = module._ordered_bits(values.to(dtype).view(1, 1, -1))
+        assert found == mask
+        assert (cells.ravel()[1:] > cells.ravel()[:-1]).all()
+
+
+def test_the_block_of_bins_by_hand():
+    """6 x 6 bins first, then 3 x 3 and 2 x 2 of them, then the one bin of those 2 x 2.
+
+    A row is level, place of the finer level (-1: pool the map), its own place, the finer level.
+    """
+    plan, pieces = module._plan_block((1, 2, 3, 6))
+    assert plan.tolist() == [[6, -1, 0, 0], [3, 0, 36, 6], [2, 0, 45, 6], [1, 45, 49, 2]]
+    assert pieces.tolist() == [[49, 1], [45, 4], [36, 9], [0, 36]]
+
+
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "window", [[-1, 0, 2, 2], [0, 0, 5, 2], [0, 0, 2, 4], [2, 1, 2, 3], [1, 2, 3, 1]]
 )
 def test_a_window_outside_the_map_or_empty_is_refused(window):
     """A compiled loop would read foreign memory."""
-    with pytest.raises(ValueError, match=r"windows: expected non-empty ranges of 4 x 3 cells"):
-        pyramid_pool(torch.zeros(1, 3, 4), torch.tensor([[0, 0, 4, 3], window]))
+    for windows in ([window], [[0, 0, 4, 3], window], [window, [0, 0, 0, 0]]):
+        with pytest.raises(ValueError, match="windows") as caught:
+            pyramid_pool(torch.zeros(1, 3, 4), torch.tensor(windows))
+        expected = f"windows: expected non-empty ranges of 4 x 3 cells, got {window}"
+        assert str(caught.value) == expected
 
 
 def test_pooling_has_the_gradient_of_the_maximum():
