@@ -107,6 +107,15 @@ def _attempt(function: Callable[[T], R], index: int, item: T) -> tuple[int, Any,
         return index, None, ("", message, traceback.format_exc())
 
 
+def _attempt_from(
+    folder: str, function: Callable[[T], R], index: int, item: T
+) -> tuple[int, Any, Any]:
+    """Attempt it in a folder: loky keeps its processes, and each the folder that it began in."""
+    if folder:
+        os.chdir(folder)
+    return _attempt(function, index, item)
+
+
 def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
     """Make the error of an item again, with its name caused by the worker's traceback."""
     kind, message, trace = failure
@@ -128,11 +137,12 @@ def _in_processes(
     import joblib
 
     waiting: dict[int, str] = {}
+    folder = os.getcwd() if backend == "loky" else ""
 
     def tasks() -> Iterator[Any]:
         for index, item in items:
             waiting[index] = names[index]
-            yield joblib.delayed(_attempt)(function, index, item)
+            yield joblib.delayed(_attempt_from)(folder, function, index, item)
 
     threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with (

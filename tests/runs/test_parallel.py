@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from joblib.externals.loky import get_reusable_executor
@@ -148,3 +149,19 @@ def test_no_items_give_nothing() -> None:
 def test_zero_workers_means_one_a_core() -> None:
     assert resolve_workers(3) == 3
     assert 1 <= resolve_workers(0) <= (os.cpu_count() or 1)
+
+
+def here(_: int) -> str:
+    return Path("name").read_text()
+
+
+def test_relative_paths_mean_the_folder_that_is_current_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes of an earlier call are used again, and began in another folder."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name").write_text(name)
+        monkeypatch.chdir(tmp_path / name)
+        found = dict(parallel_map(here, [0, 1, 2], workers=2, names=["a", "b", "c"]))
+        assert set(found.values()) == {name}
