@@ -54,10 +54,11 @@ if __name__ == "__main__":
         found = read_coco_json(run / "detections" / "coco.json")
         cells = []
         for low, high in RANGES.values():
-            pairs = [
-                of_size(record.truth, found.get(key, Detections.none(key)), low, high)
-                for key, record in ((record.image_id, record) for record in test.records)
-            ]
-            result = evaluate_voc([p[0] for p in pairs], [p[1] for p in pairs], test.class_names)
+            pairs = []
+            for record in test.records:
+                none = Detections.none(record.image_id)
+                pairs.append(of_size(record.truth, found.get(record.image_id, none), low, high))
+            truths, detections = zip(*pairs, strict=True)
+            result = evaluate_voc(truths, detections, test.class_names)
             cells.append(f"{100 * result.map:.1f} ({sum(result.num_objects)} objects)")
         print(f"| {run.name} | {' | '.join(cells)} |")
