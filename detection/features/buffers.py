@@ -14,8 +14,8 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.int32]]
 
-LARGEST = 64 * 2**20
-"""Elements of the largest array that is kept: 256 MB."""
+LARGEST = 128 * 2**20
+"""Elements of the largest array that is kept: 512 MB, 8,000 windows of ZF-5."""
 SMALLEST = 2**18
 """Smaller arrays come from memory that the process has anyway."""
 
