@@ -2,16 +2,17 @@
 
 Four lines a backbone: conv layers, network (resize to regression), the image where both methods
 have the native proposals, and SPPnet with native against R-CNN with OpenCV's fast proposals, whose
-seconds stand in for the native ones, the boxes being the same. Medians over photographs, on which
-the methods take turns. ``--out`` keeps every stage with its quartiles.
+seconds stand in for the native ones, the boxes being the same. Medians over photographs in which
+the search finds ``--max-boxes`` or more, on which the methods take turns; ``--fc`` gives both the
+same form of fc6 and fc7. ``--out`` keeps every stage with its quartiles.
 """
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,24 @@ IMAGE_REACH = {"zf5": 30.0, "vgg16": 70.0}
 SCALE_SETS = {1: (688,), 5: (480, 576, 688, 864, 1200)}
 
 
+def with_many_boxes(paths: list[Path], count: int, config: ProposalConfig) -> list[Path]:
+    """Give the first ``count`` photographs that are full of boxes, in an order spread over all.
+
+    Raises:
+        SystemExit: if there are not so many.
+    """
+    found: list[Path] = []
+    for path in spread(paths, max(len(paths) // 5, count)):
+        boxes = propose(read_image(path, path.stem), config).boxes
+        found += [path] * (len(boxes) >= config.max_boxes)
+        if len(found) == count:
+            break
+    else:
+        message = f"expected {count} photographs of {config.max_boxes} boxes, got {len(found)}"
+        raise SystemExit(message)
+    return found
+
+
 def opencv_seconds(paths: list[Path]) -> float:
     """Give the median seconds of OpenCV's fast selective search."""
     config = ProposalConfig(backend="opencv")
@@ -47,7 +66,8 @@ def compare_methods(result: dict[str, Any], opencv_s: float) -> list[Comparison]
     """Give the lines of one backbone."""
     name, methods = result["backbone"], result["methods"]
     scales = f"{len(result['scales'])} scale{'s' * (len(result['scales']) > 1)}"
-    what = f"{name}, {scales}, {result['dtype']}, {result['median_boxes']:.0f} boxes"
+    kind = "" if result["fc_form"] == "auto" else f", fc {result['fc_form']}"
+    what = f"{name}, {scales}, {result['dtype']}{kind}, {result['median_boxes']:.0f} boxes"
     has_goal = result["device"] == "cpu" and len(result["scales"]) == 1
 
     def line(step: str, key: str, reach: float, swapped: float = 0.0) -> Comparison:
@@ -86,29 +106,38 @@ def main() -> None:
     parser.add_argument("--backbones", default="alexnet,zf5,vgg16")
     parser.add_argument("--num-scales", type=int, choices=sorted(SCALE_SETS), default=1)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "auto"), default="auto")
+    parser.add_argument("--fc", default="auto", help="features.fc, of both methods")
     parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
     parser.add_argument("--max-boxes", type=int, default=2000, help="proposals.max_boxes")
     parser.add_argument("--out", type=Path, help="a folder for each backbone's stages")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    opencv_s = opencv_seconds(spread(list_images([options.images]), options.num_images))
-    config = Config(
-        features=FeatureConfig(dtype=options.dtype, scales=SCALE_SETS[options.num_scales]),
-        proposals=ProposalConfig(mode=options.mode, max_boxes=options.max_boxes),
+    features = FeatureConfig(
+        dtype=options.dtype, scales=SCALE_SETS[options.num_scales], fc=options.fc
     )
+    proposals = ProposalConfig(mode=options.mode, max_boxes=options.max_boxes)
     plan = Plan(num_images=options.num_images, repeats=options.repeats)
     lines = []
-    for name in options.backbones.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            its = replace(config, backbone=BackboneConfig(name=name))
-            result = benchmark(its, options.images, Path(folder), plan)
-        result["opencv_proposals_s"] = opencv_s
-        if options.out:
-            device = "cpu" if result["device"] == "cpu" else "cuda"
-            path = options.out / f"{name}_{options.num_scales}scale_{device}.json"
-            write_json_atomic(path, result)
-        lines += compare_methods(result, opencv_s)
+    with tempfile.TemporaryDirectory() as name:
+        chosen = Path(name) / "photographs"
+        chosen.mkdir()
+        paths = with_many_boxes(list_images([options.images]), options.num_images, proposals)
+        for path in paths:
+            shutil.copy(path, chosen)
+        opencv_s = opencv_seconds(paths)
+        for backbone in options.backbones.split(","):
+            config = Config(
+                features=features, proposals=proposals, backbone=BackboneConfig(name=backbone)
+            )
+            result = benchmark(config, chosen, Path(name) / backbone, plan)
+            result |= {"opencv_proposals_s": opencv_s, "fc_form": options.fc}
+            if options.out:
+                device = "cpu" if result["device"] == "cpu" else "cuda"
+                form = "" if options.fc == "auto" else f"_{options.fc}"
+                file = f"{backbone}_{options.num_scales}scale{form}_{device}.json"
+                write_json_atomic(options.out / file, result)
+            lines += compare_methods(result, opencv_s)
     show(lines, options.json)
 
 
