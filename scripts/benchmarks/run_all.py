@@ -109,7 +109,9 @@ STEPS: dict[str, Step] = {
         quick="{images} --num-images 1 --crops 2",
     ),
     "scaling": Step(
-        script="scaling", words="--threads 2 --out {out}", quick="--largest 200 --repeats 1"
+        script="scaling",
+        words="--threads 2 --out {out}/stages --plot {plots}/scaling.png",
+        quick="--largest 200 --repeats 1",
     ),
     "proposal_recall": Step(
         script="proposal_recall",
