@@ -84,7 +84,7 @@ STEPS: dict[str, Step] = {
     "cold_reads": Step(script="cold_reads", quick="--repeats 1"),
     "duplicate_windows": Step(
         script="duplicate_windows",
-        words="{images} --num-images 10 --threads 2",
+        words="{images} --num-images 6 --repeats 9 --threads 2",
         quick="{images} --num-images 1 --repeats 1",
     ),
     **whole("whole_image_zf5", "zf5", "--num-images 5 --threads 2"),
