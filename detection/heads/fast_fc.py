@@ -20,6 +20,7 @@ from torch.nn import functional
 from detection.heads.fc import FcHead, Layer
 from detection.heads.quantise_kernel import round_to_bytes
 from detection.proposals.jit import NATIVE_AVAILABLE
+from detection.runs.device import has_bfloat16_unit, sums_bytes_in_32_bits
 from detection.runs.threads import in_threads
 
 logger = logging.getLogger(__name__)
@@ -105,19 +106,24 @@ def _bf16(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
 
 
 def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
-    """Freeze one layer with 8-bit weights; it quantises each batch of inputs over their range."""
+    """Freeze one layer with 8-bit weights; it quantises each batch of inputs over their range.
+
+    Weights have 7 bits where a processor would cut the sums of larger products.
+    """
     if not (weight.is_cpu and _has_onednn()):
         logger.info("fc: no 8-bit kernel here; bfloat16 instead")
         return _bf16(weight, bias, relu=relu)
-    scale = _frozen(weight).abs().amax(dim=1).clamp(min=1e-12) / 127
+    limit = 127 if sums_bytes_in_32_bits() else 63
+    scale = _frozen(weight).abs().amax(dim=1).clamp(min=1e-12) / limit
     rounded = (_frozen(weight) / scale[:, None]).round().to(torch.int8)
     zeros = torch.zeros(len(weight), dtype=torch.int64)
     offset = None if bias is None else _frozen(bias)
     call, post = torch.ops.onednn.qlinear_pointwise, "relu" if relu else "none"
+    dtype = torch.bfloat16 if _has_bf16() else torch.float32
 
     def quantised(x: Tensor) -> Tensor:
         q, step, zero = quantise(x.float())
-        after: tuple[Any, ...] = (1.0, 0, torch.bfloat16, post, [], "")
+        after: tuple[Any, ...] = (1.0, 0, dtype, post, [], "")
         return _tensor(call(q, step, zero, packed, scale, zeros, offset, *after))
 
     try:
@@ -192,7 +198,7 @@ def _has_onednn() -> bool:
 
 
 def _has_bf16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return has_bfloat16_unit()
 
 
 def _tensor(result: Any) -> Tensor:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import platform
+
 import torch
 
 from detection.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+_X86 = {"x86_64", "AMD64"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -46,6 +51,8 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in _DTYPES:
         message = f"features.dtype: expected auto, float32 or bfloat16, got {name!r}"
         raise ConfigError(message)
+    if name == "bfloat16" and not _is_fast_in_bfloat16(device):
+        logger.warning("features.dtype: %s imitates bfloat16 here, auto is faster", device)
     return _DTYPES[name]
 
 
@@ -53,7 +60,27 @@ def _is_fast_in_bfloat16(device: torch.device) -> bool:
     """Tell whether a device has units for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
+    return device.type == "cpu" and has_bfloat16_unit()
+
+
+def has_bfloat16_unit() -> bool:
+    """Tell whether the processor multiplies bfloat16 itself; others imitate it, which is slower."""
+    if platform.machine() not in _X86:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return _processor_has("amx_bf16", "avx512_bf16")
+
+
+def sums_bytes_in_32_bits() -> bool:
+    """Tell whether products of 8-bit numbers are added without loss (VNNI).
+
+    Other x86 processors add pairs of them in 16 bits, where 255 x 127 twice is too much.
+    """
+    if platform.machine() not in _X86:
+        return True
+    return _processor_has("amx_int8", "avx512_vnni", "avx_vnni")
+
+
+def _processor_has(*units: str) -> bool:
+    """Tell whether one of these instruction sets, by torch's names, is there."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False))
+    return any(capabilities.get(unit, False) for unit in units)

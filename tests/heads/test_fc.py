@@ -99,6 +99,22 @@ def test_int8_takes_negative_inputs():
     assert (got - expected).abs().max() <= TOLERANCE["int8"] * expected.abs().max()
 
 
+def test_int8_sums_of_the_largest_numbers_do_not_overflow():
+    """Processors without VNNI add pairs of 8-bit products in 16 bits, which are then cut."""
+    head, x = make_head(), torch.ones(50, 96)
+    with torch.no_grad():
+        head.fc6.weight.fill_(1.0)
+    expected, got = head(x, "fc6"), prepare_fast(head, "int8", "fc6")(x)
+    assert (got - expected).abs().max() <= 0.01 * expected.abs().max()
+
+
+def test_int8_gives_bfloat16_only_where_a_processor_has_it():
+    """Elsewhere the 8-bit product that writes it is a loop, a hundred times slower."""
+    step = prepare_fast(make_head(), "int8", "fc6").steps[0]
+    unit = torch.bfloat16 if fast_fc._has_bf16() else torch.float32
+    assert step(rows(3, 96)).dtype == unit
+
+
 @pytest.mark.parametrize("shift", [0.0, -1.0, -100.0, 3.0])
 def test_quantised_numbers_are_within_half_a_step(shift):
     x = rows(20, 30) + shift
