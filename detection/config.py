@@ -120,7 +120,8 @@ class ProposalConfig:
             of parameters.
         time_limit: seconds that the search may take on one image; 0 for no limit. On the images of
             a data set with two workers or more, on photographs always.
-        workers: processes; 0 takes one a CPU core.
+        workers: processes, or threads where ``detection detect`` searches natively; 0 takes one a
+            CPU core.
         parallel: joblib's backend for them; ``dask`` and ``ray`` reach other machines, which then
             need the same folders.
     """

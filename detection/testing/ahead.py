@@ -1,4 +1,9 @@
-"""Photographs and their boxes, searched in other processes while the network works."""
+"""Photographs and their boxes, searched beside the network while it works.
+
+Threads do it for the native backend, whose kernels leave the interpreter free and which need no
+start; processes for OpenCV, which searches one image at a time in a process, and where a search
+that takes too long must be ended.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import contextlib
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,7 +22,7 @@ from numpy.typing import NDArray
 from detection.config import Config, ProposalConfig
 from detection.data.images import read_image
 from detection.errors import DataError, DetectionError
-from detection.proposals.search import propose
+from detection.proposals.search import propose, resolve_backend
 from detection.proposals.store import check_backend
 from detection.runs.parallel import resolve_workers
 
@@ -34,16 +39,14 @@ def search_ahead(paths: Sequence[Path], config: Config) -> Iterator[tuple[Path, 
     Raises:
         DataError: naming the image in front, if a process was killed.
     """
-    workers = min(resolve_workers(config.proposals.workers), len(paths))
-    if workers <= 1 and not config.proposals.time_limit:
-        for path in paths:
-            try:
-                found: Found | DataError = find(path, config.proposals, config.data.max_pixels)
-            except DataError as error:
-                found = error
-            yield path, found
-        return
+    workers = max(1, min(resolve_workers(config.proposals.workers), len(paths)))
     left = deque(paths)
+    alone = workers == 1 or resolve_backend(config.proposals) == "native"
+    if alone and not config.proposals.time_limit:
+        _prepare(config.proposals)
+        with ThreadPoolExecutor(workers) as pool:
+            yield from _until_late(pool, left, config, 2 * workers)
+        return
     context = get_context("forkserver" if sys.platform != "win32" else "spawn")
     while left:
         with ProcessPoolExecutor(
@@ -53,7 +56,7 @@ def search_ahead(paths: Sequence[Path], config: Config) -> Iterator[tuple[Path, 
 
 
 def _until_late(
-    pool: ProcessPoolExecutor, left: deque[Path], config: Config, ahead: int
+    pool: Executor, left: deque[Path], config: Config, ahead: int
 ) -> Iterator[tuple[Path, Found | DataError]]:
     """Take paths from the left and give what was found, up to the first that is late.
 
@@ -90,7 +93,7 @@ def _until_late(
 
 
 def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
-    """Read one image and search its boxes: what runs in another process.
+    """Read one image and search its boxes: what runs beside the network.
 
     Raises:
         DataError: if the image cannot be read.
@@ -100,12 +103,13 @@ def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
 
 
 def _prepare(config: ProposalConfig) -> None:
-    """Import and compile in a new process; what is not installed the first search says."""
+    """Import and compile before the first search; what is not installed that search says."""
     with contextlib.suppress(DetectionError):
         check_backend(config)
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
+def _end(pool: Executor) -> None:
     """End the processes of a pool at once; Python before 3.14 has no public way."""
-    for process in list(pool._processes.values()):
-        process.kill()
+    if isinstance(pool, ProcessPoolExecutor):
+        for process in list(pool._processes.values()):
+            process.kill()

@@ -177,7 +177,8 @@ def test_f46_a_reading_process_that_is_killed_is_named_by_its_image(
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda *_: Broken())
     images = sorted((trained_once.tree.root / "JPEGImages").glob("*.jpg"))
-    options = ("--proposals.workers", "2", "--out", tmp_path / "found")
+    options = ("--proposals.workers", "2", "--proposals.backend", "opencv")
+    options += ("--out", tmp_path / "found")
     message = fail(capsys, "detect", trained_once.run, *images, *options)
     assert message.startswith(f"{images[0]}: the process that read it was killed")
     assert "fewer proposals.workers" in message
