@@ -67,7 +67,7 @@ def has_bfloat16_unit() -> bool:
     """Tell whether the processor multiplies bfloat16 itself; others imitate it, which is slower."""
     if platform.machine() not in _X86:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return _processor_has("amx_bf16", "avx512_bf16")
+    return not processor_units().isdisjoint({"amx_bf16", "avx512_bf16"})
 
 
 def sums_bytes_in_32_bits() -> bool:
@@ -77,10 +77,10 @@ def sums_bytes_in_32_bits() -> bool:
     """
     if platform.machine() not in _X86:
         return True
-    return _processor_has("amx_int8", "avx512_vnni", "avx_vnni")
+    return not processor_units().isdisjoint({"amx_int8", "avx512_vnni", "avx_vnni"})
 
 
-def _processor_has(*units: str) -> bool:
-    """Tell whether one of these instruction sets, by torch's names, is there."""
+def processor_units() -> frozenset[str]:
+    """Give the instruction sets that the processor has, by torch's names."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(capabilities.get(unit, False) for unit in units)
+    return frozenset(name for name, there in capabilities.items() if there is True)

@@ -27,6 +27,7 @@ _PACKAGES = (
     "numba",
     "timm",
 )
+_INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -40,6 +41,7 @@ def describe_environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "processor": processor_name(),
+        "instructions": instruction_sets(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
@@ -67,6 +69,14 @@ def processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def instruction_sets() -> list[str]:
+    """Give those that decide how fast which precision is: one name hides several processors."""
+    from detection.runs.device import processor_units
+
+    units = processor_units()
+    return [name for name in _INSTRUCTIONS if name in units]
 
 
 def source_revision() -> str | None:

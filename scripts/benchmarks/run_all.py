@@ -23,7 +23,10 @@ from detection.runs.environment import describe_environment
 from detection.runs.files import write_json_atomic
 
 HERE = Path(__file__).resolve().parent
-KEPT = ("detection", "revision", "python", "processor", "cpu_count", "gpus", "cuda", "packages")
+KEPT = (
+    *("detection", "revision", "python", "processor", "instructions", "cpu_count"),
+    *("gpus", "cuda", "packages"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

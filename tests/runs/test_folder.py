@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from detection.config import Config, SvmConfig
 from detection.errors import ConfigError, DataError
@@ -26,6 +27,7 @@ def test_a_run_folder_holds_settings_versions_command_and_log(
     environment = json.loads((run.path / "environment.json").read_text())
     assert set(environment["packages"]) >= {"torch", "torchvision", "numpy", "scikit-learn"}
     assert environment["cpu_count"] == os.cpu_count()
+    assert ("avx2" in environment["instructions"]) == torch.cpu._is_avx2_supported()
     assert (run.path / "command.txt").read_text() == "detection train --data.root 'my data'\n"
     assert "INFO three objects" in (run.path / "log.txt").read_text()
     assert not (run.path / ".lock").exists()
