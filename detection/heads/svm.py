@@ -16,6 +16,7 @@ from detection.heads import newton, skinny
 
 Rows = Float[Tensor, "n d"] | Sequence[Float[Tensor, "_ d"]]
 """Features: one matrix, or its rows in blocks."""
+_ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -31,9 +32,13 @@ class Svms:
     bias: Float[Tensor, " k"]
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
-        """Give the score of every row for every class."""
-        weight = self.weight.to(features)
-        return torch.addmm(self.bias.to(features), features, weight.T)
+        """Give the score of every row for every class.
+
+        Some rows at a time: products of few columns with very many rows take more a row.
+        """
+        weight, bias = self.weight.to(features), self.bias.to(features)
+        parts = [torch.addmm(bias, rows, weight.T) for rows in features.split(_ROWS)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @staticmethod
     def zero(num_classes: int, feature_dim: int) -> Svms:

@@ -124,6 +124,15 @@ def test_score_is_weight_times_feature_plus_bias():
     assert scores.tolist() == [[2 * 1 + 3 * 5 + 10, 0 * 1 + 1 * 5 - 1]]
 
 
+@pytest.mark.parametrize("count", [1023, 1024, 1025, 3000])
+def test_many_rows_score_like_each_alone(count):
+    random = torch.Generator().manual_seed(0)
+    svms = Svms(weight=torch.randn(K, 40, generator=random), bias=torch.randn(K, generator=random))
+    x = torch.randn(count, 40, generator=random)
+    expected = x.double() @ svms.weight.double().T + svms.bias.double()
+    assert torch.allclose(svms.score(x).double(), expected, atol=1e-4)
+
+
 def test_scores_stay_when_features_and_weights_are_scaled_and_bias_is_not(problem):
     x, targets = problem
     svms = fit_linear_svms(x, targets, NEWTON)
