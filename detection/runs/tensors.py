@@ -51,6 +51,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = Path(path)
     try:
+        _read_ahead(path)
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
             extra = file.metadata() or {}
             # A copy: the original is the file itself, and would change, or end, with it.
@@ -67,6 +68,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         message = f"{path}: header: expected names and values, got {shown(header)}"
         raise CheckpointError(message)
     return tensors, header
+
+
+def _read_ahead(path: Path) -> None:
+    """Ask the system for the whole file at once; it is mapped, and comes in small parts else."""
+    if hasattr(os, "posix_fadvise"):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(handle)
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
