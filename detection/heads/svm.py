@@ -37,7 +37,7 @@ class Svms:
         Some rows at a time: products of few columns with very many rows take more a row.
         """
         weight, bias = self.weight.to(features), self.bias.to(features)
-        parts = [torch.addmm(bias, rows, weight.T) for rows in features.split(_ROWS)]
+        parts = [torch.addmm(bias, rows, weight.T) for rows in torch.split(features, _ROWS)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @staticmethod
