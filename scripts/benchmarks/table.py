@@ -1,8 +1,9 @@
 """The results as Markdown: a table of the steps, one of whole images, and what is not measured.
 
-``--readme`` puts them between the two marks in that file. Goals are for two threads; ``--goals``
-leaves out what has none. The loss in mAP that ``fc_loss.py`` measured stands beside the speed of
-its form of fc6 and fc7.
+``--readme`` puts them between the two marks in that file, ``--mark`` between marks of another name.
+Goals are for two threads; ``--goals`` leaves out what has none, ``--measured`` what was not
+measured. The loss in mAP that ``fc_loss.py`` measured stands beside the speed of its form of fc6
+and fc7.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from run_all import HERE, STEPS
 from detection.runs.files import write_text_atomic
 
 Line = dict[str, Any]
-MARKS = ("<!-- speed: begin -->", "<!-- speed: end -->")
 IMAGES = ("whole_image", "context", "throughput", "gpu_whole_image")
 GPU = [name for name in STEPS if name.startswith("gpu_")]
 ELSEWHERE = ("fc_loss",)
@@ -82,8 +82,8 @@ def row(line: Line) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def tables(found: dict[str, list[Line]], *, goals: bool) -> str:
-    """Give everything as Markdown."""
+def tables(found: dict[str, list[Line]], *, goals: bool, all_steps: bool = True) -> str:
+    """Give everything as Markdown, and the steps that were not measured."""
     found = {name: lines for name, lines in with_losses(found).items() if name not in ELSEWHERE}
     parts = []
     for title, wanted in (("Steps", False), ("Whole images", True)):
@@ -99,7 +99,7 @@ def tables(found: dict[str, list[Line]], *, goals: bool) -> str:
     missing = [name for name in STEPS if name not in found and name not in ELSEWHERE]
     if all(name in missing for name in GPU):
         missing = [name for name in missing if name not in GPU] + ["everything on a GPU"]
-    if missing:
+    if missing and all_steps:
         parts.append(f"Not measured: {', '.join(missing)}.")
     return "\n\n".join(parts)
 
@@ -110,16 +110,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("results", type=Path, nargs="?", default=HERE / "results")
     parser.add_argument("--goals", action="store_true", help="only the lines that have a goal")
     parser.add_argument("--readme", type=Path, help="a Markdown file with the two marks")
+    parser.add_argument("--mark", default="speed", help="the name in the marks")
+    parser.add_argument("--measured", action="store_true", help="do not list what was not measured")
     options = parser.parse_args(arguments)
-    text = tables(read(options.results), goals=options.goals)
+    text = tables(read(options.results), goals=options.goals, all_steps=not options.measured)
     if options.readme is None:
         print(text)
         return
     old = options.readme.read_text(encoding="utf-8")
-    before, start, rest = old.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
+    marks = [f"<!-- {options.mark}: {edge} -->" for edge in ("begin", "end")]
+    before, start, rest = old.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (start and end):
-        parser.error(f"{options.readme}: expected the marks {' and '.join(MARKS)}")
+        parser.error(f"{options.readme}: expected the marks {' and '.join(marks)}")
     write_text_atomic(options.readme, f"{before}{start}\n{text}\n{end}{after}")
 
 

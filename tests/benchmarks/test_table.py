@@ -82,6 +82,18 @@ def test_the_tables_take_the_place_between_the_marks(tmp_path: Path) -> None:
     assert "last week" not in shown
 
 
+def test_a_second_machine_has_marks_of_its_own_and_lists_what_it_measured(tmp_path: Path) -> None:
+    write(tmp_path, "nms_2t", [line()])
+    page = tmp_path / "page.md"
+    first = "<!-- speed: begin -->\nthe first\n<!-- speed: end -->\n"
+    page.write_text(f"{first}<!-- other: begin -->\nold\n<!-- other: end -->\n")
+    run("table.py", str(tmp_path), "--readme", str(page), "--mark", "other", "--measured")
+    shown = page.read_text()
+    assert shown.startswith(f"{first}<!-- other: begin -->\n**Steps**\n")
+    assert "Not measured" not in shown
+    assert "old" not in shown
+
+
 @pytest.mark.slow
 def test_a_step_that_was_measured_is_skipped(tmp_path: Path) -> None:
     words = ("nms_1t", "--quick", "--out", str(tmp_path))
