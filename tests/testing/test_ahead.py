@@ -62,6 +62,7 @@ def test_the_next_image_is_searched_while_the_first_is_worked_on(
     results.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.skipif(not NATIVE_AVAILABLE, reason="needs numba")
 def test_an_image_that_cannot_be_read_does_not_stop_the_others(
     images: list[Path], tmp_path: Path
 ) -> None:
