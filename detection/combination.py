@@ -40,6 +40,7 @@ class CombinedDetector:
             proposals: its boxes; None runs selective search as configured.
         """
         boxes = (proposals or propose(image, self.config.proposals)).boxes
+        image = image.to(self.members[0].device)
         with torch.no_grad():
             windows = self.windows(image, boxes)
             return windows.suppressed(self.config.postprocess, image.image_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from detection.boxes import clip, decode_deltas, flip
 from detection.config import Config
 from detection.conversion import ImageLike, to_image
 from detection.features.extractor import FeatureExtractor
+from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
 from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.layer import FcLayer, fc_kind
 from detection.heads.scorer import Scorer
 from detection.proposals.search import propose
 from detection.structures import Detections, Image, Proposals, RoIFeatures, Size
@@ -65,6 +68,7 @@ class Detector:
         """
         image = to_image(image, max_pixels=self.config.data.max_pixels)
         boxes = (proposals or propose(image, self.config.proposals)).boxes
+        image = image.to(self.device)
         with torch.no_grad():
             windows = self.windows(image, boxes)
             found = windows.suppressed(self.config.postprocess, image.image_id)
@@ -85,6 +89,36 @@ class Detector:
         """
         return (self.detect(image) for image in images)
 
+    @property
+    def device(self) -> torch.device:
+        """Where everything between the image and its detections is computed."""
+        return self.extractor.network.device
+
+    def to(self, device: torch.device | str) -> Detector:
+        """Return the same detector on another device; this one stays where it is.
+
+        Args:
+            device: ``cpu``, ``cuda``, ``cuda:<number>``, or what else torch can allocate on.
+
+        Raises:
+            ConfigError: if there is no such device here.
+        """
+        features = replace(self.config.features, device=str(device))
+        backbone = copy.deepcopy(self.extractor.backbone)
+        extractor = make_extractor(backbone, features)
+        target = extractor.network.device
+        fc = self.fc
+        if isinstance(fc, FcLayer):
+            fc = fc.to(target, fc_kind(features, extractor.network.dtype))
+        return replace(
+            self,
+            config=replace(self.config, features=features),
+            extractor=extractor,
+            fc=fc,
+            scorer=self.scorer.to(target),
+            regressors=self.regressors.to(target) if self.regressors else None,
+        )
+
     def with_config(self, config: Config) -> Detector:
         """Give the same detector with other thresholds, proposals or data; the rest stays."""
         return replace(self, config=config)
@@ -95,7 +129,11 @@ class Detector:
         Args:
             image: the photograph.
             boxes: image pixels.
+
+        Returns:
+            On the device of the network.
         """
+        boxes = boxes.to(self.device)
         pool5 = extract_within_memory(self.extractor, image, boxes)  # the one line that differs
         windows = self.score(pool5, boxes, image.size)
         if not self.config.postprocess.flip:
@@ -111,7 +149,7 @@ class Detector:
 
         Args:
             pool5: one vector a box.
-            boxes: image pixels.
+            boxes: image pixels, on the device of the vectors.
             size: (height, width) of the image.
         """
         features = pool5.map(self.fc)

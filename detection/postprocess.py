@@ -14,6 +14,7 @@ from torch import Tensor
 
 from detection.boxes import iou as boxes_iou
 from detection.config import PostprocessConfig
+from detection.runs.device import is_host
 from detection.runs.threads import in_threads
 from detection.structures import Detections
 
@@ -39,8 +40,12 @@ def suppress(
     first suppression, as the released R-CNN does. ``vote_iou`` lets the boxes that the last
     suppression removes move those that it keeps.
 
+    Everything happens on the device of the scores; the detections are moved to the CPU at the end,
+    all in one transfer. On a GPU the host waits where the number of boxes that are left must be
+    known: after the threshold, after each suppression, and for values that are not finite.
+
     Args:
-        boxes: the proposals, image pixels.
+        boxes: the proposals, image pixels, on the device of the scores.
         scores: of each proposal for each class.
         config: thresholds and limits.
         refine: moves the boxes that are left; None keeps them.
@@ -67,13 +72,20 @@ def suppress(
             moved = moved[kept]
         best, labels = best[kept], labels[kept]
     order = best.argsort(descending=True, stable=True)
+    boxes, best, labels = _to_host(moved[order], best[order], labels[order])
     return Detections(
-        image_id=image_id,
-        boxes=moved[order],
-        scores=best[order],
-        labels=labels[order],
-        num_unusable=num_unusable,
+        image_id=image_id, boxes=boxes, scores=best, labels=labels, num_unusable=num_unusable
     )
+
+
+def _to_host(
+    boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], labels: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "n 4"], Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """Return the same on the CPU: one transfer instead of three, labels as (exact) floats."""
+    if is_host(boxes.device):
+        return boxes, scores, labels
+    rows = torch.cat((boxes, scores[:, None], labels[:, None].to(boxes)), dim=1).cpu()
+    return rows[:, :4].contiguous(), rows[:, 4].to(scores.dtype), rows[:, 5].long()
 
 
 def vote(
@@ -100,7 +112,8 @@ def vote(
     """
     overlap = boxes_iou(boxes[kept], boxes)
     voters = (overlap >= iou) & (labels[kept][:, None] == labels)
-    voters[torch.arange(len(kept)), kept] = True  # also where an empty box overlaps nothing
+    index = torch.arange(len(kept), device=kept.device)
+    voters[index, kept] = True  # also where an empty box overlaps nothing
     shares = (voters * weights).double()
     return (shares @ boxes.double() / shares.sum(dim=1, keepdim=True)).to(boxes)
 
@@ -133,19 +146,15 @@ def multiclass_nms(
     """
     if not len(boxes):
         return labels
-    if NUMBA_AVAILABLE and _is_on_cpu(boxes) and boxes.dtype == scores.dtype == torch.float32:
+    if NUMBA_AVAILABLE and is_host(boxes.device) and boxes.dtype == scores.dtype == torch.float32:
         return _numba_nms(boxes, scores, labels, iou, limit or len(boxes))
     order = _by_class_and_score(scores, labels)
-    if not _is_on_cpu(boxes):
+    if not is_host(boxes.device):
         return _first_of_class(_offset_nms(boxes, scores, labels, iou, order), labels, limit)
     kept = []
     for rows in torch.split(order, torch.bincount(labels).tolist()):
         kept.append(rows[torchvision.ops.nms(boxes[rows], scores[rows], iou)][: limit or None])
     return torch.cat(kept)
-
-
-def _is_on_cpu(boxes: Tensor) -> bool:
-    return boxes.device.type == "cpu"
 
 
 def _by_class_and_score(scores: Float[Tensor, " n"], labels: Int[Tensor, " n"]) -> Tensor:

@@ -1,5 +1,9 @@
 """The values that travel through the pipeline: frozen, keyword-only, plain tensors inside.
 
+Where they live: records, ground truth, proposals and detections are on the CPU, always. Feature
+maps and RoI features are on the device of the network, and so is everything that a detector
+computes between an image and its detections.
+
 Boxes are ``x1 y1 x2 y2`` in pixels of the original image, continuous: the whole image is ``(0, 0,
 width, height)``. Sizes are ``(height, width)``. Labels run from 0 to K-1.
 """
@@ -25,7 +29,8 @@ class Image:
 
     Attributes:
         image_id: stable identifier, the file's stem in a VOC folder.
-        pixels: 8-bit RGB, upright (EXIF applied), on the CPU.
+        pixels: 8-bit RGB, upright (EXIF applied). Readers return them on the CPU; a detector moves
+            them to its device once, still 8-bit.
     """
 
     image_id: str
@@ -39,6 +44,10 @@ class Image:
     def mirrored(self) -> Image:
         """Give the image mirrored left to right."""
         return Image(image_id=self.image_id, pixels=self.pixels.flip(1))
+
+    def to(self, device: torch.device) -> Image:
+        """Return the same image on another device."""
+        return replace(self, pixels=self.pixels.to(device))
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -179,7 +188,7 @@ class Detections:
 
     Attributes:
         image_id: stable identifier.
-        boxes: image pixels, x1 y1 x2 y2.
+        boxes: image pixels, x1 y1 x2 y2; on the CPU, as are scores and labels.
         scores: unbounded SVM scores (or probabilities of a softmax).
         labels: 0..K-1.
         class_names: label -> name; empty where nobody said.

@@ -20,7 +20,7 @@ class ScoredWindows:
     """The boxes of one image, scored for every class, not yet suppressed.
 
     Attributes:
-        boxes: image pixels.
+        boxes: image pixels, on the device of the scores.
         scores: of each box for each class.
         refine: from rows and labels to the boxes that the regressors give.
     """

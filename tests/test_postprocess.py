@@ -34,7 +34,7 @@ def engine(request, monkeypatch):
         pytest.skip("numba is not installed")
     monkeypatch.setattr(postprocess, "NUMBA_AVAILABLE", request.param == "numba")
     if request.param == "device":  # the path of a GPU, on a CPU
-        monkeypatch.setattr(postprocess, "_is_on_cpu", lambda boxes: False)
+        monkeypatch.setattr(postprocess, "is_host", lambda boxes: False)
     return request.param
 
 

@@ -10,6 +10,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from detection.runs.device import synchronize
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -53,5 +55,4 @@ class StageClock:
         return seconds
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)

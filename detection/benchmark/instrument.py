@@ -35,6 +35,10 @@ class TimedScorer:
         with self.clock.stage("svm"):
             return self.scorer.score(features)
 
+    def to(self, device: torch.device) -> TimedScorer:
+        """Return the same scorer on another device, with the same clock."""
+        return replace(self, scorer=self.scorer.to(device))
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class TimedRegressors(BBoxRegressors):

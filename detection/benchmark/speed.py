@@ -21,6 +21,7 @@ from detection.data.images import read_image
 from detection.detector import Detector
 from detection.errors import DataError
 from detection.proposals.search import propose
+from detection.runs.device import device_name, resolve_device
 from detection.runs.environment import describe_environment
 from detection.runs.files import write_json_atomic
 from detection.runs.progress import track
@@ -78,6 +79,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
     Raises:
         DataError: if there is no image.
     """
+    resolve_device(config.features.device)  # a device that is not there is said before anything
     paths = spread(list_images([images]), plan.num_images)
     backbone = load_backbone(config.backbone)
     detectors = {
@@ -223,11 +225,6 @@ def ratios(
         **{s: methods["rcnn"][s]["median"] / methods["sppnet"][s]["median"] for s in sums},
         "conv_flops": flops["rcnn"]["conv"] / flops["sppnet"]["conv"],
     }
-
-
-def device_name(device: torch.device) -> str:
-    """Give the graphics card's name, or ``cpu``."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def format_benchmark(result: Mapping[str, Any]) -> str:

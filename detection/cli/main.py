@@ -34,9 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except (ImportError, RuntimeError) as error:
-        if debug or "torchvision" not in str(error):
+        reason = _explained(error)
+        if debug or not reason:
             raise
-        print(f"error: {_mismatch(error)}", file=sys.stderr)
+        print(f"error: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if debug:
@@ -46,6 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read the output has had enough, as in "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _explained(error: Exception) -> str:
+    """Say what a user can do about an error of torch's; nothing about any other."""
+    if "torchvision" in str(error):
+        return _mismatch(error)
+    if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+        return ""
+    reason = " ".join(str(error).split())
+    return (
+        "out of memory: lower features.scales, features.batch_size, finetune.batch_size, "
+        f"pretrain.batch_size or svm.cache_gib, or take features.device cpu ({reason})"
+    )
 
 
 def _mismatch(error: Exception) -> str:

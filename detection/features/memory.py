@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from detection.errors import DataError
 from detection.features.extractor import FeatureExtractor
+from detection.runs.device import release_cached_memory
 from detection.structures import Image, RoIFeatures
 
 _LOG = logging.getLogger(__name__)
 
-_PARTS = (512, 64, 8)
+_PARTS = (512, 64, 8, 1)
+
+_FITTING: WeakKeyDictionary[FeatureExtractor, int] = WeakKeyDictionary()
+"""How many boxes at a time fitted the memory last: the next image does not run into it again."""
 
 
 def extract_within_memory(
@@ -23,8 +28,9 @@ def extract_within_memory(
 ) -> RoIFeatures:
     """Give each box its vector as ``extractor.extract`` does, with less memory where it runs out.
 
-    First the boxes are taken in parts, which changes no vector; then the largest scales are left
-    out one after the other. Each step is said in the log.
+    First the boxes are taken in parts, which changes no vector and holds for the next images too;
+    then the largest scales are left out one after the other, for this image. Each step is said in
+    the log.
 
     Args:
         extractor: of the method.
@@ -34,7 +40,8 @@ def extract_within_memory(
     Raises:
         DataError: if the memory does not suffice either way.
     """
-    for number, (cheaper, part) in enumerate(_ways(extractor, len(boxes))):
+    most = _FITTING.get(extractor, len(boxes))
+    for number, (cheaper, part) in enumerate(_ways(extractor, min(most, len(boxes)))):
         if number:
             _LOG.warning(
                 "%s: out of memory; trying %d boxes at a time, scales %s",
@@ -43,12 +50,14 @@ def extract_within_memory(
                 list(cheaper.config.scales),
             )
         try:
-            return extract_in_parts(cheaper, image, boxes, part)
+            features = extract_in_parts(cheaper, image, boxes, part)
+            if number and cheaper is extractor:
+                _FITTING[extractor] = part
+            return features
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        if extractor.network.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_cached_memory(extractor.network.device)
     message = (
         f"{image.image_id or 'image'}: expected an image that fits the memory of "
         f"{extractor.network.device}, got {image.size[1]} x {image.size[0]} pixels; set "

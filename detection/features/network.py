@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
 from detection.errors import ConfigError
-from detection.runs.device import resolve_device, resolve_dtype
+from detection.runs.device import resolve_device, resolve_dtype, use_exact_float32
 from detection.structures import Image
 
 
@@ -31,6 +31,7 @@ class Network:
     def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
         self.device = resolve_device(config.device)
         self.dtype = resolve_dtype(config.dtype, self.device)
+        use_exact_float32()
         backbone.to(self.device)
         trunk = backbone.trunk
         if self.dtype != torch.float32:

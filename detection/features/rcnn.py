@@ -15,6 +15,7 @@ from detection.errors import require
 from detection.features.network import Network
 from detection.features.power import raise_to
 from detection.features.warp import warp_boxes
+from detection.runs.device import is_host
 from detection.structures import ConvGeometry, FeatureMap, Image, RoIFeatures
 
 _CPU_BATCH, _GPU_BATCH = 32, 256
@@ -44,7 +45,7 @@ class RcnnExtractor:
         self.channels = backbone.channels
         self.num_scales = 1
         self.feature_dim = backbone.channels * backbone.grid**2
-        default = _CPU_BATCH if self.network.device.type == "cpu" else _GPU_BATCH
+        default = _CPU_BATCH if is_host(self.network.device) else _GPU_BATCH
         self.batch_size = config.batch_size or default
 
     def prepare(self, image: Image) -> tuple[FeatureMap, ...]:

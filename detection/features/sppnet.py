@@ -127,30 +127,39 @@ class SppExtractor:
                 boxes, maps[0].image_size, self.config.scales, self.config.scale_rule
             )
         scale = scale.to(boxes.device)
-        windows = torch.zeros(len(boxes), 4, dtype=torch.int64, device=boxes.device)
-        for index, feature_map in enumerate(maps):
-            here = scale == index
-            windows[here] = project_boxes(
-                boxes[here],
-                feature_map.image_size,
-                feature_map.input_size,
-                feature_map.geometry,
-                (int(feature_map.values.shape[1]), int(feature_map.values.shape[2])),
-                self.config.projection,
-            )
-        return distinct_windows(scale, windows)
+        windows = self._project_all(maps[0], boxes)
+        for index, feature_map in enumerate(maps[1:], start=1):
+            # all boxes, then a choice: picking those of a scale first would make a GPU wait
+            here = (scale == index)[:, None]
+            windows = torch.where(here, self._project_all(feature_map, boxes), windows)
+        return distinct_windows(scale, windows, max(max(m.values.shape[1:]) for m in maps))
+
+    def _project_all(
+        self, feature_map: FeatureMap, boxes: Float[Tensor, "r 4"]
+    ) -> Int[Tensor, "r 4"]:
+        return project_boxes(
+            boxes,
+            feature_map.image_size,
+            feature_map.input_size,
+            feature_map.geometry,
+            (int(feature_map.values.shape[1]), int(feature_map.values.shape[2])),
+            self.config.projection,
+        )
 
     def pool_windows(
         self, maps: Sequence[FeatureMap], windows: Int[Tensor, "u 5"]
     ) -> Float[Tensor, "u d"]:
         """Pool each window (scale index, x1, y1, x2, y2; ascending in scale) on its map."""
+        if len(maps) == 1:
+            return pyramid_pool(maps[0].values, windows[:, 1:], self.config.levels)
+        # on a GPU the host waits for the number of windows of each scale: they size the parts
         parts = [
             pyramid_pool(
                 feature_map.values, windows[windows[:, 0] == index, 1:], self.config.levels
             )
             for index, feature_map in enumerate(maps)
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return torch.cat(parts)
 
     def _each_scale(
         self, image: Image, layers: Callable[[Float[Tensor, "3 h w"]], Float[Tensor, "c y x"]]
@@ -167,12 +176,24 @@ class SppExtractor:
 
 
 def distinct_windows(
-    scale: Int[Tensor, " r"], windows: Int[Tensor, "r 4"]
+    scale: Int[Tensor, " r"], windows: Int[Tensor, "r 4"], longest: int
 ) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
-    """Give the distinct (scale, window) pairs in ascending order, and for each box its pair."""
-    base = int(windows.max()) + 1 if len(windows) > 0 else 1
-    keyed = torch.cat((scale[:, None], windows), dim=1)
-    powers = torch.tensor([base**k for k in (4, 3, 2, 1, 0)], device=windows.device)
-    keys, rows = torch.unique((keyed * powers).sum(dim=1), return_inverse=True)
-    columns = [keys // powers[0], *(keys // power % base for power in powers[1:])]
+    """Return the distinct (scale, window) pairs in ascending order, and the pair of each box.
+
+    On a GPU the host waits for their number: it sizes every layer that follows, and a quarter of
+    the boxes share a window.
+
+    Args:
+        scale: index of the scale of each box.
+        windows: cells of the map of that scale.
+        longest: side of the largest map.
+    """
+    base = longest + 1
+    keys = scale
+    for column in windows.unbind(dim=1):
+        keys = keys * base + column
+    keys, rows = torch.unique(keys, return_inverse=True)
+    columns = [keys]
+    for _ in range(4):
+        columns = [columns[0] // base, columns[0] % base, *columns[1:]]
     return torch.stack(columns, dim=1), rows

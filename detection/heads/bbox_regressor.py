@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detection.config import BBoxConfig
 from detection.errors import DataError
+from detection.runs.device import is_host
 
 CHUNK = 2048
 WHITENING_FLOOR = 0.001
@@ -36,20 +37,30 @@ class BBoxRegressors:
         """Give the regressors that read features ``factor`` times smaller; the bias stays."""
         return replace(self, weight=self.weight * factor)
 
+    def to(self, device: torch.device) -> BBoxRegressors:
+        """Return the same regressors on another device."""
+        return replace(self, weight=self.weight.to(device), bias=self.bias.to(device))
+
     def deltas(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k 4"]:
         """Give (dx, dy, dw, dh) of every row for every class."""
-        weight = self.weight.flatten(0, 1).to(features)
-        deltas = torch.addmm(self.bias.flatten().to(features), features, weight.T)
+        weight = self.weight.flatten(0, 1).to(features.dtype)
+        deltas = torch.addmm(self.bias.flatten().to(features.dtype), features, weight.T)
         return deltas.view(len(features), -1, 4)
 
     def deltas_of(
         self, features: Float[Tensor, "r d"], labels: Int[Tensor, " r"]
     ) -> Float[Tensor, "r 4"]:
-        """Give (dx, dy, dw, dh) of every row for its own class only."""
-        deltas = self.bias.to(features)[labels]
+        """Return (dx, dy, dw, dh) of every row for its own class only.
+
+        A CPU computes no more than that. On a GPU the classes of the rows are not known here
+        without waiting for it, and the product for all classes costs less than the wait.
+        """
+        if not is_host(features.device):
+            return self.deltas(features)[torch.arange(len(labels), device=labels.device), labels]
+        deltas = self.bias.to(features.dtype)[labels]
         for label in sorted(set(labels.tolist())):
             rows = (labels == label).nonzero().flatten()
-            deltas[rows] += features[rows] @ self.weight[label].to(features).T
+            deltas[rows] += features[rows] @ self.weight[label].to(features.dtype).T
         return deltas
 
 
@@ -91,12 +102,17 @@ def fit_bbox_regressors(
 def fit_one(
     features: Float[Tensor, "n d"], deltas: Float[Tensor, "n 4"], config: BBoxConfig
 ) -> Float[Tensor, "4 e"]:
-    """Fit one class; give its weights, then the bias as the last column."""
+    """Return the weights of one class, then its bias as the last column, on the CPU.
+
+    The device of ``deltas`` does the arithmetic: features that lie elsewhere are moved there a
+    chunk at a time.
+    """
     targets = deltas.double()
     mean = targets.mean(dim=0)
-    forward, backward = whitening(targets) if config.whiten else (torch.eye(4).double(),) * 2
-    solution = ridge(features, (targets - mean) @ forward.to(targets), config.ridge)
-    solution = backward.to(solution) @ solution
+    identity = torch.eye(4, dtype=torch.float64, device=targets.device)
+    forward, backward = whitening(targets) if config.whiten else (identity, identity)
+    solution = ridge(features, (targets - mean) @ forward, config.ridge)
+    solution = backward @ solution
     solution[:, -1] += mean
     return solution.float().cpu()
 
@@ -125,28 +141,29 @@ def ridge(
     Source:
         The released code regularises the bias too: ``strength`` times the whole identity.
     """
-    gram = _rows_gram(features) if len(features) <= features.shape[1] else _columns_gram(features)
+    few_rows = len(features) <= features.shape[1]
+    gram = (_rows_gram if few_rows else _columns_gram)(features, targets.device)
     gram.diagonal().add_(strength)
     factor = torch.linalg.cholesky(gram)
-    if len(features) <= features.shape[1]:
+    if few_rows:
         return _adjoint(features, torch.cholesky_solve(targets, factor)).T
     return torch.cholesky_solve(_adjoint(features, targets), factor).T
 
 
-def _rows_gram(features: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def _rows_gram(features: Float[Tensor, "n d"], device: torch.device) -> Float[Tensor, "n n"]:
     n = len(features)
-    gram = torch.ones(n, n, dtype=torch.float64, device=features.device)
+    gram = torch.ones(n, n, dtype=torch.float64, device=device)
     for start in range(0, features.shape[1], CHUNK):
-        columns = features[:, start : start + CHUNK].float()
+        columns = features[:, start : start + CHUNK].to(device).float()
         gram += columns @ columns.T
     return gram
 
 
-def _columns_gram(features: Float[Tensor, "n d"]) -> Float[Tensor, "e e"]:
+def _columns_gram(features: Float[Tensor, "n d"], device: torch.device) -> Float[Tensor, "e e"]:
     size = features.shape[1] + 1
-    gram = torch.zeros(size, size, dtype=torch.float64, device=features.device)
+    gram = torch.zeros(size, size, dtype=torch.float64, device=device)
     for start in range(0, len(features), CHUNK):
-        rows = _with_ones(features[start : start + CHUNK].float())
+        rows = _with_ones(features[start : start + CHUNK].to(device).float())
         gram += rows.T @ rows
     return gram
 
@@ -154,7 +171,7 @@ def _columns_gram(features: Float[Tensor, "n d"]) -> Float[Tensor, "e e"]:
 def _adjoint(features: Float[Tensor, "n d"], values: Float[Tensor, "n m"]) -> Float[Tensor, "e m"]:
     out = values.new_zeros(features.shape[1] + 1, values.shape[1])
     for start in range(0, len(features), CHUNK):
-        rows = _with_ones(features[start : start + CHUNK].double())
+        rows = _with_ones(features[start : start + CHUNK].to(values.device).double())
         out.addmm_(rows.T, values[start : start + CHUNK])
     return out
 

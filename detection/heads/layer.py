@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,10 @@ class FcLayer:
     def prepared(self, kind: Kind) -> FcLayer:
         """Give the layer in a faster form; its weights are frozen from now on."""
         return replace(self, fast=prepare_fast(self.head, kind, self.layer))
+
+    def to(self, device: torch.device, kind: Kind) -> FcLayer:
+        """Return a copy of the layer on another device, in the form that is fast there."""
+        return replace(self, head=copy.deepcopy(self.head).to(device), fast=None).prepared(kind)
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], layer: Layer) -> FcLayer:

@@ -18,6 +18,7 @@ from detection.config import SvmConfig
 from detection.errors import DataError
 from detection.heads import skinny
 from detection.heads.svm import Svms, fit_linear_svms, svm_objective
+from detection.runs.device import storage_for
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ class HardNegativeMiner:
     """Trains one SVM a class from images that are shown one at a time.
 
     Args:
-        positives: features of every ground-truth box of the whole set; never dropped.
-        labels: their classes, 0..K-1.
+        positives: features of every ground-truth box of the whole set; never dropped. Where they
+            lie the SVMs are trained.
+        labels: their classes, 0..K-1, on the same device.
         num_classes: K.
         config: the constants.
         class_names: for messages.
@@ -51,10 +53,12 @@ class HardNegativeMiner:
     ) -> None:
         self.config = config
         self.class_names = tuple(class_names)
-        self.svms = initial or Svms.zero(num_classes, positives.shape[1])
+        device = positives.device
+        self.svms = (initial or Svms.zero(num_classes, positives.shape[1])).to(device)
         self._positives = positives.to(torch.bfloat16)
         self._labels = labels
-        self._cache = NegativeCache(positives.shape[1], num_classes, positives.device)
+        storage = storage_for(int(config.cache_gib * 2**30), device)
+        self._cache = NegativeCache(positives.shape[1], num_classes, device, storage)
         self._new = torch.zeros(num_classes, dtype=torch.int64)
         self._images = 0
         self._trained = False
@@ -149,7 +153,7 @@ class HardNegativeMiner:
         return (self._labels[:, None] == classes).to(torch.int8)
 
     def _check_positives(self, num_classes: int) -> None:
-        counts = torch.bincount(self._labels.cpu(), minlength=num_classes)
+        counts = torch.bincount(self._labels, minlength=num_classes)
         missing = (counts == 0).nonzero().flatten().tolist()
         if missing:
             names = ", ".join(
@@ -178,9 +182,22 @@ class NegativeCache:
     """Rows of features, each once, with the classes that each is a negative of.
 
     Rows are bfloat16: half the memory and half the time of a solver that reads them from memory.
+
+    Args:
+        feature_dim: length of a row.
+        num_classes: K.
+        device: where rows come from and SVMs are trained; memberships lie there.
+        storage: where the rows are kept; None for ``device``.
     """
 
-    def __init__(self, feature_dim: int, num_classes: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        feature_dim: int,
+        num_classes: int,
+        device: torch.device,
+        storage: torch.device | None = None,
+    ) -> None:
+        self._storage = storage or device
         self.blocks: list[Float[Tensor, "n d"]] = []
         self.members: Bool[Tensor, "n k"] = torch.zeros(
             0, num_classes, dtype=torch.bool, device=device
@@ -200,8 +217,8 @@ class NegativeCache:
         """Give the scores of all rows."""
         if not self.blocks:
             return self.members.float()
-        weight = svms.weight.to(self.members.device)
-        return skinny.times(self.blocks, weight).add_(svms.bias.to(weight))
+        svms = svms.to(self.members.device)
+        return skinny.times(self.blocks, svms.weight).add_(svms.bias)
 
     def add(
         self, image_number: int, values: Float[Tensor, "r d"], negative: Bool[Tensor, "r k"]
@@ -211,12 +228,10 @@ class NegativeCache:
         cached = (self._keys[:, 0] == image_number).nonzero().flatten()
         rows = self._keys[cached, 1].to(negative.device)
         fresh = negative[rows] & ~self.members[cached]
-        self.members = self.members.index_put(
-            (cached.to(rows.device),), self.members[cached] | fresh
-        )
+        self.members = self.members.index_put((cached,), self.members[cached] | fresh)
         negative[rows] = False
         chosen = negative.any(dim=1).nonzero().flatten()
-        self._append(values[chosen].to(torch.bfloat16))
+        self._append(values[chosen].to(self._storage, torch.bfloat16))
         self.members = torch.cat((self.members, negative[chosen]))
         keys = torch.stack((torch.full_like(chosen, image_number), chosen), dim=1)
         self._keys = torch.cat((self._keys, keys.cpu()))
@@ -262,8 +277,9 @@ class NegativeCache:
             return
         old, self.blocks = self.blocks, []
         start = 0
+        stored = kept.to(self._storage)
         for i, block in enumerate(old):
-            self._append(block[kept[start : start + len(block)]])
+            self._append(block[stored[start : start + len(block)]])
             start += len(block)
             old[i] = block[:0]
         self.members = self.members[kept]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +20,10 @@ class Scorer(Protocol):
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
         """Give the scores of each RoI."""
+        ...
+
+    def to(self, device: torch.device) -> Scorer:
+        """Return the same scorer on another device."""
         ...
 
 
@@ -41,6 +46,10 @@ class SvmScorer:
         """
         return replace(self.svms, weight=self.normaliser.scale(self.svms.weight)).score(features)
 
+    def to(self, device: torch.device) -> SvmScorer:
+        """Return the same scorer on another device."""
+        return replace(self, svms=self.svms.to(device))
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class SoftmaxScorer:
@@ -57,3 +66,7 @@ class SoftmaxScorer:
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
         """Give the probabilities of the classes, background left out."""
         return functional.linear(features, self.weight, self.bias).softmax(dim=1)[:, :-1]
+
+    def to(self, device: torch.device) -> SoftmaxScorer:
+        """Return the same scorer on another device."""
+        return replace(self, weight=self.weight.to(device), bias=self.bias.to(device))

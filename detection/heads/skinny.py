@@ -2,7 +2,8 @@
 
 The matrix is a list of row blocks, float32 or bfloat16, so that a growing cache needs no copy.
 Where numba is installed, a kernel reads each block once; otherwise, and on a GPU, torch multiplies.
-Sums are in float32 in both.
+Sums are in float32 in both. The few columns say where the product is computed: blocks that are kept
+in host memory because a GPU's does not hold them are moved there one at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from detection.runs.device import is_host
 from detection.runs.threads import in_threads
 
 NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
@@ -29,10 +31,10 @@ def times(blocks: Sequence[Tensor], weights: Float[Tensor, "k d"]) -> Float[Tens
     out = weights.new_empty(sum(len(block) for block in blocks), len(padded))
     for start, block in _starts(blocks):
         rows = out[start : start + len(block)]
-        if _on_numba(block):
+        if _on_numba(block, weights):
             _times_in_threads(block, padded, rows)
         else:
-            torch.mm(block.to(weights.dtype), padded.T, out=rows)
+            torch.mm(block.to(weights), padded.T, out=rows)
     return out[:, : len(weights)].contiguous()
 
 
@@ -43,10 +45,10 @@ def transposed_times(
     out = factors.new_zeros(factors.shape[1], blocks[0].shape[1])
     for start, block in _starts(blocks):
         rows = factors[start : start + len(block)].contiguous()
-        if _on_numba(block):
+        if _on_numba(block, factors):
             _transposed_in_threads(block, rows, out)
         else:
-            out.addmm_(rows.T, block.to(factors.dtype))
+            out.addmm_(rows.T, block.to(factors))
     return out
 
 
@@ -58,10 +60,11 @@ def _starts(blocks: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
         start += len(block)
 
 
-def _on_numba(block: Tensor) -> bool:
+def _on_numba(block: Tensor, columns: Tensor) -> bool:
     return (
         NUMBA_AVAILABLE
-        and block.device.type == "cpu"
+        and is_host(block.device)
+        and is_host(columns.device)
         and block.dtype in {torch.float32, torch.bfloat16}
     )
 

@@ -36,9 +36,13 @@ class Svms:
 
         Some rows at a time: products of few columns with very many rows take more a row.
         """
-        weight, bias = self.weight.to(features), self.bias.to(features)
+        weight, bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
         parts = [torch.addmm(bias, rows, weight.T) for rows in torch.split(features, _ROWS)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def to(self, device: torch.device) -> Svms:
+        """Return the same SVMs on another device."""
+        return Svms(weight=self.weight.to(device), bias=self.bias.to(device))
 
     @staticmethod
     def zero(num_classes: int, feature_dim: int) -> Svms:
@@ -61,6 +65,7 @@ def svm_objective(
         The sum that the released spp_train.m prints; ``hinge`` is its loss, ``squared_hinge``
         liblinear's L2 loss.
     """
+    svms = svms.to(targets.device)
     scores = skinny.times(_blocks(x), svms.weight.float()).double() + svms.bias.double()
     slack = (1 - targets * scores).clamp(min=0)
     loss = slack if config.loss == "hinge" else slack.square()
@@ -86,7 +91,8 @@ def fit_linear_svms(
 
     Args:
         x: features, scaled to the configured norm; on any device, float32 or bfloat16.
-        targets: +1 positive, -1 negative, 0 not an example of this class.
+        targets: +1 positive, -1 negative, 0 not an example of this class; where they are, the
+            solver runs: blocks of features that lie elsewhere are moved there one at a time.
         config: the solver and the constants.
         initial: where the newton solver starts; changes the time, not the result beyond the
             tolerance.
@@ -98,13 +104,14 @@ def fit_linear_svms(
     blocks = _blocks(x)
     _check_both_signs(targets, class_names)
     if config.solver == "sklearn":
-        return _fit_with_liblinear(torch.cat([b.float() for b in blocks]), targets, config)
+        rows = torch.cat([block.float().cpu() for block in blocks])
+        return _fit_with_liblinear(rows, targets.cpu(), config).to(targets.device)
     start = initial or Svms.zero(targets.shape[1], blocks[0].shape[1])
-    device = blocks[0].device
+    device = targets.device
     weight, constant = newton.minimise(
         blocks,
-        targets.to(device, torch.float32),
-        example_costs(targets, config).to(device),
+        targets.float(),
+        example_costs(targets, config),
         config.bias_multiplier,
         (
             start.weight.to(device, torch.float32),
@@ -137,7 +144,7 @@ def _fit_with_liblinear(
     """Fit one class after the other with liblinear, the reference solver."""
     from sklearn.svm import LinearSVC
 
-    rows, signs = x.cpu().numpy(), targets.cpu().numpy()
+    rows, signs = x.numpy(), targets.numpy()
     weights, biases = [], []
     for column in signs.T:
         chosen = np.flatnonzero(column)

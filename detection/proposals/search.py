@@ -47,7 +47,7 @@ def truncate(proposals: Proposals, max_boxes: int) -> Proposals:
 
 def propose_all(image: Image, config: ProposalConfig, *, threads: int = 1) -> Proposals:
     """Do what `propose` does without the cut to ``max_boxes``."""
-    pixels = image.pixels.contiguous().numpy()
+    pixels = image.pixels.cpu().contiguous().numpy()
     seed = zlib.crc32(pixels.data, zlib.crc32(f"{config.seed} {pixels.shape}".encode()))
     try:
         boxes = _search_at_size(pixels, config, seed, threads)

@@ -15,7 +15,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve_device(name: str) -> torch.device:
-    """Give the device called ``name``; ``auto`` is the GPU where there is one.
+    """Return the device called ``name``; ``auto`` is the GPU where there is one.
+
+    Any device that torch can allocate on will do, also one that a plug-in registers.
 
     Raises:
         ConfigError: if there is no such device here.
@@ -27,17 +29,84 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         message = f"features.device: expected auto, cpu, cuda, cuda:<number> or mps, got {name!r}"
         raise ConfigError(message) from error
-    if device.type not in {"cpu", "cuda", "mps"}:
-        message = f"features.device: expected auto, cpu, cuda, cuda:<number> or mps, got {name!r}"
-        raise ConfigError(message)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        message = f"features.device: expected a device of this machine, got {name!r}; use auto"
-        raise ConfigError(message)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         message = f"features.device: got {name!r}, but this machine has {count} GPUs; use auto"
         raise ConfigError(message)
+    if device.type == "meta" or not _can_allocate(device):
+        message = f"features.device: expected a device of this machine, got {name!r}; use auto"
+        raise ConfigError(message)
     return device
+
+
+def _can_allocate(device: torch.device) -> bool:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError):
+        return False
+    return True
+
+
+def is_host(device: torch.device) -> bool:
+    """Return whether a device's memory is the host's, which NumPy and compiled loops can read."""
+    return device.type == "cpu"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until everything ordered from a device so far is done; nothing to wait for on a CPU."""
+    _call_module(device, "synchronize")
+
+
+def release_cached_memory(device: torch.device) -> None:
+    """Return the memory that torch keeps for later to the device."""
+    _call_module(device, "empty_cache")
+
+
+def _call_module(device: torch.device, function: str) -> None:
+    if is_host(device):
+        return
+    call = getattr(torch.get_device_module(device), function, None)
+    if call is not None:
+        call()
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the graphics card, or the type of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that are free on a device; None where it shares the host's or says nothing."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def storage_for(num_bytes: int, device: torch.device) -> torch.device:
+    """Return where to keep ``num_bytes`` that ``device`` reads again and again.
+
+    On the device itself if they take at most half of what is free there, in host memory otherwise:
+    readers then move a block at a time.
+    """
+    free = free_memory(device)
+    return device if free is None or 2 * num_bytes <= free else torch.device("cpu")
+
+
+def use_exact_float32() -> None:
+    """Make float32 mean float32 on NVIDIA's cards, whose convolutions round to 10 bits otherwise.
+
+    This holds for the whole process; who wants speed takes ``features.dtype bfloat16``.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def has_float64(device: torch.device) -> bool:
+    """Return whether a device computes in float64; Apple's GPUs do not."""
+    return device.type != "mps"
+
+
+def random_devices(device: torch.device) -> list[torch.device]:
+    """Return the devices whose random generator is not the CPU's, as ``fork_rng`` wants them."""
+    return [device] if device.type == "cuda" else []
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -47,17 +116,17 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         ConfigError: if the name is unknown.
     """
     if name == "auto":
-        return torch.bfloat16 if _is_fast_in_bfloat16(device) else torch.float32
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     if name not in _DTYPES:
         message = f"features.dtype: expected auto, float32 or bfloat16, got {name!r}"
         raise ConfigError(message)
-    if name == "bfloat16" and not _is_fast_in_bfloat16(device):
+    if name == "bfloat16" and not has_fast_bfloat16(device):
         logger.warning("features.dtype: %s imitates bfloat16 here, auto is faster", device)
     return _DTYPES[name]
 
 
-def _is_fast_in_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device has units for bfloat16."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has units for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and has_bfloat16_unit()

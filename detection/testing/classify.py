@@ -124,6 +124,7 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
         DetectionError: naming what a user can mend.
     """
     settings = config.classify
+    resolve_device(config.features.device)  # a device that is not there is said before anything
     with open_run(out, config, overwrite=overwrite) as run:
         train_set = read_dataset(config.data, "train")
         test_set = read_dataset(config.data, "test", class_names=train_set.class_names)

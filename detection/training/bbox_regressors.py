@@ -9,13 +9,15 @@ from torch import Tensor
 from detection.config import BBoxConfig
 from detection.heads.bbox_regressor import BBoxRegressors, fit_one
 from detection.heads.normalisation import Normaliser
+from detection.runs.device import has_float64
 from detection.training.examples import Example
 
 
 class BBoxExamples:
     """A uniform random sample of at most ``max_examples`` RoIs of each class.
 
-    Features are kept in float16.
+    Features are kept in float16 in host memory, wherever they were computed; the normal equations
+    are solved on the device that they came from.
 
     Args:
         num_classes: K.
@@ -30,6 +32,7 @@ class BBoxExamples:
         self.feature_dim = feature_dim
         self.config = config
         self.normaliser = normaliser
+        self._device = torch.device("cpu")
         self._random = torch.Generator().manual_seed(config.seed)
         self._seen = [0] * num_classes
         self._features: list[list[Tensor]] = [[] for _ in range(num_classes)]
@@ -43,7 +46,8 @@ class BBoxExamples:
         """
         chosen = (example.rois.best_iou > self.config.min_iou).nonzero().flatten()
         labels, deltas = example.rois.targets(chosen)
-        values = example.pool5.values[example.pool5.rows[chosen]]
+        self._device = example.pool5.values.device
+        values = example.pool5.values[example.pool5.rows[chosen.to(self._device)]]
         values = self.normaliser.scale(values).to("cpu", torch.float16)
         for label, feature, delta in zip(labels.tolist(), values, deltas, strict=True):
             self._put(label, feature, delta)
@@ -53,13 +57,15 @@ class BBoxExamples:
 
         The normaliser is folded into the weights: the regressors read pool5 as it is.
         """
+        device = self._device if has_float64(self._device) else torch.device("cpu")
         weight = torch.zeros(len(self._seen), 4, self.feature_dim)
         bias = torch.zeros(len(self._seen), 4)
         for label, rows in enumerate(self._features):
             if rows:
-                solution = fit_one(torch.stack(rows), torch.stack(self._deltas[label]), self.config)
+                deltas = torch.stack(self._deltas[label]).to(device)
+                solution = fit_one(torch.stack(rows), deltas, self.config)
                 weight[label], bias[label] = solution[:, :-1], solution[:, -1]
-        return BBoxRegressors(weight=weight * self.normaliser.factor, bias=bias)
+        return BBoxRegressors(weight=weight * self.normaliser.factor, bias=bias).to(self._device)
 
     def _put(self, label: int, feature: Float[Tensor, " d"], delta: Float[Tensor, " 4"]) -> None:
         """Reservoir sampling: each RoI seen so far is kept with the same probability."""

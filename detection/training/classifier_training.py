@@ -14,7 +14,7 @@ from detection.config import Config
 from detection.data.classification import ClassificationSet
 from detection.errors import CheckpointError
 from detection.pretrain_config import PretrainConfig
-from detection.runs.device import resolve_device
+from detection.runs.device import has_fast_bfloat16, is_host, resolve_device
 from detection.training.augment import ColourAxes, colour_shift, input_side
 from detection.training.classifier import build_classifier, set_training
 from detection.training.classifier_data import Batch, Pictures, Plan, load_batches
@@ -121,7 +121,8 @@ class ClassifierTraining:
         if self._colours is not None:
             shift = colour_shift(self._colours, batch.strengths)
             pixels += shift.to(self._device)[:, :, None, None]
-        mixed = self._config.mixed_precision and self._device.type == "cuda"
+        fast = not is_host(self._device) and has_fast_bfloat16(self._device)
+        mixed = self._config.mixed_precision and fast
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed):
             scores: Tensor = self._module(pixels)
         return scores.float(), batch.labels.to(self._device)

@@ -107,7 +107,7 @@ class SvmTraining:
         positives = images.positives(config.positive_iou)
         for pool5, its_labels in track(positives, len(images.records), "objects"):
             values.append(normaliser.scale(pool5.map(fc).expand()))
-            labels.append(its_labels)
+            labels.append(its_labels.to(values[-1].device))
         self._miner = HardNegativeMiner(
             torch.cat(values),
             torch.cat(labels),

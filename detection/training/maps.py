@@ -10,14 +10,16 @@ import torch
 from detection.data.images import read_image
 from detection.features.extractor import FeatureExtractor
 from detection.structures import FeatureMap, Record
+from detection.training.source import moved
 
 
 class FrozenMaps:
     """The maps that the first open layer reads, of any training image, as it is or mirrored.
 
     The map of a mirrored image is not the mirrored map: padding and strides begin at the left.
-    Maps are kept until ``budget`` bytes are used up and computed again for the images beyond; all
-    are rounded to ``dtype``, so that they are the same either way.
+    Maps are kept in host memory until ``budget`` bytes are used up and computed again for the
+    images beyond; all are rounded to ``dtype``, so that they are the same either way, and returned
+    on the extractor's device.
 
     Attributes:
         extractor: of the method, its layers opened.
@@ -57,7 +59,7 @@ class FrozenMaps:
         if kept is None:
             kept = self._compute(self.records[index], flipped=flipped)
             self._keep((index, flipped), kept)
-        return kept
+        return moved(kept, self.extractor.network.device)
 
     def _compute(self, record: Record, *, flipped: bool) -> tuple[FeatureMap, ...]:
         image = read_image(record.path, record.image_id, max_pixels=self.max_pixels)
@@ -68,4 +70,4 @@ class FrozenMaps:
         size = sum(m.values.numel() * m.values.element_size() for m in maps)
         if size <= self.budget:
             self.budget -= size
-            self._kept[key] = maps
+            self._kept[key] = moved(maps, torch.device("cpu"))

@@ -22,6 +22,7 @@ from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.model_file import save_detector
 from detection.proposals.store import ProposalStore, propose_dataset
+from detection.runs.device import resolve_device
 from detection.runs.fingerprint import describe_data, require_same_data
 from detection.runs.folder import RunFolder, open_run
 from detection.runs.skipped import write_skipped
@@ -56,6 +57,7 @@ def train(
     Raises:
         DetectionError: naming what a user can mend.
     """
+    resolve_device(config.features.device)  # a device that is not there is said before anything
     workers = start_workers(config.features.device)
     with contextlib.ExitStack() as stack:
         run = RunFolder(path=out, config=config)

@@ -11,6 +11,7 @@ from typing import Any
 
 from detection.config import Config
 from detection.data.classification import ClassificationSet
+from detection.runs.device import resolve_device
 from detection.runs.fingerprint import num_bytes, require_same_data
 from detection.runs.folder import RunFolder, open_run
 from detection.training.classifier_data import read_pictures
@@ -47,6 +48,7 @@ def pretrain(
     Raises:
         DetectionError: naming what a user can mend.
     """
+    resolve_device(config.features.device)  # a device that is not there is said before anything
     workers = start_workers(config.features.device)
     with _open_run(out, config, workers, (resume, override, overwrite)) as run:
         if resume and run.model.exists():

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import torch
 
+from detection.runs.device import random_devices
+
 
 def mixed(*parts: int | str) -> int:
     """Give a seed of 32 bits that depends on every part; torch's CPU generator uses no more."""
@@ -22,6 +24,6 @@ def stream(*parts: int | str) -> torch.Generator:
 @contextlib.contextmanager
 def seeded(device: torch.device, *parts: int | str) -> Iterator[None]:
     """Make dropout a function of these parts; the global generators stay as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(random_devices(device)):
         torch.manual_seed(mixed(*parts))
         yield

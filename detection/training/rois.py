@@ -93,6 +93,16 @@ def label_rois(
 def max_by_row(
     values: Float[Tensor, "r k"], rows: Int[Tensor, " r"], num_rows: int
 ) -> Float[Tensor, "u k"]:
-    """Give for each distinct feature vector the greatest value among the RoIs that share it."""
-    out = torch.zeros(num_rows, values.shape[1])
+    """Return for each distinct feature vector the greatest value among the RoIs that share it.
+
+    Args:
+        values: one row per RoI, on any device.
+        rows: the feature vector of each RoI.
+        num_rows: number of distinct feature vectors.
+
+    Returns:
+        On the device of ``rows``, where the feature vectors are.
+    """
+    values = values.to(rows.device)
+    out = values.new_zeros(num_rows, values.shape[1])
     return out.scatter_reduce_(0, rows[:, None].expand(-1, values.shape[1]), values, "amax")

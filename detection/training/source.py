@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -16,8 +17,9 @@ from detection.structures import FeatureMap, Record, RoIFeatures
 class FeatureSource:
     """pool5 of any boxes of any image of a data set.
 
-    What ``prepare`` gives for an image is kept until ``budget`` bytes are used up, and computed
-    again for the images beyond: the features are the same either way.
+    What ``prepare`` gives for an image is kept in host memory until ``budget`` bytes are used up,
+    and computed again for the images beyond: the features are the same either way, and come on the
+    extractor's device.
 
     Attributes:
         extractor: of the method.
@@ -51,10 +53,15 @@ class FeatureSource:
                 if maps is None:
                     maps = self.extractor.prepare(next(images))
                     self._keep(record.image_id, maps)
-                yield self.extractor.pool(maps, its_boxes)
+                yield self.extractor.pool(moved(maps, self.extractor.network.device), its_boxes)
 
     def _keep(self, image_id: str, maps: tuple[FeatureMap, ...]) -> None:
         size = sum(m.values.numel() * m.values.element_size() for m in maps)
         if size <= self.budget:
             self.budget -= size
-            self._kept[image_id] = maps
+            self._kept[image_id] = moved(maps, torch.device("cpu"))
+
+
+def moved(maps: Sequence[FeatureMap], device: torch.device) -> tuple[FeatureMap, ...]:
+    """Return the maps on a device; those that are there already are not copied."""
+    return tuple(replace(m, values=m.values.to(device)) for m in maps)

@@ -87,14 +87,14 @@ def test_boxes_on_the_same_cells_share_a_row(backbone):
 
 def test_the_same_window_of_two_scales_is_two_rows():
     windows = torch.tensor([[0, 0, 2, 2], [0, 0, 2, 2], [1, 0, 2, 2], [0, 0, 2, 2]])
-    distinct, rows = distinct_windows(torch.tensor([1, 0, 0, 1]), windows)
+    distinct, rows = distinct_windows(torch.tensor([1, 0, 0, 1]), windows, 2)
     assert distinct.tolist() == [[0, 0, 0, 2, 2], [0, 1, 0, 2, 2], [1, 0, 0, 2, 2]]
     assert rows.tolist() == [2, 0, 1, 2]
 
 
 def test_windows_of_a_very_long_map_stay_apart():
     windows = torch.tensor([[0, 0, 9000, 1], [0, 1, 0, 9000], [8999, 0, 9000, 1]])
-    distinct, rows = distinct_windows(torch.tensor([4, 0, 4]), windows)
+    distinct, rows = distinct_windows(torch.tensor([4, 0, 4]), windows, 9000)
     assert torch.equal(distinct[rows][:, 1:], windows)
     assert distinct[rows][:, 0].tolist() == [4, 0, 4]
 

@@ -1,0 +1,102 @@
+"""Remove one transfer between devices at a time: does a scenario notice?
+
+``python -m tests.devices.mutations`` works on a copy of the tree and prints a row a mutation; the
+exit code is 1 if one survives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+MUTATIONS = (
+    ("detector.py", "        boxes = boxes.to(self.device)\n", "", "sppnet"),
+    ("detector.py", "scorer=self.scorer.to(target)", "scorer=self.scorer", "moved_detector"),
+    ("postprocess.py", ", dim=1).cpu()", ", dim=1)", "sppnet"),
+    ("training/rois.py", "    values = values.to(rows.device)\n", "", "overlaps_of_shared_rows"),
+    (
+        "training/rois.py",
+        "values.new_zeros(num_rows, values.shape[1])",
+        "torch.zeros(num_rows, values.shape[1])",
+        "sppnet",
+    ),
+    ("training/heads.py", "its_labels.to(values[-1].device)", "its_labels", "sppnet"),
+    ("training/source.py", "moved(maps, self.extractor.network.device)", "maps", "sppnet"),
+    (
+        "training/maps.py",
+        "moved(kept, self.extractor.network.device)",
+        "kept",
+        "tuned_conv_layers_with_softmax",
+    ),
+    ("training/bbox_regressors.py", "bias=bias).to(self._device)", "bias=bias)", "sppnet"),
+    ("heads/mining.py", "stored = kept.to(self._storage)", "stored = kept", "rows_in_host_memory"),
+    (
+        "heads/skinny.py",
+        "torch.mm(block.to(weights), padded.T",
+        "torch.mm(block.to(weights.dtype), padded.T",
+        "rows_in_host_memory",
+    ),
+    ("heads/svm.py", "config).to(targets.device)", "config)", "liblinear"),
+    (
+        "heads/svm.py",
+        "weight=self.weight.to(device), bias=self.bias.to(device)",
+        "weight=self.weight, bias=self.bias",
+        "sppnet",
+    ),
+    ("features/sppnet.py", "boxes = boxes.to(self.network.device)", "pass", "sppnet"),
+    (
+        "features/rcnn.py",
+        "torch.unique(boxes.to(self.network.device)",
+        "torch.unique(boxes",
+        "rcnn",
+    ),
+    ("training/tuner.py", ".to(like.device)", "", "tuned_fc_layers"),
+    ("testing/view_scores.py", "pictures.to(model.fc8.weight.device)", "pictures", "classifier"),
+    ("proposals/search.py", "image.pixels.cpu()", "image.pixels", "proposals_of_an_image_there"),
+)
+"""(module, what stands there, what stands there instead, the scenario that must notice)."""
+
+
+def survives(tree: Path, number: int) -> bool:
+    """Return whether the scenario passes although the transfer is missing."""
+    name, old, new, scenario = MUTATIONS[number]
+    path = tree / "detection" / name
+    text = path.read_text()
+    if old not in text:
+        message = f"{name}: expected {old!r}"
+        raise ValueError(message)
+    path.write_text(text.replace(old, new, 1))
+    out = tree / f"out{number}"
+    out.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    command = [sys.executable, "-m", "tests.devices", str(out), scenario]
+    subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=True)
+    path.write_text(text)
+    return not json.loads((out / f"{scenario}.json").read_text())
+
+
+def main() -> int:
+    """Try all of them."""
+    alive = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        for part in ("detection", "tests"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for number, (name, old, _, scenario) in enumerate(MUTATIONS):
+            lives = survives(tree, number)
+            alive += lives
+            word = "SURVIVES" if lives else "caught"
+            sys.stdout.write(f"{word} {name} {old.strip()!r} {scenario}\n")
+    sys.stdout.write(f"{len(MUTATIONS) - alive} of {len(MUTATIONS)} mutations caught\n")
+    return int(alive > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
