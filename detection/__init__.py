@@ -15,6 +15,7 @@ The pipeline in order, one module a line::
     report       pictures and the HTML report
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
@@ -23,6 +24,7 @@ from detection.version import VERSION as __version__  # noqa: N811
 if TYPE_CHECKING:
     from detection.data.images import read_image
     from detection.detector import Detector
+    from detection.model_file import load
 
 __all__ = [
     "CheckpointError",
@@ -31,19 +33,21 @@ __all__ = [
     "DetectionError",
     "Detector",
     "__version__",
+    "load",
     "read_image",
 ]
 
 
+_LAZY = {
+    "Detector": "detection.detector",
+    "load": "detection.model_file",
+    "read_image": "detection.data.images",
+}
+"""What needs torch is imported only when it is asked for."""
+
+
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for."""
-    if name == "Detector":
-        from detection.detector import Detector
-
-        return Detector
-    if name == "read_image":
-        from detection.data.images import read_image
-
-        return read_image
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

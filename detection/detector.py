@@ -5,24 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from detection.boxes import clip, decode_deltas, flip
+from detection.boxes import clip, decode_deltas
 from detection.config import Config
 from detection.conversion import ImageLike, to_image
+from detection.errors import require
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.layer import FcLayer, fc_kind
 from detection.heads.scorer import Scorer
+from detection.postprocess import Candidates, finalize, select_candidates
 from detection.proposals.search import propose
 from detection.structures import Detections, Image, Proposals, RoIFeatures, Size
-from detection.windows import ScoredWindows, average_with_mirrored
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -46,11 +46,14 @@ class Detector:
     regressors: BBoxRegressors | None
 
     def detect(self, image: ImageLike, proposals: Proposals | None = None) -> Detections:
-        """Find the objects of every class in one image (RC §2.2, SPP §4.1).
+        """Detect the objects of every class in one image (RC §2.2, SPP §4.1).
 
         Args:
-            image: the photograph: an `Image`, an array of RGB, a picture of Pillow's, a path.
+            image: an `Image`, an array of RGB, a Pillow image, or a path.
             proposals: its boxes; None runs selective search as configured.
+
+        Returns:
+            On the CPU, best first.
 
         Raises:
             DataError: if the image cannot be read.
@@ -60,22 +63,49 @@ class Detector:
             >>> from detection.tiny import tiny_detector
             >>> pixels = np.full((120, 160, 3), 200, dtype=np.uint8)
             >>> pixels[30:90, 40:110] = (30, 60, 200)
-            >>> found = tiny_detector().detect(pixels)
-            >>> found.boxes.shape == (len(found.scores), 4)
+            >>> detections = tiny_detector().detect(pixels)
+            >>> detections.boxes.shape == (len(detections.scores), 4)
             True
-            >>> set(found.to_arrays()["data"]["class_name"]) <= {"cat", "dog"}
+            >>> set(detections.to_arrays()["data"]["class_name"]) <= {"cat", "dog"}
             True
         """
-        image = to_image(image, max_pixels=self.config.data.max_pixels)
-        boxes = (proposals or propose(image, self.config.proposals)).boxes
-        image = image.to(self.device)
+        options = self.config.postprocess
+        expected = "false: one detector sees no mirror image, combine([detector]) does"
+        require(not options.flip, "postprocess.flip", expected, options.flip)
+        image, boxes = inputs(image, proposals, self.config, self.device)
         with torch.no_grad():
-            windows = self.windows(image, boxes)
-            found = windows.suppressed(self.config.postprocess, image.image_id)
-        return replace(found, class_names=self.class_names)
+            pool5 = extract_within_memory(self.extractor, image, boxes)  # R-CNN, SPPnet differ here
+            fc7 = pool5.map(self.fc)
+            scores = fc7.map(self.scorer.score).expand()
+            candidates = select_candidates(boxes, scores, options, image_id=image.image_id)
+            regressed = self.regress(candidates, pool5, fc7, image.size)
+            detections = finalize(regressed, options, image_id=image.image_id)
+        return replace(detections, class_names=self.class_names)
+
+    def regress(
+        self, candidates: Candidates, pool5: RoIFeatures, fc7: RoIFeatures, size: Size
+    ) -> Candidates:
+        """Return the candidates with their boxes moved by the regressors of their classes.
+
+        Args:
+            candidates: their rows are those of the features.
+            pool5: one vector per box.
+            fc7: what the scorer reads, one vector per box.
+            size: (height, width) of the image.
+
+        Source:
+            RC Appendix C.
+        """
+        if self.regressors is None or not self.config.postprocess.regression:
+            return candidates
+        features = pool5 if self.regressors.reads == "pool5" else fc7
+        values = features.values[features.rows[candidates.rows]]
+        deltas = self.regressors.deltas_of(values, candidates.labels)
+        moved = clip(decode_deltas(candidates.boxes, deltas), size)
+        return replace(candidates, boxes=moved.to(candidates.boxes))
 
     def detect_each(self, images: Iterable[ImageLike]) -> Iterator[Detections]:
-        """Find the objects of image after image; each is read when its turn comes.
+        """Detect the objects of image after image; each is read when its turn comes.
 
         Raises:
             DataError: at an image that cannot be read.
@@ -84,7 +114,7 @@ class Detector:
             >>> import numpy as np
             >>> from detection.tiny import tiny_detector
             >>> images = [np.full((64, 96, 3), value, dtype=np.uint8) for value in (0, 128)]
-            >>> [found.image_id for found in tiny_detector().detect_each(images)]
+            >>> [detections.image_id for detections in tiny_detector().detect_each(images)]
             ['image', 'image']
         """
         return (self.detect(image) for image in images)
@@ -120,88 +150,21 @@ class Detector:
         )
 
     def with_config(self, config: Config) -> Detector:
-        """Give the same detector with other thresholds, proposals or data; the rest stays."""
+        """Return the same detector with other thresholds, proposals or data; the rest stays."""
         return replace(self, config=config)
 
-    def windows(self, image: Image, boxes: Float[Tensor, "r 4"]) -> ScoredWindows:
-        """Score every box of an image for every class; suppression comes later.
 
-        Args:
-            image: the photograph.
-            boxes: image pixels.
+def inputs(
+    image: ImageLike, proposals: Proposals | None, config: Config, device: torch.device
+) -> tuple[Image, Float[Tensor, "r 4"]]:
+    """Return an image and its boxes on a device.
 
-        Returns:
-            On the device of the network.
-        """
-        boxes = boxes.to(self.device)
-        pool5 = extract_within_memory(self.extractor, image, boxes)  # the one line that differs
-        windows = self.score(pool5, boxes, image.size)
-        if not self.config.postprocess.flip:
-            return windows
-        mirror, width = image.mirrored(), image.size[1]
-        mirrored_boxes = flip(boxes, width)
-        pool5 = extract_within_memory(self.extractor, mirror, mirrored_boxes)
-        mirrored = self.score(pool5, mirrored_boxes, image.size)
-        return average_with_mirrored(windows, mirrored, width)
-
-    def score(self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], size: Size) -> ScoredWindows:
-        """Score pooled RoIs.
-
-        Args:
-            pool5: one vector a box.
-            boxes: image pixels, on the device of the vectors.
-            size: (height, width) of the image.
-        """
-        features = pool5.map(self.fc)
-        scores = features.map(self.scorer.score).expand()  # (r, k)
-
-        def refine(rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m 4"]:
-            if self.regressors is None or not self.config.postprocess.regression:
-                return boxes[rows]
-            read = pool5 if self.regressors.reads == "pool5" else features
-            deltas = self.regressors.deltas_of(read.values[read.rows[rows]], labels)
-            return clip(decode_deltas(boxes[rows], deltas), size)
-
-        return ScoredWindows(boxes=boxes, scores=scores, refine=refine)
-
-    def classify(
-        self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], *, image_id: str, size: Size
-    ) -> Detections:
-        """Score pooled RoIs, suppress, move the boxes that are left, suppress again.
-
-        Args:
-            pool5: one vector a box.
-            boxes: image pixels.
-            image_id: of the image.
-            size: (height, width) of the image.
-        """
-        return self.score(pool5, boxes, size).suppressed(self.config.postprocess, image_id)
-
-    @staticmethod
-    def load(run: Path | str, *, device: str = "auto") -> Detector:
-        """Read a trained detector from its run folder or model file.
-
-        Args:
-            run: the folder that ``detection train`` wrote, or its ``model.safetensors``.
-            device: ``cpu``, ``cuda``, ``auto``.
-
-        Raises:
-            CheckpointError: if the file is missing, damaged or of another version.
-
-        Examples:
-            >>> import tempfile
-            >>> import numpy as np
-            >>> from detection.model_file import save_detector
-            >>> from detection.tiny import tiny_detector
-            >>> with tempfile.TemporaryDirectory() as run:
-            ...     save_detector(Path(run) / "model.safetensors", tiny_detector())
-            ...     detector = Detector.load(run, device="cpu")
-            >>> detector.class_names
-            ('cat', 'dog')
-            >>> rows = detector.detect(np.zeros((64, 96), dtype=np.uint8)).to_coco(image_id=7)
-            >>> {row["image_id"] for row in rows} <= {7}
-            True
-        """
-        from detection.model_file import load_detector  # the file format knows the detector
-
-        return load_detector(Path(run), device=device)
+    Args:
+        image: an `Image`, an array of RGB, a Pillow image, or a path.
+        proposals: its boxes; None runs selective search as configured.
+        config: limits of the image, and how boxes are proposed.
+        device: of the network.
+    """
+    image = to_image(image, max_pixels=config.data.max_pixels)
+    proposals = proposals or propose(image, config.proposals)
+    return image.to(device), proposals.boxes.to(device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detection.backbones.backbone import PREPROCESSINGS, Preprocessing
 from detection.backbones.weights import load_backbone
+from detection.combination import Ensemble, combine
 from detection.config import Config
 from detection.detector import Detector
 from detection.errors import CheckpointError, shown
@@ -68,8 +69,40 @@ def save_detector(path: Path, detector: Detector) -> None:
     save_tensors(path, tensors, header)
 
 
+def load(*runs: Path | str, device: str = "auto") -> Detector | Ensemble:
+    """Return a trained detector, or several as one, ready to be applied as configured.
+
+    Args:
+        runs: folders that ``detection train`` wrote, or their ``model.safetensors``; the
+            configuration of the first holds for all.
+        device: ``cpu``, ``cuda``, ``cuda:<number>``; ``auto`` is the GPU where there is one.
+
+    Returns:
+        An ensemble for several runs, and for one that was configured to see the mirror image too.
+
+    Raises:
+        CheckpointError: if a file is missing, damaged or of another version.
+        ConfigError: if the detectors do not belong together.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import detection
+        >>> from detection.tiny import tiny_detector
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     save_detector(Path(run) / "model.safetensors", tiny_detector())
+        ...     detector = detection.load(run, device="cpu")
+        >>> detector.class_names
+        ('cat', 'dog')
+        >>> rows = detector.detect(np.zeros((64, 96), dtype=np.uint8)).to_coco(image_id=7)
+        >>> {row["image_id"] for row in rows} <= {7}
+        True
+    """
+    return combine([load_detector(Path(run), device=device) for run in runs])
+
+
 def load_detector(path: Path, *, device: str = "auto") -> Detector:
-    """Read what `save_detector` wrote.
+    """Return what `save_detector` wrote.
 
     Args:
         path: the file, or the run folder that holds it.

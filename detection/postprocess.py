@@ -1,15 +1,19 @@
-"""Step 5: from scores to detections: threshold, per-class suppression, the best of each class."""
+"""Step 5: from scores to detections: threshold, per-class suppression, the best of each class.
+
+The order is the papers': candidates are selected among the proposals, their boxes are regressed (in
+`detector`), and what is left after another suppression is final.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torchvision
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from detection.boxes import iou as boxes_iou
@@ -21,60 +25,96 @@ from detection.structures import Detections
 logger = logging.getLogger(__name__)
 
 NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
-Refine = Callable[[Int[Tensor, " m"], Int[Tensor, " m"]], Float[Tensor, "m 4"]]
-"""From the rows and labels of the boxes that are left to their final boxes."""
 
 
-def suppress(
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Candidates:
+    """Pairs of a box and a class that may become detections, on the device of the scores.
+
+    Attributes:
+        rows: which of the scored boxes.
+        boxes: image pixels; the proposals themselves until they are regressed.
+        scores: of the class.
+        labels: 0..K-1.
+        num_unusable: scores that were not finite and are left out.
+    """
+
+    rows: Int[Tensor, " m"]
+    boxes: Float[Tensor, "m 4"]
+    scores: Float[Tensor, " m"]
+    labels: Int[Tensor, " m"]
+    num_unusable: int = 0
+
+    def at(self, chosen: Int[Tensor, " l"] | Bool[Tensor, " m"]) -> Candidates:
+        """Return some of them."""
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            boxes=self.boxes[chosen],
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+        )
+
+
+def select_candidates(
     boxes: Float[Tensor, "r 4"],
     scores: Float[Tensor, "r k"],
     config: PostprocessConfig,
     *,
-    refine: Refine | None = None,
     image_id: str = "",
-) -> Detections:
-    """Give the detections of one image, best first.
+) -> Candidates:
+    """Return the boxes to regress: above the threshold, not suppressed, the best of each class.
 
-    The order is the papers': threshold, suppression among the proposals, the best of each class,
-    regression of these few, suppression again because boxes moved. ``first_nms`` off leaves out the
-    first suppression, as the released R-CNN does. ``vote_iou`` lets the boxes that the last
-    suppression removes move those that it keeps.
-
-    Everything happens on the device of the scores; the detections are moved to the CPU at the end,
-    all in one transfer. On a GPU the host waits where the number of boxes that are left must be
-    known: after the threshold, after each suppression, and for values that are not finite.
+    ``first_nms`` off leaves out the suppression, as the released R-CNN does. On a GPU the host
+    waits here twice, for the number of boxes above the threshold and of those that are left.
 
     Args:
         boxes: the proposals, image pixels, on the device of the scores.
         scores: of each proposal for each class.
         config: thresholds and limits.
-        refine: moves the boxes that are left; None keeps them.
-        image_id: of the image.
+        image_id: for messages.
     """
     usable = boxes.isfinite().all(dim=1)[:, None] & scores.isfinite()
     num_unusable = _report_unusable(usable, image_id)
     rows, labels = (usable & (scores > config.score_threshold)).nonzero(as_tuple=True)
-    kept = _best(boxes[rows], scores[rows, labels], labels, config, suppressing=config.first_nms)
-    rows, labels = rows[kept], labels[kept]
-    best = scores[rows, labels]
-    moved = boxes[rows]
-    if refine is not None:
-        moved = refine(rows, labels).to(moved)
-        finite = moved.isfinite().all(dim=1)
-        num_unusable += _report_unusable(finite[:, None], image_id)
-        moved, best, labels = moved[finite], best[finite], labels[finite]
-    if config.second_nms and (refine is not None or not config.first_nms):
-        kept = multiclass_nms(moved, best, labels, config.nms_iou)
+    candidates = Candidates(
+        rows=rows,
+        boxes=boxes[rows],
+        scores=scores[rows, labels],
+        labels=labels,
+        num_unusable=num_unusable,
+    )
+    return candidates.at(_best(candidates, config))
+
+
+def finalize(
+    candidates: Candidates, config: PostprocessConfig, *, image_id: str = ""
+) -> Detections:
+    """Return the detections of one image on the CPU, best first.
+
+    The candidates are suppressed once more, because regression moved them. ``vote_iou`` lets the
+    boxes that this removes move those that it keeps. All values go to the CPU in one transfer; on a
+    GPU the host also waits for the number of boxes that are left.
+
+    Args:
+        candidates: after regression.
+        config: thresholds and limits.
+        image_id: of the image.
+    """
+    finite = candidates.boxes.isfinite().all(dim=1)
+    num_unusable = candidates.num_unusable + _report_unusable(finite[:, None], image_id)
+    left = candidates.at(finite)
+    if config.second_nms:
+        kept = multiclass_nms(left.boxes, left.scores, left.labels, config.nms_iou)
+        boxes = left.boxes[kept]
         if config.vote_iou:
-            weights = best - config.score_threshold
-            moved = vote(moved, weights, labels, kept, config.vote_iou)
-        else:
-            moved = moved[kept]
-        best, labels = best[kept], labels[kept]
-    order = best.argsort(descending=True, stable=True)
-    boxes, best, labels = _to_host(moved[order], best[order], labels[order])
+            weights = left.scores - config.score_threshold
+            boxes = vote(left.boxes, weights, left.labels, kept, config.vote_iou)
+        left = replace(left.at(kept), boxes=boxes)
+    best = left.at(left.scores.argsort(descending=True, stable=True))
+    boxes, scores, labels = _to_host(best.boxes, best.scores, best.labels)
     return Detections(
-        image_id=image_id, boxes=boxes, scores=best, labels=labels, num_unusable=num_unusable
+        image_id=image_id, boxes=boxes, scores=scores, labels=labels, num_unusable=num_unusable
     )
 
 
@@ -221,15 +261,9 @@ def _first_of_class(
     return rows[rank < limit]
 
 
-def _best(
-    boxes: Float[Tensor, "n 4"],
-    scores: Float[Tensor, " n"],
-    labels: Int[Tensor, " n"],
-    config: PostprocessConfig,
-    *,
-    suppressing: bool,
-) -> Int[Tensor, " m"]:
-    if suppressing:
+def _best(candidates: Candidates, config: PostprocessConfig) -> Int[Tensor, " m"]:
+    boxes, scores, labels = candidates.boxes, candidates.scores, candidates.labels
+    if config.first_nms:
         return multiclass_nms(boxes, scores, labels, config.nms_iou, config.max_per_class)
     return _first_of_class(_by_class_and_score(scores, labels), labels, config.max_per_class)
 

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
@@ -10,7 +11,7 @@ from detection import postprocess
 from detection.boxes import iou
 from detection.config import PostprocessConfig
 from detection.errors import ConfigError
-from detection.postprocess import multiclass_nms, nms, suppress, vote
+from detection.postprocess import finalize, multiclass_nms, nms, select_candidates, vote
 from tests.reference import nms as reference
 
 
@@ -26,6 +27,15 @@ def random_scores(*shape, seed=0):
     """Scores with many ties."""
     random = torch.Generator().manual_seed(seed)
     return torch.randint(-20, 20, shape, generator=random).float() / 10
+
+
+def suppress(boxes, scores, config, refine=None, image_id=""):
+    """Both steps, with a function in between that regresses; None leaves the boxes."""
+    candidates = select_candidates(boxes, scores, config, image_id=image_id)
+    if refine is not None:
+        moved = refine(candidates.rows, candidates.labels)
+        candidates = replace(candidates, boxes=moved)
+    return finalize(candidates, config, image_id=image_id)
 
 
 @pytest.fixture(params=["numba", "torchvision", "device"])

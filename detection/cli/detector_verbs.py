@@ -51,12 +51,13 @@ def detect(options: argparse.Namespace, config: Config) -> int:
 
     Settings start from those of the run. The exit code is 1 if a photograph could not be read.
     """
-    from detection.detector import Detector
+    from detection.combination import combine
+    from detection.model_file import load_detector
     from detection.testing.detect import detect as run
 
-    detector = Detector.load(options.run, device=options.device)
+    detector = load_detector(options.run, device=options.device)
     summary = run(
-        detector.with_config(_on_device(config, options.device)),
+        combine([detector], _on_device(config, options.device)),
         options.inputs,
         options.out,
         threshold=options.threshold,

@@ -20,6 +20,7 @@ from torch.export import Dim, ExportedProgram
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.export.graph import RcnnGraph, SppGraph
+from detection.model_file import load_detector
 from detection.runs.files import write_bytes_atomic
 
 Format = Literal["onnx", "torch-export"]
@@ -46,7 +47,7 @@ def export_run(run: Path, form: Format, out: Path) -> dict[str, str]:
     """
     if form == "onnx":
         require_onnx()
-    detector = Detector.load(run, device="cpu")
+    detector = load_detector(run, device="cpu")
     notes = describe(detector)
     program = trace(detector)
     data = onnx_bytes(program, notes) if form == "onnx" else torch_bytes(program, notes)

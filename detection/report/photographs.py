@@ -12,11 +12,11 @@ import torch
 from detection.backbones.weights import load_backbone
 from detection.config import Config
 from detection.data.images import read_image
-from detection.detector import Detector
 from detection.errors import DetectionError
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.features.scale import choose_scale
+from detection.model_file import load_detector
 from detection.report.drawing import Box, as_boxes, data_uri, draw_marks, draw_truth
 from detection.report.gallery import Judged, choose_images, mark_image
 from detection.report.loading import Run
@@ -139,7 +139,7 @@ def spp(runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset) -> Sect
 def _extractor(folder: Path, config: Config) -> FeatureExtractor:
     """Give the run's network; where its model is elsewhere, the one that it started from."""
     if (folder / "model.safetensors").is_file() or config.finetune.enabled:
-        return Detector.load(folder, device="cpu").extractor
+        return load_detector(folder, device="cpu").extractor
     features = replace(config.features, device="cpu", dtype="float32")
     return make_extractor(load_backbone(config.backbone), features)
 

@@ -13,10 +13,12 @@ import torch
 from detection.benchmark.clock import StageClock
 from detection.benchmark.instrument import instrument
 from detection.benchmark.speed import STAGES
+from detection.combination import Ensemble, combine
 from detection.config import Config
 from detection.data.images import decode_image
 from detection.detector import Detector
 from detection.heads.scorer import SoftmaxScorer
+from detection.model_file import load_detector
 from detection.proposals.search import propose
 from detection.serving.answers import Answer, Found, ModelAnswer, ModelCard
 from detection.structures import Detections, Image, Proposals
@@ -51,7 +53,7 @@ class Served:
     """
 
     card: ModelCard
-    detector: Detector
+    detector: Detector | Ensemble
     clock: StageClock
 
     def answer(self, image: Image, proposals: Proposals) -> ModelAnswer:
@@ -127,7 +129,7 @@ def load_service(runs: Sequence[Path], config: Config, *, device: str = "auto") 
     Raises:
         CheckpointError: if a model is missing or damaged.
     """
-    detectors = [Detector.load(run, device=device) for run in runs]
+    detectors = [load_detector(run, device=device) for run in runs]
     names = distinct_names([run if run.is_dir() else run.parent for run in runs])
     models = [serve_detector(d, name) for d, name in zip(detectors, names, strict=True)]
     return Service(models=tuple(models), config=config)
@@ -145,7 +147,7 @@ def serve_detector(detector: Detector, name: str) -> Served:
         class_names=list(detector.class_names),
     )
     clock = StageClock(detector.extractor.network.device)
-    return Served(card=card, detector=instrument(detector, clock), clock=clock)
+    return Served(card=card, detector=combine([instrument(detector, clock)]), clock=clock)
 
 
 def describe(found: Detections, class_names: Sequence[str]) -> list[Found]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from PIL import Image as PilImage
 
+from detection.combination import Ensemble
 from detection.data.folder import list_images
 from detection.detector import Detector
 from detection.errors import DataError
@@ -55,7 +56,7 @@ class Summary:
 
 
 def detect(
-    detector: Detector,
+    detector: Detector | Ensemble,
     inputs: Sequence[Path],
     out: Path,
     *,
@@ -109,7 +110,7 @@ def detect(
 
 
 def detect_files(
-    detector: Detector, paths: Sequence[Path], failed: dict[str, str]
+    detector: Detector | Ensemble, paths: Sequence[Path], failed: dict[str, str]
 ) -> Iterator[tuple[Path, Image, Detections]]:
     """Give each image that can be read and searched with its detections, in order.
 

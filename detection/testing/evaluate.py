@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from detection.combination import CombinedDetector, load_combined
+from detection.combination import Ensemble, combine
 from detection.config import Config
 from detection.data.dataset import read_dataset, unreadable
 from detection.data.reading import read_ahead, read_ahead_or_none
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.evaluation.results import format_table, metrics, write_results
+from detection.model_file import load_detector
 from detection.proposals.store import ProposalStore, propose_dataset
 from detection.runs.config_io import config_to_dict
 from detection.runs.folder import reopen_run
@@ -43,8 +44,9 @@ def evaluate(
         message = "--out: expected a folder for the results of several runs together, got none"
         raise ConfigError(message)
     with reopen_run(run_folder) as run:
-        loaded = load_combined([run.model, *others], device=config.features.device)
-        detector = (loaded if others else loaded.members[0]).with_config(config)
+        paths = [run.model, *others]
+        members = [load_detector(path, device=config.features.device) for path in paths]
+        detector = combine(members, config)
         _require_same_classes(config, detector.class_names)
         dataset = read_dataset(
             config.data,
@@ -69,7 +71,7 @@ def evaluate(
             [record.truth for record in dataset.records],
             detections,
             detector.class_names,
-            method=" + ".join(member.config.features.method for member in loaded.members),
+            method=" + ".join(member.config.features.method for member in members),
             split=dataset.split,
             config=config.evaluation,
         )
@@ -97,7 +99,7 @@ def _require_same_classes(config: Config, class_names: tuple[str, ...]) -> None:
 
 
 def detect_dataset(
-    detector: Detector | CombinedDetector, dataset: Dataset, store: ProposalStore
+    detector: Detector | Ensemble, dataset: Dataset, store: ProposalStore
 ) -> Iterator[Detections]:
     """Give the detections of every image, in order, with the stored proposals.
 

@@ -24,6 +24,8 @@ from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.evaluation.results import metrics
 from detection.heads.layer import FcLayer
+from detection.model_file import load_detector
+from detection.postprocess import finalize, select_candidates
 from detection.proposals.store import propose_dataset
 from detection.runs.progress import track
 from detection.structures import Detections, Image, Proposals
@@ -54,8 +56,11 @@ def detect_by_all(
     with torch.no_grad():
         pool5 = next(iter(detectors.values())).extractor.extract(image, boxes)
         for name, detector in detectors.items():
-            found = detector.classify(pool5, boxes, image_id=image.image_id, size=image.size)
-            yield name, found
+            features, options = pool5.map(detector.fc), detector.config.postprocess
+            scores = features.map(detector.scorer.score).expand()
+            candidates = select_candidates(boxes, scores, options)
+            regressed = detector.regress(candidates, pool5, features, image.size)
+            yield name, finalize(regressed, options, image_id=image.image_id)
 
 
 def measure(detectors: dict[str, Detector], config: Config) -> dict[str, float]:
@@ -92,7 +97,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    detector = Detector.load(options.run)
+    detector = load_detector(options.run)
     config = detector.config
     config = replace(config, proposals=replace(config.proposals, max_boxes=options.max_boxes))
     values = measure(in_every_form(detector), config)

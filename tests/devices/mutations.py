@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 MUTATIONS = (
-    ("detector.py", "        boxes = boxes.to(self.device)\n", "", "sppnet"),
+    ("detector.py", "proposals.boxes.to(device)", "proposals.boxes", "sppnet"),
     ("detector.py", "scorer=self.scorer.to(target)", "scorer=self.scorer", "moved_detector"),
     ("postprocess.py", ", dim=1).cpu()", ", dim=1)", "sppnet"),
     ("training/rois.py", "    values = values.to(rows.device)\n", "", "overlaps_of_shared_rows"),

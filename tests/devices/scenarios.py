@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+import detection
 from detection import Detector, read_image
 from detection.backbones.weights import BACKBONES, load_backbone
 from detection.cli import main
+from detection.combination import Ensemble
 from detection.config import BackboneConfig, Config, DataConfig, FeatureConfig, SvmConfig
 from detection.data.dataset import read_dataset
 from detection.export.inputs import graph_inputs
@@ -73,8 +75,8 @@ class Place:
     def image(self, number: int = 7) -> Path:
         return self.data / "voc" / "JPEGImages" / f"{number:06d}.jpg"
 
-    def detector(self, run: Path) -> Detector:
-        return Detector.load(run, device=self.device)
+    def detector(self, run: Path) -> Detector | Ensemble:
+        return detection.load(run, device=self.device)
 
 
 def prepare(data: Path) -> None:

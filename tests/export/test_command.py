@@ -13,10 +13,9 @@ from detection.backbones.weights import load_backbone
 from detection.benchmark.instrument import untrained_detector
 from detection.cli.main import main
 from detection.config import BackboneConfig, Config, FeatureConfig
-from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.export import write
-from detection.model_file import save_detector
+from detection.model_file import load_detector, save_detector
 from detection.runs.config_io import write_config
 from tests.serving import served
 
@@ -66,7 +65,7 @@ def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monk
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
     names: dict = {}
     exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
-    detector = Detector.load(run)
+    detector = load_detector(run)
     whole = torch.tensor([[0.0, 0.0, 96.0, 72.0]])
     windows = detector.windows(image, whole)
     np.testing.assert_allclose(names["scores"], windows.scores.numpy(), atol=1e-3)

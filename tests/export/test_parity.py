@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from detection.boxes import clip, decode_deltas
+from detection.combination import score
 from detection.config import FeatureConfig
 from detection.data.images import read_image
 from detection.detector import Detector
@@ -19,6 +20,7 @@ from detection.export.inputs import graph_inputs, to_image_pixels
 from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer
 from detection.heads.scorer import SoftmaxScorer
+from detection.postprocess import Candidates
 from detection.proposals.search import propose
 from detection.structures import Image
 from tests.data.real import REAL_SUBSET, needs_real_subset
@@ -49,10 +51,13 @@ def boxes_of(image: Image, count: int, seed: int = 0) -> torch.Tensor:
 def expected(detector: Detector, image: Image, boxes: torch.Tensor):
     """Give every score, and every box of every class, before suppression."""
     with torch.no_grad():
-        windows = detector.windows(image, boxes)
+        scored = score(detector, image, boxes, detector.config)
         rows = torch.arange(len(boxes)).repeat_interleave(len(detector.class_names))
         labels = torch.arange(len(detector.class_names)).repeat(len(boxes))
-        return windows.scores, windows.refine(rows, labels).view(len(boxes), -1, 4)
+        pairs = Candidates(
+            rows=rows, boxes=boxes[rows], scores=scored.scores.flatten(), labels=labels
+        )
+        return scored.scores, scored.regressed(pairs, image).view(len(boxes), -1, 4)
 
 
 class Onnx:

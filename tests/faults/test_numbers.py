@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 import torch
 
-from detection.detector import Detector
 from detection.errors import DataError
 from detection.evaluation.results import metrics, read_coco_json, write_coco_json
 from detection.features.sppnet import SppExtractor
+from detection.model_file import load_detector
 from detection.structures import Detections, GroundTruth, RoIFeatures
 from tests.data.folders import annotation_xml, object_xml
 from tests.evaluation.cases import found, truth
@@ -87,7 +87,7 @@ def test_f49_an_image_without_boxes_has_no_detections(
     out = tmp_path / "found"
     assert run("detect", trained.run, flat, "--out", out) == 0
     assert json.loads((out / "detections.json").read_text())[str(flat)]["detections"] == []
-    detector = Detector.load(trained.run, device="cpu")
+    detector = load_detector(trained.run, device="cpu")
     assert detector.detect(flat).boxes.shape == (0, 4)
 
 

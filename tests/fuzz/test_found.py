@@ -8,6 +8,7 @@ import torch
 
 from detection.backbones import weights
 from detection.backbones.backbone import PREPROCESSINGS, Backbone
+from detection.combination import score
 from detection.config import Config, FeatureConfig
 from detection.data.coco import read_coco
 from detection.data.images import read_file, read_sizes
@@ -307,10 +308,8 @@ def test_heads_in_double_precision_work(tmp_path, model):
     save_tensors(tmp_path / "n", tensors, header)
     pixels = torch.arange(40 * 60 * 3).remainder(251).to(torch.uint8).view(40, 60, 3)
     image, boxes = Image(image_id="a", pixels=pixels), torch.tensor([[2.0, 3, 40, 30]])
-    scores = [
-        load_detector(tmp_path / name, device="cpu").windows(image, boxes).scores for name in "mn"
-    ]
-    assert torch.equal(*scores)
+    detectors = [load_detector(tmp_path / name, device="cpu") for name in "mn"]
+    assert torch.equal(*(score(d, image, boxes, d.config).scores for d in detectors))
 
 
 def test_a_context_that_leaves_no_room_in_the_crop_is_refused():

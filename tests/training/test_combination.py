@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detection.boxes import flip
-from detection.combination import combine, load_combined
+from detection.combination import combine, score
 from detection.config import PostprocessConfig
 from detection.data.images import read_image
 from detection.detector import Detector
@@ -15,7 +15,7 @@ from detection.heads.layer import identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
-from detection.postprocess import suppress
+from detection.postprocess import Candidates, finalize, select_candidates
 from tests.training import tiny
 
 
@@ -61,6 +61,8 @@ def test_a_detector_combined_with_itself_finds_the_same(image, record):
     one = detector(0)
     both = combine([one, one])
     boxes = tiny.proposals(record)
+    assert both.detect(image, boxes).class_names == tiny.CLASS_NAMES
+    assert next(both.detect_each([record.path])).class_names == tiny.CLASS_NAMES
     same(both.detect(image, boxes), one.detect(image, boxes))
 
 
@@ -71,19 +73,24 @@ def test_suppression_acts_on_the_union_and_each_box_moves_by_its_own_regressors(
     post = PostprocessConfig(score_threshold=-100.0, first_nms=first_nms)
     members = [detector(seed, postprocess=post) for seed in (1, 2)]
     proposals = tiny.proposals(record)
-    windows = [m.windows(image, proposals.boxes) for m in members]
+    views = [score(member, image, proposals.boxes, member.config) for member in members]
     boxes = torch.cat([proposals.boxes, proposals.boxes])
-    scores = torch.cat([w.scores for w in windows])
+    scores = torch.cat([view.scores for view in views])
     count = len(proposals.boxes)
+    candidates = select_candidates(boxes, scores, post)
 
-    def refine(rows, labels):
-        moved = [
-            windows[int(row) // count].refine(row[None] % count, label[None])
-            for row, label in zip(rows, labels, strict=True)
-        ]
-        return torch.cat([torch.zeros(0, 4), *moved])
+    def regressed(index):
+        row = int(candidates.rows[index])
+        one = Candidates(
+            rows=torch.tensor([row % count]),
+            boxes=boxes[row][None],
+            scores=candidates.scores[index][None],
+            labels=candidates.labels[index][None],
+        )
+        return views[row // count].regressed(one, image)
 
-    expected = suppress(boxes, scores, post, refine=refine)
+    moved = torch.cat([torch.zeros(0, 4), *map(regressed, range(len(candidates.rows)))])
+    expected = finalize(replace(candidates, boxes=moved), post)
     found = combine(members).detect(image, proposals)
     same(found, expected)
     alone = members[0].detect(image, proposals)
@@ -111,7 +118,7 @@ def test_detectors_that_do_not_belong_together_stop(tmp_path):
     with pytest.raises(ConfigError, match="expected a SvmScorer like the first detector's"):
         combine([one, replace(one, scorer=softmax)])
     with pytest.raises(ConfigError, match="at least one detector"):
-        load_combined([])
+        combine([])
 
 
 @pytest.mark.parametrize("regressors", [True, False])
@@ -120,11 +127,15 @@ def test_with_flipping_a_mirrored_image_has_the_mirrored_detections(image, recor
     one = detector(3, regressors=regressors, postprocess=post)
     proposals = tiny.proposals(record)
     mirrored = replace(proposals, boxes=flip(proposals.boxes, tiny.WIDTH))
-    straight = one.detect(image, proposals)
-    found = one.detect(image.mirrored(), mirrored)
+    with pytest.raises(ConfigError, match=r"postprocess.flip: expected false: .* got True"):
+        one.detect(image, proposals)
+    both = combine([one])
+    straight = both.detect(image, proposals)
+    found = both.detect(image.mirrored(), mirrored)
     assert len(straight.boxes) > 2
     same(replace(found, boxes=flip(found.boxes, tiny.WIDTH)), straight)
-    plain = one.with_config(replace(one.config, postprocess=replace(post, flip=False)))
+    plain = both.with_config(replace(one.config, postprocess=replace(post, flip=False)))
+    assert isinstance(plain, Detector)
     assert not torch.allclose(plain.detect(image, proposals).scores[:3], straight.scores[:3])
 
 
