@@ -7,7 +7,8 @@ import pytest
 
 MODULES = {
     "detection.conversion": 1,
-    "detection.detector": 3,
+    "detection.detector": 2,
+    "detection.model_file": 1,
     "detection.structures": 2,
     "detection.tiny": 1,
 }
