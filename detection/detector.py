@@ -122,7 +122,7 @@ class Detector:
     @property
     def device(self) -> torch.device:
         """Where everything between the image and its detections is computed."""
-        return self.extractor.network.device
+        return self.extractor.device
 
     def to(self, device: torch.device | str) -> Detector:
         """Return the same detector on another device; this one stays where it is.
@@ -136,10 +136,10 @@ class Detector:
         features = replace(self.config.features, device=str(device))
         backbone = copy.deepcopy(self.extractor.backbone)
         extractor = make_extractor(backbone, features)
-        target = extractor.network.device
+        target = extractor.device
         fc = self.fc
         if isinstance(fc, FcLayer):
-            fc = fc.to(target, fc_kind(features, extractor.network.dtype))
+            fc = fc.to(target, fc_kind(features, extractor.dtype))
         return replace(
             self,
             config=replace(self.config, features=features),

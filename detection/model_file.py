@@ -133,7 +133,7 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
             f"{header['feature_dim']}; the file's configuration does not match its tensors"
         )
         raise CheckpointError(message)
-    target = extractor.network.device
+    target = extractor.device
     tensors = {name: tensor.to(target) for name, tensor in tensors.items()}
     names = tuple(header["class_names"])
     scorer = _scorer(tensors, header)
@@ -148,7 +148,7 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
         class_names=names,
         config=config,
         extractor=extractor,
-        fc=_fc(part(tensors, "fc."), config, extractor.network.dtype),
+        fc=_fc(part(tensors, "fc."), config, extractor.dtype),
         scorer=scorer,
         regressors=regressors,
     )

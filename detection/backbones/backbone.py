@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,6 +109,18 @@ class Backbone(nn.Module):
         self.grid = blueprint.grid
         self.preprocessing = preprocessing
         self.min_size = blueprint.min_size
+
+    def with_own_trunk(self) -> Backbone:
+        """Return the same backbone with a copy of the conv layers, to be trained."""
+        other = copy.copy(self)
+        other._modules = self._modules | {"trunk": copy.deepcopy(self.trunk)}
+        return other
+
+    def without_fc(self) -> Backbone:
+        """Return the same conv layers without the fc layers that came with them."""
+        other = copy.copy(self)
+        other._modules = self._modules | {"fc": None}
+        return other
 
     def forward(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
         """Give conv5 of normalised images."""

@@ -94,17 +94,17 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
         raise ConfigError(message)
     random = torch.Generator().manual_seed(config.backbone.seed)
     extractor = make_extractor(backbone, config.features)
-    device = extractor.network.device
+    device = extractor.device
     pool5_dim = feature_dim = extractor.feature_dim
     fc: Layer = identity
     if config.features.layer != "pool5":
-        fixed = extractor.fixed_fc()
+        fixed = extractor.pretrained_fc()
         head = (
             FcHead(pool5_dim, size=config.finetune.fc_size, generator=random)
             if fixed is None
             else FcHead.from_module(fixed)
         )
-        kind = fc_kind(config.features, extractor.network.dtype)
+        kind = fc_kind(config.features, extractor.dtype)
         fc = FcLayer(head=head.to(device), layer=config.features.layer).prepared(kind)
         feature_dim = head.fc7.out_features
     weight = torch.randn(num_classes, feature_dim, generator=random) / feature_dim**0.5

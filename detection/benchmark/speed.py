@@ -90,7 +90,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
         )
         for method in get_args(Method)
     }
-    clock = StageClock(next(iter(detectors.values())).extractor.network.device)
+    clock = StageClock(next(iter(detectors.values())).extractor.device)
     photographs = [
         read_photograph(path, config, clock) for path in track(paths, len(paths), "boxes")
     ]
@@ -104,7 +104,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
     methods = {name: summarise(its_rows) for name, its_rows in rows.items()}
     result = {
         "backbone": config.backbone.name,
-        "dtype": str(next(iter(detectors.values())).extractor.network.dtype).split(".")[-1],
+        "dtype": str(next(iter(detectors.values())).extractor.dtype).split(".")[-1],
         "device": device_name(clock.device),
         "threads": torch.get_num_threads(),
         "scales": list(config.features.scales),

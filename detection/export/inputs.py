@@ -33,7 +33,7 @@ def graph_inputs(detector: Detector, image: Image, boxes: Float[Tensor, "r 4"]) 
             arrays["image_size"] = np.array(image.size, np.float64)
         return arrays
     if isinstance(extractor, RcnnExtractor):
-        crops = extractor.warp(extractor.prepare(image), boxes)
+        crops = extractor.warp(extractor.encode_image(image), boxes)
         return {"crops": crops.float().cpu().contiguous().numpy()}
     message = f"extractor: expected that of SPPnet or R-CNN, got {type(extractor).__name__}"
     raise TypeError(message)

@@ -19,11 +19,11 @@ from detection.structures import ConvGeometry, FeatureMap, Image
 logger = logging.getLogger(__name__)
 
 _MAP_FIELDS = ("method", "scales", "max_long_side", "dtype")
-"""The settings that ``prepare`` reads; boxes and pooling come after it."""
+"""The settings that ``encode_image`` reads; boxes and pooling come after it."""
 
 
 class MapCache:
-    """The maps of ``extractor.prepare``, kept in a folder.
+    """The maps of ``extractor.encode_image``, kept in a folder.
 
     A file's name is the hash of the pixels, of the weights and of every setting that the maps
     depend on: a changed image, network or setting never finds an old file. Make a new cache after
@@ -48,7 +48,7 @@ class MapCache:
         self._writable = True
         self._provenance = provenance(extractor, dtype)
 
-    def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
+    def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
         """Give the maps of an image, read or computed; a damaged file is computed again."""
         path = self.path(image)
         if path.exists():
@@ -57,7 +57,7 @@ class MapCache:
             except (CheckpointError, KeyError, ValueError) as error:
                 self.rebuilt += 1
                 logger.warning("%s; computed again (%d so far)", error, self.rebuilt)
-        maps = self.extractor.prepare(image)
+        maps = self.extractor.encode_image(image)
         if self.dtype is not None:
             maps = tuple(dataclasses.replace(m, values=m.values.to(self.dtype)) for m in maps)
         self._save(path, maps)
@@ -73,7 +73,7 @@ class MapCache:
 
     def _load(self, path: Path) -> tuple[FeatureMap, ...]:
         tensors, header = load_tensors(path)
-        device = self.extractor.network.device
+        device = self.extractor.device
         return tuple(
             FeatureMap(
                 values=tensors[str(index)].to(device),
@@ -116,7 +116,7 @@ def provenance(extractor: FeatureExtractor, dtype: torch.dtype | None) -> str:
             "backbone": backbone.name,
             "weights": hash_of_weights(backbone.trunk),
             "preprocessing": dataclasses.asdict(backbone.preprocessing),
-            "precision": str(extractor.network.dtype),
+            "precision": str(extractor.dtype),
             "stored": str(dtype),
             "settings": {name: config[name] for name in _MAP_FIELDS},
             "version": 1,

@@ -1,46 +1,49 @@
-"""The one step in which R-CNN and SPPnet differ, as a protocol."""
+"""The one step in which R-CNN and SPPnet differ, as a protocol: at test, and in training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
-from detection.features.network import Network
 from detection.structures import FeatureMap, Image, RoIFeatures
 
 
 @runtime_checkable
 class FeatureExtractor(Protocol):
-    """From an image and its boxes to pool5: one vector a box.
+    """From an image and its boxes to pool5: one vector per box.
 
-    Laws: ``extract(image, boxes) == pool(prepare(image), boxes)``, and while layers are open
-    ``prepare(image) == above(below(image))``.
+    Law: ``extract(image, boxes) == pool(encode_image(image), boxes)``.
 
     Attributes:
         feature_dim: length of a pool5 vector.
-        channels: of the conv map.
-        num_scales: at how many sizes an image is seen.
-        backbone: the network, on its device.
-        network: its conv layers, in the precision they run in.
         config: which scales, pyramid, crops.
+        backbone: the network, on the device.
         stages: methods that are stages of their own -> the names they are timed under.
     """
 
     feature_dim: int
-    channels: int
-    num_scales: int
-    backbone: Backbone
-    network: Network
     config: FeatureConfig
+    backbone: Backbone
     stages: Mapping[str, str]
 
-    def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Do the work that no box takes part in, and that may be cached."""
+    @property
+    def device(self) -> torch.device:
+        """Where features are computed, and where they stay."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the conv layers."""
+        ...
+
+    def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Compute all that no box takes part in, and that may be cached."""
         ...
 
     def pool(
@@ -49,44 +52,60 @@ class FeatureExtractor(Protocol):
         boxes: Float[Tensor, "r 4"],
         scale: Int[Tensor, " r"] | None = None,
     ) -> RoIFeatures:
-        """Give each box (image pixels) its vector, float32.
+        """Return one vector per box, float32.
 
         Args:
-            maps: one a scale.
+            maps: one per scale.
             boxes: image pixels.
             scale: the index of each box's scale; None chooses by the size of the box.
         """
         ...
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
-        """Give each box (image pixels) its vector, float32."""
+        """Return one vector per box (image pixels), float32."""
         ...
 
-    def open_layers(self, count: int) -> nn.Module:
-        """Give the last ``count`` conv layers, to be trained; -1 for what the paper trains.
+    def with_fewer_scales(self) -> FeatureExtractor | None:
+        """Return an extractor of the same vectors that sees less of an image; None without one.
 
-        From now on `below` stops in front of them, and `above` runs them with gradients.
+        For a device whose memory does not suffice.
         """
         ...
 
-    def below(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Do the work that neither a box nor an open layer takes part in, and that may be cached.
 
-        The values are those that the first open layer reads.
+@runtime_checkable
+class Trainable(FeatureExtractor, Protocol):
+    """An extractor whose last conv layers can be trained.
+
+    Law: ``encode_image(image) == run_trainable(run_frozen(image))``.
+
+    Attributes:
+        num_scales: at how many sizes an image is seen.
+    """
+
+    num_scales: int
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The conv layers that are trained; empty without."""
+        ...
+
+    def unfreeze(self, count: int) -> Trainable:
+        """Return an extractor that trains its last ``count`` conv layers; this one stays as it is.
+
+        Args:
+            count: -1 for what the paper trains: none of SPPnet's, all of R-CNN's.
         """
         ...
 
-    def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
-        """Give what `pool` reads, with gradients where layers are open."""
+    def run_frozen(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Compute all that neither a box nor a trainable layer takes part in: it may be cached."""
         ...
 
-    def fixed_fc(self) -> nn.Module | None:
-        """Give the fc6 and fc7 that came with the weights, if they fit this pool5."""
+    def run_trainable(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
+        """Compute what `pool` reads from the frozen layers' maps, with gradients."""
         ...
 
-    def cheaper(self) -> FeatureExtractor | None:
-        """Give an extractor of the same vectors that sees less of an image; None if there is none.
-
-        For a device whose memory does not suffice. No layer may be open.
-        """
+    def pretrained_fc(self) -> nn.Module | None:
+        """Return the fc6 and fc7 that came with the weights, if they read this pool5."""
         ...

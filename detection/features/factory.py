@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
-from detection.features.extractor import FeatureExtractor
 from detection.features.rcnn import RcnnExtractor
 from detection.features.sppnet import SppExtractor
 
 
-def make_extractor(backbone: Backbone, config: FeatureConfig) -> FeatureExtractor:
+def make_extractor(backbone: Backbone, config: FeatureConfig) -> SppExtractor | RcnnExtractor:
     """Give the extractor of ``config.method``."""
     if config.method == "sppnet":
         return SppExtractor(backbone, config)

@@ -57,10 +57,10 @@ def extract_within_memory(
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        release_cached_memory(extractor.network.device)
+        release_cached_memory(extractor.device)
     message = (
         f"{image.image_id or 'image'}: expected an image that fits the memory of "
-        f"{extractor.network.device}, got {image.size[1]} x {image.size[0]} pixels; set "
+        f"{extractor.device}, got {image.size[1]} x {image.size[0]} pixels; set "
         "features.max_long_side, lower features.scales or choose features.device cpu"
     )
     raise DataError(message)
@@ -72,7 +72,7 @@ def extract_in_parts(
     """Give each box its vector, pooling at most ``part`` boxes at a time."""
     if len(boxes) <= part:
         return extractor.extract(image, boxes)
-    maps = extractor.prepare(image)
+    maps = extractor.encode_image(image)
     found = [extractor.pool(maps, some) for some in torch.split(boxes, part)]
     starts = torch.tensor([0, *(len(features.values) for features in found)]).cumsum(0).tolist()
     rows = [features.rows + start for features, start in zip(found, starts, strict=False)]
@@ -92,7 +92,7 @@ def _ways(extractor: FeatureExtractor, count: int) -> Iterator[tuple[FeatureExtr
     for part in _PARTS:
         if part < count:
             yield extractor, part
-    cheaper = extractor.cheaper()
+    cheaper = extractor.with_fewer_scales()
     while cheaper is not None:
         yield cheaper, min(max(count, 1), _PARTS[-1])
-        cheaper = cheaper.cheaper()
+        cheaper = cheaper.with_fewer_scales()

@@ -18,17 +18,27 @@ from detection.structures import Image
 class Network:
     """The conv layers of a backbone, ready to run.
 
-    In float32 the trunk is the backbone's own; in bfloat16 it is a copy, converted once. Training
-    opens the last layers: from then on these are the backbone's own in either case, run in float32,
-    or by autocast where the rest is bfloat16.
+    In float32 the trunk is the backbone's own; in bfloat16 it is a copy, converted once. The last
+    layers can be trainable: these are the backbone's own in either case, run in float32, or by
+    autocast where the rest is bfloat16.
+
+    Args:
+        backbone: moved to the configured device.
+        config: device and precision.
+        num_trainable: of the trunk's last modules that have weights (a conv layer, or a block of
+            them); -1 for all. Batch normalisation stays as it is.
 
     Attributes:
         device: where it runs.
         dtype: the precision of its layers.
         trunk: image -> conv5.
+        trainable: the last layers, with gradients; empty where none is trained.
+
+    Raises:
+        ConfigError: if there are not so many layers.
     """
 
-    def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
+    def __init__(self, backbone: Backbone, config: FeatureConfig, num_trainable: int = 0) -> None:
         self.device = resolve_device(config.device)
         self.dtype = resolve_dtype(config.dtype, self.device)
         use_exact_float32()
@@ -38,8 +48,11 @@ class Network:
             trunk = copy.deepcopy(trunk).to(self.dtype)
         self.trunk = trunk.to(memory_format=torch.channels_last)
         self._backbone = backbone
-        self._open: nn.Sequential | None = None
-        self._frozen: nn.Module = self.trunk
+        own = _modules(backbone.trunk)
+        cut = _cut(own, num_trainable, backbone.name)
+        self._frozen = nn.Sequential(*_modules(self.trunk)[:cut])
+        self.trainable = nn.Sequential(*own[cut:])
+        _require_gradients(self.trainable)
 
     def upload(self, image: Image) -> Float[Tensor, "3 h w"]:
         """Give the pixels 0..255 on the device."""
@@ -50,57 +63,28 @@ class Network:
         return self._backbone.preprocessing.apply(pixels)
 
     def conv(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
-        """Give conv5, with gradients where layers are open."""
-        return self.above(self.below(inputs))
+        """Compute conv5, with gradients where layers are trainable."""
+        return self.run_trainable(self.run_frozen(inputs))
 
-    def below(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n b y x"]:
-        """Give what the first open layer reads; conv5 where none is open."""
+    def run_frozen(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n b y x"]:
+        """Compute what the first trainable layer reads; conv5 where none is trainable."""
         with torch.no_grad():
             inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
             values: Tensor = self._frozen(inputs)
             return values
 
-    def above(self, values: Float[Tensor, "n b y x"]) -> Float[Tensor, "n c rows columns"]:
-        """Give conv5 of what the first open layer reads, with gradients."""
-        if self._open is None:
+    def run_trainable(self, values: Float[Tensor, "n b y x"]) -> Float[Tensor, "n c rows columns"]:
+        """Compute conv5 from what the first trainable layer reads, with gradients."""
+        if not len(self.trainable):
             return values
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             values = values.to(torch.float32 if not mixed else self.dtype)
-            conv5: Tensor = self._open(values.contiguous(memory_format=torch.channels_last))
+            conv5: Tensor = self.trainable(values.contiguous(memory_format=torch.channels_last))
             return conv5
 
-    def open_layers(self, count: int) -> nn.Sequential:
-        """Give the last layers of the trunk, to be trained; batch normalisation stays as it is.
-
-        Args:
-            count: of the trunk's modules that have weights (a conv layer, or a block of them);
-                -1 for all.
-
-        Raises:
-            ConfigError: if there are not so many, or the trunk is no sequence of modules.
-        """
-        own = _modules(self._backbone.trunk)
-        weighted = [i for i, m in enumerate(own) if any(True for _ in m.parameters())]
-        count = len(weighted) if count < 0 else count
-        if count > len(weighted):
-            message = (
-                f"finetune.open_layers: expected at most {len(weighted)} for "
-                f"{self._backbone.name}, got {count}"
-            )
-            raise ConfigError(message)
-        cut = weighted[-count] if count else len(own)
-        self._frozen = nn.Sequential(*_modules(self.trunk)[:cut])
-        self._open = nn.Sequential(*own[cut:]) if count else None
-        opened = self._open or nn.Sequential()
-        for module in opened.modules():
-            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-                for parameter in module.parameters(recurse=False):
-                    parameter.requires_grad_()
-        return opened
-
-    def fitting_fc(self, feature_dim: int) -> nn.Module | None:
-        """Give the backbone's fc6 and fc7 if they take vectors of this length."""
+    def pretrained_fc(self, feature_dim: int) -> nn.Module | None:
+        """Return the backbone's fc6 and fc7 if they read vectors of this length."""
         fc = self._backbone.fc
         if fc is None or fc.get_submodule("fc6").in_features != feature_dim:
             return None
@@ -110,3 +94,21 @@ class Network:
 def _modules(trunk: nn.Module) -> list[nn.Module]:
     """Give the modules that run one after the other; a trunk of another kind is one module."""
     return list(trunk.children()) if isinstance(trunk, nn.Sequential) else [trunk]
+
+
+def _cut(modules: list[nn.Module], num_trainable: int, name: str) -> int:
+    """Return the index of the first module to train."""
+    weighted = [i for i, m in enumerate(modules) if any(True for _ in m.parameters())]
+    count = len(weighted) if num_trainable < 0 else num_trainable
+    if count > len(weighted):
+        message = f"finetune.open_layers: expected at most {len(weighted)} for {name}, got {count}"
+        raise ConfigError(message)
+    return weighted[-count] if count else len(modules)
+
+
+def _require_gradients(layers: nn.Module) -> None:
+    """Make parameters trainable, those of batch normalisation apart."""
+    for module in layers.modules():
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_()

@@ -33,23 +33,38 @@ class RcnnExtractor:
         num_scales: 1, the size of the image.
     """
 
-    stages: Mapping[str, str] = {"prepare": "warp", "warp": "warp", "conv": "conv"}
+    stages: Mapping[str, str] = {"encode_image": "warp", "warp": "warp", "conv": "conv"}
 
-    def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
+    def __init__(self, backbone: Backbone, config: FeatureConfig, num_trainable: int = 0) -> None:
         room = (backbone.crop_size - 1) // 2
         expected = f"at most {room} pixels on the crops of {backbone.name}"
         require(config.context <= room, "features.context", expected, config.context)
         self.backbone = backbone
         self.config = config
-        self.network = Network(backbone, config)
+        self.network = Network(backbone, config, num_trainable)
         self.channels = backbone.channels
         self.num_scales = 1
         self.feature_dim = backbone.channels * backbone.grid**2
         default = _CPU_BATCH if is_host(self.network.device) else _GPU_BATCH
         self.batch_size = config.batch_size or default
 
-    def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Give the normalised image itself, as a map of stride 1."""
+    @property
+    def device(self) -> torch.device:
+        """Where features are computed."""
+        return self.network.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the conv layers."""
+        return self.network.dtype
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The conv layers that are trained; empty without."""
+        return self.network.trainable
+
+    def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Return the normalised image itself, as a map of stride 1."""
         pixels = self.network.normalise(self.network.upload(image)[None])[0]
         return (
             FeatureMap(
@@ -70,26 +85,26 @@ class RcnnExtractor:
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
         """Give each box its vector; equal boxes share one."""
-        return self.pool(self.prepare(image), boxes)
+        return self.pool(self.encode_image(image), boxes)
 
-    def open_layers(self, count: int) -> nn.Module:
-        """Give the last ``count`` conv layers, to be trained; -1 for all, as in the paper."""
-        return self.network.open_layers(count)
+    def unfreeze(self, count: int) -> RcnnExtractor:
+        """Return an extractor that trains its last ``count`` conv layers; -1 for all (RC §2.3)."""
+        return RcnnExtractor(self.backbone.with_own_trunk(), self.config, count)
 
-    def below(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Give the normalised image: every layer comes after the crop."""
-        return self.prepare(image)
+    def run_frozen(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Return the normalised image: every layer comes after the crop."""
+        return self.encode_image(image)
 
-    def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
-        """Give the image in float32; `pool` runs the open layers."""
+    def run_trainable(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
+        """Return the image in float32; `pool` runs the trainable layers."""
         return tuple(replace(m, values=m.values.float()) for m in maps)
 
-    def fixed_fc(self) -> nn.Module | None:
-        """Give the fc6 and fc7 that came with the weights, if they fit this pool5."""
-        return self.network.fitting_fc(self.feature_dim)
+    def pretrained_fc(self) -> nn.Module | None:
+        """Return the fc6 and fc7 that came with the weights, if they read this pool5."""
+        return self.network.pretrained_fc(self.feature_dim)
 
-    def cheaper(self) -> None:
-        """Give none: a crop has one size."""
+    def with_fewer_scales(self) -> None:
+        """Return None: a crop has one size."""
 
     def warp(
         self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]

@@ -39,16 +39,31 @@ class SppExtractor:
         "pool_windows": "pooling",
     }
 
-    def __init__(self, backbone: Backbone, config: FeatureConfig) -> None:
+    def __init__(self, backbone: Backbone, config: FeatureConfig, num_trainable: int = 0) -> None:
         self.backbone = backbone
         self.config = config
-        self.network = Network(backbone, config)
+        self.network = Network(backbone, config, num_trainable)
         self.channels = backbone.channels
         self.num_scales = len(config.scales)
         self.feature_dim = backbone.channels * sum(n * n for n in config.levels)
 
-    def prepare(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Give conv5 of the whole image, one map a scale."""
+    @property
+    def device(self) -> torch.device:
+        """Where features are computed."""
+        return self.network.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the conv layers."""
+        return self.network.dtype
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The conv layers that are trained; empty without."""
+        return self.network.trainable
+
+    def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Compute conv5 of the whole image, one map per scale."""
         return self._each_scale(image, self.conv)
 
     def pool(
@@ -64,26 +79,26 @@ class SppExtractor:
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
         """Give each box its vector; boxes that fall on the same cells share one."""
-        return self.pool(self.prepare(image), boxes)
+        return self.pool(self.encode_image(image), boxes)
 
-    def open_layers(self, count: int) -> nn.Module:
-        """Give the last ``count`` conv layers, to be trained; -1 for none, as in the paper."""
-        return self.network.open_layers(max(count, 0))
+    def unfreeze(self, count: int) -> SppExtractor:
+        """Return an extractor that trains its last ``count`` conv layers; -1: none (SPP §4.1)."""
+        return SppExtractor(self.backbone.with_own_trunk(), self.config, max(count, 0))
 
-    def below(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Give what the first open layer reads, one map a scale; conv5 where none is open."""
-        return self._each_scale(image, lambda inputs: self.network.below(inputs[None])[0])
+    def run_frozen(self, image: Image) -> tuple[FeatureMap, ...]:
+        """Compute what the first trainable layer reads, one map per scale; conv5 without one."""
+        return self._each_scale(image, lambda inputs: self.network.run_frozen(inputs[None])[0])
 
-    def above(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
-        """Give conv5, with gradients where layers are open."""
-        return tuple(replace(m, values=self.network.above(m.values[None])[0]) for m in maps)
+    def run_trainable(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
+        """Compute conv5, with gradients where layers are trainable."""
+        return tuple(replace(m, values=self.network.run_trainable(m.values[None])[0]) for m in maps)
 
-    def fixed_fc(self) -> nn.Module | None:
-        """Give the fc6 and fc7 that came with the weights, if they fit this pyramid."""
-        return self.network.fitting_fc(self.feature_dim)
+    def pretrained_fc(self) -> nn.Module | None:
+        """Return the fc6 and fc7 that came with the weights, if they read this pyramid."""
+        return self.network.pretrained_fc(self.feature_dim)
 
-    def cheaper(self) -> SppExtractor | None:
-        """Give the same extractor without its largest scale."""
+    def with_fewer_scales(self) -> SppExtractor | None:
+        """Return the same extractor without its largest scale."""
         if self.num_scales == 1:
             return None
         largest = max(self.config.scales)

@@ -108,7 +108,7 @@ def spp(runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset) -> Sect
         return Absent(f"the photograph {record.image_id} cannot be read", "detection check")
     features = run.config.features
     with torch.inference_mode():
-        maps = extractor.prepare(image)
+        maps = extractor.encode_image(image)
     picture = explain_spp(
         image,
         _map_for(maps, box, image, features.scales, features.scale_rule),

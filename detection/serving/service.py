@@ -146,7 +146,7 @@ def serve_detector(detector: Detector, name: str) -> Served:
         scores="softmax" if isinstance(detector.scorer, SoftmaxScorer) else "svm",
         class_names=list(detector.class_names),
     )
-    clock = StageClock(detector.extractor.network.device)
+    clock = StageClock(detector.extractor.device)
     return Served(card=card, detector=combine([instrument(detector, clock)]), clock=clock)
 
 

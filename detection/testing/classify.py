@@ -25,9 +25,10 @@ from detection.errors import ConfigError, require
 from detection.evaluation.bootstrap import bootstrap_map
 from detection.evaluation.matching import ClassMatches
 from detection.evaluation.voc_ap import RULES, Rule, VocResult, score_matches
-from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.features.pyramid import pyramid_pool
+from detection.features.rcnn import RcnnExtractor
+from detection.features.sppnet import SppExtractor
 from detection.heads.svm import fit_linear_svms
 from detection.runs.device import resolve_device
 from detection.runs.files import write_json_atomic
@@ -173,7 +174,7 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
 
 
 def image_features(
-    dataset: Dataset, extractor: FeatureExtractor, config: Config
+    dataset: Dataset, extractor: SppExtractor | RcnnExtractor, config: Config
 ) -> Float[Tensor, "n d"]:
     """Give one vector of length 1 for each image.
 
@@ -197,7 +198,9 @@ def image_features(
     return torch.nn.functional.normalize(torch.cat(rows))
 
 
-def pool_image(image: Image, extractor: FeatureExtractor, config: Config) -> Float[Tensor, "1 d"]:
+def pool_image(
+    image: Image, extractor: SppExtractor | RcnnExtractor, config: Config
+) -> Float[Tensor, "1 d"]:
     """Give pool5 of an image, all of it or its central square."""
     side = config.features.scales[0]
     network, backbone = extractor.network, extractor.backbone

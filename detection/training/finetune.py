@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from detection.config import Config
+from detection.features.extractor import Trainable
 from detection.heads.normalisation import fit_normaliser
 from detection.structures import Record
 from detection.training.distributed import ALONE, Workers
@@ -34,7 +35,7 @@ def fine_tune(
 ) -> FineTuned:
     """Train the fc layers, and the conv layers that the method or the configuration opens.
 
-    The conv layers are trained in place, in the backbone of ``images.source.extractor``.
+    ``images.source.extractor`` stays as it is: trained conv layers are new ones.
 
     Args:
         images: to train on, with their proposals.
@@ -50,10 +51,10 @@ def fine_tune(
     tune = config.finetune
     training, held_out = split(images.records, tune.validation_fraction, tune.seed)
     extractor, factor = images.source.extractor, pool5_factor(images, tune.seed)
-    with seeded(extractor.network.device, tune.seed, "initial weights"):
+    with seeded(extractor.device, tune.seed, "initial weights"):
         network = TunedNetwork(extractor, len(images.class_names), factor, tune)
-    tuner = Tuner(network, batches(images, training, config), tune, workers)
-    validation = batches(images, held_out, config) if held_out else None
+    tuner = Tuner(network, batches(images, training, network.extractor, config), tune, workers)
+    validation = batches(images, held_out, network.extractor, config) if held_out else None
     snapshot = Snapshot(network)
 
     def step(index: int) -> Mapping[str, float]:
@@ -93,10 +94,18 @@ def split(
     )
 
 
-def batches(images: TrainingImages, records: Sequence[Record], config: Config) -> Batches:
-    """Give the mini-batches of some of the training images."""
+def batches(
+    images: TrainingImages, records: Sequence[Record], extractor: Trainable, config: Config
+) -> Batches:
+    """Return the mini-batches of some of the training images.
+
+    Args:
+        images: all of them, with their proposals.
+        records: those to draw from.
+        extractor: whose frozen layers run on them.
+        config: sizes and fractions.
+    """
     chosen = replace(images, records=records)
-    extractor = images.source.extractor
     pools: list[RoIPool] = [
         pool_of(
             chosen.rois(record),

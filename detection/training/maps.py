@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from detection.data.images import read_image
-from detection.features.extractor import FeatureExtractor
+from detection.features.extractor import Trainable
 from detection.structures import FeatureMap, Record
 from detection.training.source import moved
 
@@ -31,7 +31,7 @@ class FrozenMaps:
 
     def __init__(
         self,
-        extractor: FeatureExtractor,
+        extractor: Trainable,
         records: Sequence[Record],
         *,
         max_pixels: int,
@@ -59,11 +59,11 @@ class FrozenMaps:
         if kept is None:
             kept = self._compute(self.records[index], flipped=flipped)
             self._keep((index, flipped), kept)
-        return moved(kept, self.extractor.network.device)
+        return moved(kept, self.extractor.device)
 
     def _compute(self, record: Record, *, flipped: bool) -> tuple[FeatureMap, ...]:
         image = read_image(record.path, record.image_id, max_pixels=self.max_pixels)
-        maps = self.extractor.below(image.mirrored() if flipped else image)
+        maps = self.extractor.run_frozen(image.mirrored() if flipped else image)
         return tuple(replace(m, values=m.values.to(self.dtype)) for m in maps)
 
     def _keep(self, key: tuple[int, bool], maps: tuple[FeatureMap, ...]) -> None:

@@ -16,7 +16,7 @@ from detection.data.dataset import may_skip, read_dataset, without_images
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.evaluation.results import one_line
-from detection.features.extractor import FeatureExtractor
+from detection.features.extractor import Trainable
 from detection.features.factory import make_extractor
 from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer, fc_kind, identity
@@ -115,11 +115,10 @@ def tuned_network(
     if not config.finetune.enabled:
         return TrainedNetwork(images=images, fc=layer_of(extractor, config), tuned=None)
     tuned = fine_tune(images, config, run.checkpoints, resume=resume, workers=workers)
-    extractor.backbone.fc = None
-    extractor = make_extractor(extractor.backbone, config.features)
+    extractor = make_extractor(tuned.backbone, config.features)
     fc: Layer = identity
     if tuned.fc is not None and config.features.layer != "pool5":
-        kind = fc_kind(config.features, extractor.network.dtype)
+        kind = fc_kind(config.features, extractor.dtype)
         fc = FcLayer(head=tuned.fc, layer=config.features.layer).prepared(kind)
     images = replace(images, source=feature_source(extractor, config))
     return TrainedNetwork(images=images, fc=fc, tuned=tuned)
@@ -147,7 +146,7 @@ def train_detector(network: TrainedNetwork, config: Config) -> Detector:
     )
 
 
-def layer_of(extractor: FeatureExtractor, config: Config) -> Layer:
+def layer_of(extractor: Trainable, config: Config) -> Layer:
     """Give the layer that the SVMs read, of a network that is not fine-tuned.
 
     Raises:
@@ -156,21 +155,19 @@ def layer_of(extractor: FeatureExtractor, config: Config) -> Layer:
     layer = config.features.layer
     if layer == "pool5":
         return identity
-    fixed = extractor.fixed_fc()
+    fixed = extractor.pretrained_fc()
     if fixed is None:
         message = (
             f"features.layer: expected pool5, as {config.backbone.name} brings no fc layers for "
             f"{extractor.feature_dim} numbers, got {layer}; or set finetune.enabled"
         )
         raise ConfigError(message)
-    head = FcHead.from_module(fixed).to(extractor.network.device)
-    return FcLayer(head=head, layer=layer).prepared(
-        fc_kind(config.features, extractor.network.dtype)
-    )
+    head = FcHead.from_module(fixed).to(extractor.device)
+    return FcLayer(head=head, layer=layer).prepared(fc_kind(config.features, extractor.dtype))
 
 
 def training_images(
-    dataset: Dataset, store: ProposalStore, extractor: FeatureExtractor, config: Config
+    dataset: Dataset, store: ProposalStore, extractor: Trainable, config: Config
 ) -> TrainingImages:
     """Bring a data set, its proposals and a method's features together."""
     return TrainingImages(
@@ -182,7 +179,7 @@ def training_images(
     )
 
 
-def feature_source(extractor: FeatureExtractor, config: Config) -> FeatureSource:
+def feature_source(extractor: Trainable, config: Config) -> FeatureSource:
     """Give the features of training images, kept in memory as far as configured."""
     return FeatureSource(
         extractor,

@@ -10,16 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detection.data.reading import read_ahead
-from detection.features.extractor import FeatureExtractor
+from detection.features.extractor import Trainable
 from detection.structures import FeatureMap, Record, RoIFeatures
 
 
 class FeatureSource:
     """pool5 of any boxes of any image of a data set.
 
-    What ``prepare`` gives for an image is kept in host memory until ``budget`` bytes are used up,
-    and computed again for the images beyond: the features are the same either way, and come on the
-    extractor's device.
+    What ``encode_image`` returns for an image is kept in host memory until ``budget`` bytes are
+    used up, and computed again for the images beyond: the features are the same either way, and
+    come on the extractor's device.
 
     Attributes:
         extractor: of the method.
@@ -27,7 +27,7 @@ class FeatureSource:
         budget: bytes of maps to keep.
     """
 
-    def __init__(self, extractor: FeatureExtractor, *, max_pixels: int, budget: int) -> None:
+    def __init__(self, extractor: Trainable, *, max_pixels: int, budget: int) -> None:
         self.extractor = extractor
         self.max_pixels = max_pixels
         self.budget = budget
@@ -51,9 +51,9 @@ class FeatureSource:
             with torch.no_grad():
                 maps = self._kept.get(record.image_id)
                 if maps is None:
-                    maps = self.extractor.prepare(next(images))
+                    maps = self.extractor.encode_image(next(images))
                     self._keep(record.image_id, maps)
-                yield self.extractor.pool(moved(maps, self.extractor.network.device), its_boxes)
+                yield self.extractor.pool(moved(maps, self.extractor.device), its_boxes)
 
     def _keep(self, image_id: str, maps: tuple[FeatureMap, ...]) -> None:
         size = sum(m.values.numel() * m.values.element_size() for m in maps)

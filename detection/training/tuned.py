@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from detection.backbones.backbone import Backbone
 from detection.config import FineTuneConfig
-from detection.features.extractor import FeatureExtractor
+from detection.features.extractor import Trainable
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.fc import FcHead
 from detection.heads.scorer import SoftmaxScorer
@@ -26,7 +27,7 @@ class TunedNetwork(nn.Module):
     into their weights.
 
     Attributes:
-        extractor: of the method.
+        extractor: of the method, with conv layers of its own.
         opened: its open conv layers.
         fc: fc6 and fc7; None where fc8 reads pool5.
         fc8: K classes and, last, background.
@@ -35,13 +36,13 @@ class TunedNetwork(nn.Module):
     """
 
     def __init__(
-        self, extractor: FeatureExtractor, num_classes: int, factor: float, config: FineTuneConfig
+        self, extractor: Trainable, num_classes: int, factor: float, config: FineTuneConfig
     ) -> None:
         super().__init__()
-        self.extractor = extractor
-        self.opened = extractor.open_layers(config.open_layers)
+        self.extractor = extractor.unfreeze(config.open_layers)
+        self.opened = self.extractor.trainable
         random = torch.Generator().manual_seed(config.seed)
-        fixed = extractor.fixed_fc() if config.fc_size else None
+        fixed = extractor.pretrained_fc() if config.fc_size else None
         self.factor = 1.0 if fixed is not None else factor
         self.fc = None
         if fixed is not None:
@@ -51,15 +52,14 @@ class TunedNetwork(nn.Module):
         size = self.fc.fc7.out_features if self.fc else extractor.feature_dim
         self.fc8 = linear(size, num_classes + 1, 0.01, random)
         self.bbox = linear(size, 4 * num_classes, 0.001, random) if config.joint_bbox else None
-        self.to(extractor.network.device)
+        self.to(extractor.device)
 
     def forward(
         self, samples: Sequence[ImageSample], maps: Sequence[tuple[FeatureMap, ...]]
     ) -> tuple[Float[Tensor, "n k1"], Float[Tensor, "n k 4"] | None]:
         """Give the logits of all RoIs and, where wanted, their deltas for each class."""
-        network = self.extractor.network
-        mixed = network.dtype != torch.float32
-        with torch.autocast(network.device.type, dtype=network.dtype, enabled=mixed):
+        device, dtype = self.extractor.device, self.extractor.dtype
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             pool5 = torch.cat(
                 [self._pool5(sample, its) for sample, its in zip(samples, maps, strict=True)]
             )
@@ -79,19 +79,21 @@ class TunedNetwork(nn.Module):
         if scale is not None and len(maps) > 1:
             needed, scale = torch.unique(scale, return_inverse=True)
             maps = tuple(maps[i] for i in needed.tolist())
-        return self.extractor.pool(self.extractor.above(maps), sample.boxes, scale).expand()
+        return self.extractor.pool(self.extractor.run_trainable(maps), sample.boxes, scale).expand()
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class FineTuned:
-    """What fine-tuning leaves besides the conv layers, which stay in the backbone.
+    """What fine-tuning leaves.
 
     Attributes:
+        backbone: with the trained conv layers, without fc layers.
         fc: fc6 and fc7; None where the classifier reads pool5.
         scorer: of fc7, or of pool5 without fc layers.
         regressors: reading what the scorer reads; None without.
     """
 
+    backbone: Backbone
     fc: FcHead | None
     scorer: SoftmaxScorer
     regressors: BBoxRegressors | None
@@ -122,7 +124,8 @@ def folded(
         shift = network.bbox.bias.view(-1, 4) * spread + mean.to(weight.device)
         regressors = BBoxRegressors(weight=deltas, bias=shift, reads="scored")
     scorer = SoftmaxScorer(weight=weight, bias=bias)
-    return FineTuned(fc=network.fc, scorer=scorer, regressors=regressors)
+    backbone = network.extractor.backbone.without_fc()
+    return FineTuned(backbone=backbone, fc=network.fc, scorer=scorer, regressors=regressors)
 
 
 def fresh_fc(feature_dim: int, config: FineTuneConfig, random: torch.Generator) -> FcHead:

@@ -38,7 +38,7 @@ def main() -> None:
     mode = ProposalConfig(mode=options.mode)
     boxes = [propose(image, mode).boxes for image in images]
     with torch.no_grad():
-        maps = [extractor.prepare(image) for image in images]
+        maps = [extractor.encode_image(image) for image in images]
 
     def scores(values: Tensor) -> Tensor:
         return detector.scorer.score(detector.fc(values))

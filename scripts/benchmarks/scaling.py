@@ -48,7 +48,7 @@ def random_boxes(image: Image, count: int, random: torch.Generator) -> torch.Ten
 def timed_detector(config: Config, classes: int) -> tuple[StageClock, Detector]:
     """Give a detector and its clock; one serves all numbers of RoIs."""
     plain = untrained_detector(load_backbone(config.backbone), config, classes)
-    clock = StageClock(plain.extractor.network.device)
+    clock = StageClock(plain.extractor.device)
     return clock, instrument(plain, clock)
 
 

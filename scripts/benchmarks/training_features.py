@@ -44,7 +44,7 @@ def main() -> None:
             image = read_image(path, path.stem)
             boxes = propose(image, ProposalConfig(mode=options.mode)).boxes
             start = time.perf_counter()
-            maps = spp.prepare(image)
+            maps = spp.encode_image(image)
             mapped = time.perf_counter()
             pooled = spp.pool(maps, boxes)
             ended = time.perf_counter()

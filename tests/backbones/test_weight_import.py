@@ -110,7 +110,7 @@ def test_rcnn_crops_of_zf5_have_their_own_fc6(tmp_path):
     save_imported(tmp_path / "own.safetensors", imported)
     backbone = load_backbone(BackboneConfig(name="zf5", weights=str(tmp_path / "own.safetensors")))
     rcnn = make_extractor(backbone, FeatureConfig(method="rcnn", device="cpu"))
-    assert rcnn.fixed_fc() is backbone.fc
+    assert rcnn.pretrained_fc() is backbone.fc
 
 
 @pytest.mark.parametrize("order", [LEVELS, (6, 3, 2, 1), (2, 6, 1, 3)])
@@ -130,9 +130,9 @@ def test_fc6_reads_the_pyramid_bin_by_bin_whatever_its_order_in_the_file(tmp_pat
     image = Image(image_id="noise", pixels=pixels)
     boxes = torch.tensor([[0.0, 0, 200, 160], [30, 20, 150, 140]])
     with torch.no_grad():
-        maps = extractor.prepare(image)
+        maps = extractor.encode_image(image)
         windows, rows = extractor.project(maps, boxes)
-        fc6 = extractor.fixed_fc().fc6(extractor.pool(maps, boxes).expand())
+        fc6 = extractor.pretrained_fc().fc6(extractor.pool(maps, boxes).expand())
     caffe_pool5 = pyramid(maps[0].values, windows[rows, 1:].tolist(), order)
     weight, bias = as_tensors(stored["fc6"])
     assert torch.allclose(fc6, caffe_pool5 @ weight.T + bias, rtol=1e-4, atol=1e-3)
@@ -157,7 +157,7 @@ def test_grid_and_fc6_of_crops_flatten_channel_row_column(tmp_path):
     crop = torch.randn(1, 3, 227, 227, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         pool5 = extractor.backbone.last_pool(extractor.backbone(crop))[0]
-        fc6 = extractor.fixed_fc().fc6(extractor.conv(crop))[0]
+        fc6 = extractor.pretrained_fc().fc6(extractor.conv(crop))[0]
     weight, bias = as_tensors(stored["fc6"])
     cubes = weight.reshape(5, 256, 6, 6)
     assert torch.allclose(fc6, (cubes * pool5).sum(dim=(1, 2, 3)) + bias, rtol=1e-4, atol=1e-3)

@@ -28,10 +28,10 @@ MUTATIONS = (
         "sppnet",
     ),
     ("training/heads.py", "its_labels.to(values[-1].device)", "its_labels", "sppnet"),
-    ("training/source.py", "moved(maps, self.extractor.network.device)", "maps", "sppnet"),
+    ("training/source.py", "moved(maps, self.extractor.device)", "maps", "sppnet"),
     (
         "training/maps.py",
-        "moved(kept, self.extractor.network.device)",
+        "moved(kept, self.extractor.device)",
         "kept",
         "tuned_conv_layers_with_softmax",
     ),

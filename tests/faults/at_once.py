@@ -15,32 +15,12 @@ from pathlib import Path
 
 import torch
 
-from detection.backbones.weights import load_backbone
 from detection.cli.main import main
-from detection.config import BackboneConfig, FeatureConfig
-from detection.data.images import read_image
-from detection.features.cache import MapCache
-from detection.features.factory import make_extractor
 from detection.proposals.native import warm_up
 from detection.testing.evaluate import evaluate
 from detection.training.pipeline import train
 
 IMPORTED = (evaluate, train)
-
-
-def fill_cache(folder: str, *images: str) -> int:
-    """Keep the maps of images in a folder."""
-    config = FeatureConfig(scales=(96,), device="cpu")
-    extractor = make_extractor(load_backbone(BackboneConfig(name="squeezenet")), config)
-    cache = MapCache(extractor, Path(folder))
-    for path in images:
-        cache.prepare(read_image(Path(path)))
-    return 0
-
-
-def command(words: list[str]) -> int:
-    """Run one command; ``fill_cache`` is one of this module's own."""
-    return fill_cache(*words[1:]) if words[0] == "fill_cache" else main(words)
 
 
 def start(words: list[str], barrier: int, error_file: Path) -> int:
@@ -53,7 +33,7 @@ def start(words: list[str], barrier: int, error_file: Path) -> int:
         torch.set_num_threads(1)
         with error_file.open("w") as sys.stderr, Path(os.devnull).open("w") as sys.stdout:
             os.read(barrier, 1)
-            code = command(words)
+            code = main(words)
             sys.stderr.flush()
     finally:
         os._exit(code)

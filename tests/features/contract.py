@@ -38,7 +38,7 @@ def check_extractor(extractor, boxes=BOXES):
     assert torch.equal(rows[1], rows[2])
     assert not torch.equal(rows[0], rows[1])
 
-    maps = extractor.prepare(image)
+    maps = extractor.encode_image(image)
     assert len(maps) == extractor.num_scales
     for feature_map in maps:
         assert feature_map.image_size == image.size

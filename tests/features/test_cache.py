@@ -36,9 +36,9 @@ def test_stored_maps_equal_computed_ones(tmp_path, method, dtype, monkeypatch):
     network = extractor(method, dtype=dtype)
     image = picture(60, 90)
     expected = network.extract(image, BOXES).values
-    computed = MapCache(network, tmp_path).prepare(image)
+    computed = MapCache(network, tmp_path).encode_image(image)
     monkeypatch.setattr(network, "prepare", computed_again)
-    stored = MapCache(network, tmp_path).prepare(image)
+    stored = MapCache(network, tmp_path).encode_image(image)
     for a, b in zip(computed, stored, strict=True):
         assert torch.equal(a.values, b.values)
         assert (a.image_size, a.input_size, a.geometry) == (b.image_size, b.input_size, b.geometry)
@@ -47,9 +47,9 @@ def test_stored_maps_equal_computed_ones(tmp_path, method, dtype, monkeypatch):
 
 def test_bfloat16_files_are_half_as_large(tmp_path):
     network, image = extractor(), picture(60, 90)
-    MapCache(network, tmp_path / "full").prepare(image)
+    MapCache(network, tmp_path / "full").encode_image(image)
     half = MapCache(network, tmp_path / "half", torch.bfloat16)
-    computed, stored = half.prepare(image), half.prepare(image)
+    computed, stored = half.encode_image(image), half.encode_image(image)
     assert torch.equal(computed[0].values, stored[0].values)
     sizes = [files(tmp_path / name)[0].stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.6 * sizes[0]
@@ -85,28 +85,28 @@ def test_boxes_and_pooling_do_not_change_the_file(tmp_path):
 def test_a_damaged_file_is_computed_again_and_counted(tmp_path, damage, caplog):
     network, image = extractor(), picture(60, 90)
     cache = MapCache(network, tmp_path)
-    expected = cache.prepare(image)
+    expected = cache.encode_image(image)
     (path,) = files(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if damage == b"half" else damage)
     with caplog.at_level(logging.WARNING):
-        again = cache.prepare(image)
+        again = cache.encode_image(image)
     assert cache.rebuilt == 1
     assert path.name in caplog.text
     assert torch.equal(again[0].values, expected[0].values)
     assert path.stat().st_size == len(whole)
-    cache.prepare(image)
+    cache.encode_image(image)
     assert cache.rebuilt == 1
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):
     cache, image = MapCache(extractor(), tmp_path), picture(60, 90)
-    expected = cache.prepare(image)
+    expected = cache.encode_image(image)
     (path,) = files(tmp_path)
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
-    assert torch.equal(cache.prepare(image)[1].values, expected[1].values)
+    assert torch.equal(cache.encode_image(image)[1].values, expected[1].values)
     assert cache.rebuilt == 1
 
 
@@ -122,7 +122,7 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch, caplo
     cache = MapCache(extractor(), tmp_path)
     with caplog.at_level(logging.WARNING):
         for seed in range(3):
-            assert len(cache.prepare(picture(60, 90, seed))) == 2
+            assert len(cache.encode_image(picture(60, 90, seed))) == 2
     assert len(calls) == 1
     assert caplog.text.count("no space") == 1
 

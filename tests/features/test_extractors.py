@@ -61,7 +61,7 @@ def test_images_of_any_size_work(backbone, method, size):
 def test_the_whole_image_at_its_own_scale_is_the_pyramid_of_the_whole_map(backbone):
     extractor = SppExtractor(backbone, SMALL)
     image = picture(64, 80)
-    conv5 = extractor.prepare(image)[0].values
+    conv5 = extractor.encode_image(image)[0].values
     pooled = extractor.extract(image, torch.tensor([[0.0, 0, 80, 64]])).expand()
     expected = torch.cat([adaptive_max_pool2d(conv5[None], n).flatten(1) for n in (1, 2, 3, 6)], 1)
     assert torch.equal(pooled, expected)
@@ -104,7 +104,7 @@ def test_each_box_is_pooled_at_its_scale(backbone):
     extractor = SppExtractor(backbone, replace(SMALL, scales=(64, 256)))
     image = picture(60, 90)
     boxes = torch.tensor([[0.0, 0, 20, 20], [0, 0, 90, 60]])
-    maps = extractor.prepare(image)
+    maps = extractor.encode_image(image)
     windows, rows = extractor.project(maps, boxes)
     # 85 x 85 at 256 is nearer to 224 x 224 than 21 x 21 at 64; 96 x 64 nearer than 384 x 256.
     assert windows[rows][:, 0].tolist() == [1, 0]
@@ -147,7 +147,7 @@ def test_bfloat16_leaves_the_backbone_in_float32(backbone):
     extractor = SppExtractor(backbone, replace(SMALL, dtype="bfloat16"))
     assert next(extractor.network.trunk.parameters()).dtype == torch.bfloat16
     assert next(backbone.trunk.parameters()).dtype == torch.float32
-    assert extractor.prepare(picture(60, 90))[0].values.dtype == torch.bfloat16
+    assert extractor.encode_image(picture(60, 90))[0].values.dtype == torch.bfloat16
 
 
 def test_rcnn_sees_the_mirrored_crop_in_the_mirrored_image(backbone):
@@ -156,42 +156,46 @@ def test_rcnn_sees_the_mirrored_crop_in_the_mirrored_image(backbone):
     image = picture(200, 300)
     mirrored = Image(image_id="m", pixels=image.pixels.flip(1))
     box = torch.tensor([[50.0, 40, 200, 160]])
-    crop = extractor.warp(extractor.prepare(image), box)
-    other = extractor.warp(extractor.prepare(mirrored), flip(box, 300))
+    crop = extractor.warp(extractor.encode_image(image), box)
+    other = extractor.warp(extractor.encode_image(mirrored), flip(box, 300))
     assert (crop - other.flip(3)).abs().mean() < 0.2 * crop.std()
 
 
 def test_sppnet_has_nothing_to_train_and_rcnn_everything():
     network = load_backbone(BackboneConfig(name="squeezenet"))
-    assert not list(SppExtractor(network, SMALL).open_layers(-1).parameters())
-    opened = RcnnExtractor(network, SMALL).open_layers(-1)
-    assert {id(p) for p in opened.parameters()} == {id(p) for p in network.trunk.parameters()}
+    assert not list(SppExtractor(network, SMALL).unfreeze(-1).trainable.parameters())
+    rcnn = RcnnExtractor(network, SMALL)
+    opened = rcnn.unfreeze(-1)
+    own = {id(p) for p in opened.backbone.trunk.parameters()}
+    assert {id(p) for p in opened.trainable.parameters()} == own
+    assert own.isdisjoint(id(p) for p in network.trunk.parameters())
+    assert not any(p.requires_grad for p in network.trunk.parameters())
+    assert not list(rcnn.trainable.parameters())
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_gradients_reach_open_layers_and_no_others(method):
     network = load_backbone(BackboneConfig(name="squeezenet"))
-    extractor = make_extractor(network, replace(SMALL, method=method))
-    opened = extractor.open_layers(1)
-    maps = extractor.above(extractor.below(picture(60, 90)))
+    extractor = make_extractor(network, replace(SMALL, method=method)).unfreeze(1)
+    maps = extractor.run_trainable(extractor.run_frozen(picture(60, 90)))
     extractor.pool(maps, BOXES).expand().square().mean().backward()
-    inside = {id(parameter) for parameter in opened.parameters()}
+    inside = {id(parameter) for parameter in extractor.trainable.parameters()}
     assert inside
-    for parameter in network.trunk.parameters():
+    for parameter in extractor.backbone.trunk.parameters():
         moved = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert moved == (id(parameter) in inside)
 
 
 def test_fc_layers_are_given_only_where_they_fit(tmp_path):
     network = load_backbone(BackboneConfig(name="squeezenet"))
-    assert RcnnExtractor(network, SMALL).fixed_fc() is None
+    assert RcnnExtractor(network, SMALL).pretrained_fc() is None
     state = load_backbone(BackboneConfig(name="zf5")).state_dict()
     state |= {"fc6.weight": torch.zeros(8, 12800), "fc6.bias": torch.zeros(8)}
     state |= {"fc7.weight": torch.zeros(4, 8), "fc7.bias": torch.zeros(4)}
     torch.save(state, tmp_path / "zf5.pt")
     spp = load_backbone(BackboneConfig(name="zf5", weights=str(tmp_path / "zf5.pt")))
-    assert SppExtractor(spp, SMALL).fixed_fc() is spp.fc
-    assert RcnnExtractor(spp, SMALL).fixed_fc() is None
+    assert SppExtractor(spp, SMALL).pretrained_fc() is spp.fc
+    assert RcnnExtractor(spp, SMALL).pretrained_fc() is None
 
 
 @pytest.mark.gpu

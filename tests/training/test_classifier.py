@@ -152,7 +152,7 @@ def test_the_file_of_a_classifier_is_a_weight_file_of_its_trunk(tmp_path):
     for name, tensor in one.model.trunk.state_dict().items():
         assert torch.equal(backbone.trunk.state_dict()[name], tensor)
     extractor = make_extractor(backbone, FeatureConfig(levels=(1, 2)))
-    fixed = extractor.fixed_fc()
+    fixed = extractor.pretrained_fc()
     assert fixed is not None
     assert torch.equal(fixed.get_submodule("fc6").weight, one.model.fc.fc6.weight)
 
@@ -161,8 +161,8 @@ def test_fc6_of_a_classifier_without_a_pyramid_fits_rcnn(tmp_path):
     path = tmp_path / "model.safetensors"
     save_classifier(path, trained(tmp_path, head="no_spp", sizes=(64,), short_side=64))
     backbone = load_backbone(BackboneConfig(name="tiny", weights=str(path)))
-    assert make_extractor(backbone, FeatureConfig(method="rcnn")).fixed_fc() is not None
-    assert make_extractor(backbone, FeatureConfig()).fixed_fc() is None
+    assert make_extractor(backbone, FeatureConfig(method="rcnn")).pretrained_fc() is not None
+    assert make_extractor(backbone, FeatureConfig()).pretrained_fc() is None
 
 
 def test_a_classifier_starts_from_the_fc_layers_that_come_with_the_weights(tmp_path):

@@ -32,7 +32,9 @@ def tune(records, folder, method="sppnet", **settings):
     images = tiny.training_images(config, records)
     before = {n: t.clone() for n, t in images.source.extractor.backbone.state_dict().items()}
     tuned = fine_tune(images, config, folder)
-    return tuned, before, images.source.extractor.backbone.state_dict()
+    given = images.source.extractor.backbone.state_dict()
+    assert all(torch.equal(given[name], before[name]) for name in before)  # a new one is trained
+    return tuned, before, tuned.backbone.state_dict()
 
 
 def changed(before, after):
@@ -65,15 +67,15 @@ def test_exactly_the_declared_layers_are_trained(records, tmp_path, method, open
 def test_the_layers_below_and_above_the_cut_make_the_whole(records, method, open_layers):
     config = tiny.with_scales(tiny.config(method), 48, 64)
     extractor = make_extractor(tiny.backbone(), config.features)
-    maps = FrozenMaps(extractor, records, max_pixels=10_000, budget=0, dtype=torch.float32)
     image_boxes = tiny.proposals(records[0]).boxes
     from detection.data.images import read_image
 
     image = read_image(records[0].path, max_pixels=10_000)
     expected = extractor.extract(image, image_boxes).expand()
-    extractor.open_layers(open_layers)
+    extractor = extractor.unfreeze(open_layers)
+    maps = FrozenMaps(extractor, records, max_pixels=10_000, budget=0, dtype=torch.float32)
     below = maps.of(0, flipped=False)
-    found = extractor.pool(extractor.above(below), image_boxes).expand()
+    found = extractor.pool(extractor.run_trainable(below), image_boxes).expand()
     assert found.requires_grad == (open_layers > 0)
     torch.testing.assert_close(found.detach(), expected, rtol=1e-5, atol=1e-5)
 
@@ -81,7 +83,7 @@ def test_the_layers_below_and_above_the_cut_make_the_whole(records, method, open
 def test_more_open_layers_than_there_are_stop():
     extractor = make_extractor(tiny.backbone(), tiny.config().features)
     with pytest.raises(ConfigError, match="expected at most 2 for tiny, got 3"):
-        extractor.open_layers(3)
+        extractor.unfreeze(3)
 
 
 def test_batch_normalisation_keeps_its_statistics_and_weights(records):
@@ -96,7 +98,9 @@ def test_batch_normalisation_keeps_its_statistics_and_weights(records):
         ),
     )
     network = TunedNetwork(extractor, 2, 1.0, config.finetune)
-    tuner = Tuner(network, batches(images, records, config), config.finetune, ALONE)
+    tuner = Tuner(
+        network, batches(images, records, network.extractor, config), config.finetune, ALONE
+    )
     before = {n: t.clone() for n, t in backbone.trunk[2][1].state_dict().items()}
     tuner.step(0)
     assert all(before[n].equal(t) for n, t in backbone.trunk[2][1].state_dict().items())
@@ -135,7 +139,8 @@ def test_the_folded_parts_say_what_the_network_says(records, fc_size):
     images = tiny.training_images(config, records)
     extractor = images.source.extractor
     network = TunedNetwork(extractor, 2, pool5_factor(images, 0), config.finetune)
-    its = batches(images, records, config)
+    extractor = network.extractor
+    its = batches(images, records, extractor, config)
     tuner = Tuner(network, its, config.finetune, ALONE)
     tuner.step(0)
     samples = its.sampler.draw(1)
@@ -148,7 +153,7 @@ def test_the_folded_parts_say_what_the_network_says(records, fc_size):
         pool5 = torch.cat(
             [
                 extractor.pool(
-                    extractor.above(its.maps.of(s.index, flipped=s.flipped)), s.boxes
+                    extractor.run_trainable(its.maps.of(s.index, flipped=s.flipped)), s.boxes
                 ).expand()
                 for s in samples
             ]
@@ -343,9 +348,8 @@ def test_mixed_precision_trains_the_float32_weights_of_the_backbone(records, tmp
     config = tiny.config(open_layers=1, images_per_batch=2, iterations=2)
     config = replace(config, features=replace(config.features, dtype="bfloat16"))
     images = tiny.training_images(config, records)
-    backbone = images.source.extractor.backbone
-    before = backbone.trunk[2].weight.clone()
-    fine_tune(images, config, tmp_path / "run")
+    before = images.source.extractor.backbone.trunk[2].weight.clone()
+    backbone = fine_tune(images, config, tmp_path / "run").backbone
     assert backbone.trunk[2].weight.dtype == torch.float32
     assert not backbone.trunk[2].weight.equal(before)
 
