@@ -47,7 +47,9 @@ def pyramid_pool(
 
     Gradients flow back to ``values``. Maps on the CPU that want none go through a kernel compiled
     with numba, maps on a GPU through one compiled with Triton, where these are installed; the rest
-    through torch's operations. All ways give the same numbers.
+    through torch's operations. All ways give the same numbers, and the same gradients where no two
+    cells are equal: of equal ones the first has a bin's gradient, but torch's operations share that
+    of a merged bin among the finer ones.
 
     Args:
         values: a feature map, float32 or bfloat16.
@@ -104,11 +106,11 @@ def finer_levels(levels: Sequence[int]) -> dict[int, int | None]:
 def _backend(values: Float[Tensor, "c h w"]) -> Pool:
     """Choose how a map is pooled; nothing else asks where it lies."""
     if values.device.type == "cuda":
-        return _gpu_backend() or _pool_torch
+        return _gpu_backend() or pool_with_torch
     wants_gradient = values.requires_grad and torch.is_grad_enabled()
     if kernels is not None and _on_host(values) and not wants_gradient:
         return functools.partial(_pool_compiled, kernels)
-    return _pool_torch
+    return pool_with_torch
 
 
 def _on_host(values: Tensor) -> bool:
@@ -124,7 +126,7 @@ def _gpu_backend() -> Pool | None:
         message = "pyramid pooling on a GPU: expected triton, got %s; slower operations of torch"
         logger.warning(message + " give the same result", error)
         return None
-    return functools.partial(triton_pyramid.pool, fallback=_pool_torch)
+    return functools.partial(triton_pyramid.pool, fallback=pool_with_torch)
 
 
 def _inside(values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"]) -> Bool[Tensor, " r"]:
@@ -144,7 +146,7 @@ def _check_windows(values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"]) 
         raise ValueError(message)
 
 
-def _pool_torch(
+def pool_with_torch(
     values: Float[Tensor, "c h w"],
     windows: Int[Tensor, "r 4"],
     levels: Sequence[int],

@@ -400,8 +400,8 @@ def test_a_gpu_without_triton_is_pooled_by_torch_and_the_log_says_so_once(monkey
     module._gpu_backend.cache_clear()
     with FakeTensorMode():
         values = torch.empty(1, 2, 3, device="cuda")
-    assert module._backend(values) is module._pool_torch
-    assert module._backend(values) is module._pool_torch
+    assert module._backend(values) is module.pool_with_torch
+    assert module._backend(values) is module.pool_with_torch
     module._gpu_backend.cache_clear()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "expected triton" in caplog.text
@@ -413,4 +413,4 @@ def test_a_gpu_with_triton_is_pooled_by_its_kernel():
         values = torch.empty(1, 2, 3, device="cuda")
     chosen = module._backend(values)
     assert chosen.func is triton_pyramid.pool
-    assert chosen.keywords == {"fallback": module._pool_torch}
+    assert chosen.keywords == {"fallback": module.pool_with_torch}
