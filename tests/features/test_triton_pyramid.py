@@ -170,10 +170,14 @@ def differentiable_pyramid(values, windows, levels):
 
 @runs_kernels
 def test_of_equal_values_the_first_cell_has_the_gradient():
-    """By hand: 4 bins of one cell each and their union; -0.0 equals 0.0."""
-    values = torch.tensor([[[0.0, 0.0], [-0.0, 0.0]], [[-1.0, 2.0], [2.0, 2.0]]])
-    values = values.to(DEVICE).requires_grad_()
-    pooled = pool(values, torch.tensor([[0, 0, 2, 2]]), (2, 1))
+    """By hand: one bin of the map and four of its cells, then their union; -0.0 equals 0.0."""
+    cells = torch.tensor([[[-0.0, 0.0], [0.0, 0.0]], [[-1.0, 2.0], [2.0, 2.0]]])
+    whole = torch.tensor([[0, 0, 2, 2]])
+    values = cells.clone().to(DEVICE).requires_grad_()
+    pool(values, whole, (1,)).backward(torch.tensor([[5.0, 7]], device=DEVICE))
+    assert values.grad.tolist() == [[[5, 0], [0, 0]], [[0, 7], [0, 0]]]
+    values = cells.clone().to(DEVICE).requires_grad_()
+    pooled = pool(values, whole, (2, 1))
     pooled.backward(torch.tensor([[1.0, 2, 3, 4, 10, 20, 30, 40, 100, 1000]], device=DEVICE))
     assert values.grad.tolist() == [[[101, 2], [3, 4]], [[10, 1020], [30, 40]]]
 
