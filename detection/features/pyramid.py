@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d
-from torchvision.ops import roi_pool
 
 from detection.features.buffers import Buffers
+from detection.features.torchvision_bins import pool_level
 
 kernels: ModuleType | None
 try:
@@ -23,7 +23,10 @@ try:
 except ImportError:
     kernels = None
 
+logger = logging.getLogger(__name__)
+
 Layout = Literal["paper", "bin_major"]
+Pool = Callable[[Tensor, Tensor, Sequence[int], Layout], Tensor]
 
 _CHUNK = 64
 _BUFFERS = Buffers()
@@ -42,8 +45,11 @@ def pyramid_pool(
     ``ceil((j + 1) w / n)``, likewise the rows: the bins of ``AdaptiveMaxPool2d``. Neighbouring bins
     overlap where n does not divide w; none is empty.
 
-    Gradients flow back to ``values``. Without them, maps on the CPU go through a compiled kernel
-    where numba is installed; all ways give the same numbers.
+    Gradients flow back to ``values``. Maps on the CPU that want none go through a kernel compiled
+    with numba, maps on a GPU through one compiled with Triton, where these are installed; the rest
+    through torch's operations. All ways give the same numbers, and the same gradients where no two
+    cells are equal: of equal ones the first has a bin's gradient, but torch's operations share that
+    of a merged bin among the finer ones.
 
     Args:
         values: a feature map, float32 or bfloat16.
@@ -56,16 +62,15 @@ def pyramid_pool(
         For each window the levels one after the other, float32: its classifiers are.
 
     Raises:
-        ValueError: for a window that is empty or leaves the map.
+        ValueError: for a window on the CPU that is empty or leaves the map. To look at windows on
+            another device would wait for it: there such a window has a row of NaN.
 
     Source:
         SPP §2.2, §4.1, Appendix A; spm_pool_caffe_mex.cpp of the release.
     """
-    _check_windows(values, windows)
-    wants_gradient = values.requires_grad and torch.is_grad_enabled()
-    if kernels is not None and values.device.type == "cpu" and not wants_gradient:
-        return _pool_compiled(kernels, values, windows, levels, layout)
-    return _pool_torch(values, windows, levels, layout)
+    if _on_host(windows):
+        _check_windows(values, windows)
+    return _backend(values)(values, windows, levels, layout)
 
 
 def bin_major_permutation(channels: int, levels: Sequence[int]) -> Int[Tensor, " d"]:
@@ -98,66 +103,71 @@ def finer_levels(levels: Sequence[int]) -> dict[int, int | None]:
     return plan
 
 
+def _backend(values: Float[Tensor, "c h w"]) -> Pool:
+    """Choose how a map is pooled; nothing else asks where it lies."""
+    if values.device.type == "cuda":
+        return _gpu_backend() or pool_with_torch
+    wants_gradient = values.requires_grad and torch.is_grad_enabled()
+    if kernels is not None and _on_host(values) and not wants_gradient:
+        return functools.partial(_pool_compiled, kernels)
+    return pool_with_torch
+
+
+def _on_host(values: Tensor) -> bool:
+    return values.device.type == "cpu"
+
+
+@functools.cache
+def _gpu_backend() -> Pool | None:
+    """Load the Triton kernels, only where there is a GPU; without Triton say so, once."""
+    try:
+        from detection.features import triton_pyramid
+    except ImportError as error:
+        message = "pyramid pooling on a GPU: expected triton, got %s; slower operations of torch"
+        logger.warning(message + " give the same result", error)
+        return None
+    return functools.partial(triton_pyramid.pool, fallback=pool_with_torch)
+
+
+def _inside(values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"]) -> Bool[Tensor, " r"]:
+    """Mark the windows that have cells and all of them in the map, without leaving the device."""
+    x1, y1, x2, y2 = windows.unbind(dim=1)
+    rows, columns = values.shape[1:]
+    return (x1 >= 0) & (y1 >= 0) & (x2 <= columns) & (y2 <= rows) & (x2 > x1) & (y2 > y1)
+
+
 def _check_windows(values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"]) -> None:
     """Refuse windows that would read outside the map."""
-    rows, columns = values.shape[1:]
-    limits = windows.new_tensor([columns, rows])
-    inside = (windows[:, :2] >= 0) & (windows[:, 2:] <= limits) & (windows[:, 2:] > windows[:, :2])
+    inside = _inside(values, windows)
     if not bool(inside.all()):
-        worst = windows[~inside.all(dim=1)][0].tolist()
+        rows, columns = values.shape[1:]
+        worst = windows[~inside][0].tolist()
         message = f"windows: expected non-empty ranges of {columns} x {rows} cells, got {worst}"
         raise ValueError(message)
 
 
-def _pool_torch(
+def pool_with_torch(
     values: Float[Tensor, "c h w"],
     windows: Int[Tensor, "r 4"],
     levels: Sequence[int],
     layout: Layout,
 ) -> Float[Tensor, "r d"]:
-    """Pool the finest levels, merge the others from them."""
+    """Pool the finest levels, merge the others from them; in few launches and without waiting."""
+    checked = _on_host(windows)
     windows = windows.to(values.device)
     pooled: dict[int, Tensor] = {}
     for level, finer in finer_levels(levels).items():
         if finer is not None:
             pooled[level] = merge_bins(pooled[finer], level)
-        elif _is_exact(level, max(values.shape[1:])):
-            corners = windows.float()
-            batch = corners.new_zeros(len(windows), 1)
-            rois = torch.cat((batch, corners[:, :2], corners[:, 2:] - 1), dim=1)
-            pooled[level] = roi_pool(values[None].float(), rois, level)
         else:
-            pooled[level] = _pool_one_by_one(values, windows, level)
+            pooled[level] = pool_level(values, windows, level)
     parts = [pooled[level].flatten(2) for level in levels]
     if layout == "bin_major":
         parts = [part.transpose(1, 2) for part in parts]
-    return torch.cat([part.flatten(1) for part in parts], dim=1)
-
-
-@functools.cache
-def _is_exact(level: int, longest: int) -> bool:
-    """Tell whether torchvision's bins, computed in float32, are the exact ones up to a size.
-
-    They are for 1, 2, 3 and 6 bins of up to 399 cells, but not for 7 bins of 57.
-    """
-    sizes = torch.arange(1, longest + 1)[:, None]
-    index = torch.arange(level)[None, :]
-    width = sizes.float() / level
-    starts = torch.equal((index * width).floor().long(), index * sizes // level)
-    ends = torch.equal(((index + 1) * width).ceil().long(), -(-(index + 1) * sizes // level))
-    return starts and ends
-
-
-def _pool_one_by_one(
-    values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"], level: int
-) -> Float[Tensor, "r c n n"]:
-    """Pool window by window, slow and always exact."""
-    pooled = [
-        adaptive_max_pool2d(values[None, :, y1:y2, x1:x2].float(), level)
-        for x1, y1, x2, y2 in windows.tolist()
-    ]
-    empty = values.new_zeros((0, values.shape[0], level, level), dtype=torch.float32)
-    return torch.cat([empty, *pooled])
+    result = torch.cat([part.flatten(1) for part in parts], dim=1)
+    if checked:
+        return result
+    return result.masked_fill(~_inside(values, windows)[:, None], float("nan"))
 
 
 def _pool_compiled(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import adaptive_max_pool2d
 
 from detection.features import pyramid as module
@@ -16,6 +17,7 @@ from detection.features.pyramid import (
     merge_bins,
     pyramid_pool,
 )
+from detection.features.torchvision_bins import is_exact
 from tests.reference.pyramid import pyramid
 
 LEVELS = (1, 2, 3, 6)
@@ -85,8 +87,8 @@ def test_the_whole_map_as_a_window_is_adaptive_max_pooling():
 @pytest.mark.usefixtures("way")
 def test_seven_bins_of_57_cells_are_exact():
     """There a bin computed in float32 is one cell too wide."""
-    assert module._is_exact(7, 56)
-    assert not module._is_exact(7, 57)
+    assert is_exact(7, 56)
+    assert not is_exact(7, 57)
     values = random_map(2, 9, 60, negative=True)
     windows = torch.tensor([[0, 0, 57, 9], [3, 2, 60, 3]])
     assert torch.equal(pyramid_pool(values, windows, (7,)), pyramid(values, windows.tolist(), (7,)))
@@ -369,3 +371,46 @@ def test_the_gpu_gives_the_same_numbers(dtype):
     windows = random_windows(500, 42, 57)
     pooled = pyramid_pool(values.cuda(), windows.cuda())
     assert torch.equal(pooled.cpu(), pyramid_pool(values, windows))
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Windows are taken to lie on a device that nobody should wait for."""
+    monkeypatch.setattr(module, "_on_host", lambda values: False)
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("levels", [LEVELS, (7,)])
+@pytest.mark.parametrize(
+    "window", [[-1, 0, 2, 2], [0, 0, 61, 2], [0, 0, 2, 5], [2, 1, 2, 3], [1, 2, 3, 1]]
+)
+def test_on_a_device_a_window_outside_the_map_or_empty_has_a_row_that_is_not_a_number(
+    window, levels
+):
+    values = random_map(2, 4, 60)
+    pooled = pyramid_pool(values, torch.tensor([[0, 0, 60, 4], window]), levels)
+    assert torch.equal(pooled[:1], pyramid(values, [[0, 0, 60, 4]], levels))
+    assert pooled[1].isnan().all()
+
+
+def test_a_gpu_without_triton_is_pooled_by_torch_and_the_log_says_so_once(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "detection.features.triton_pyramid", raising=False)
+    monkeypatch.delattr("detection.features.triton_pyramid", raising=False)
+    module._gpu_backend.cache_clear()
+    with FakeTensorMode():
+        values = torch.empty(1, 2, 3, device="cuda")
+    assert module._backend(values) is module.pool_with_torch
+    assert module._backend(values) is module.pool_with_torch
+    module._gpu_backend.cache_clear()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "expected triton" in caplog.text
+
+
+def test_a_gpu_with_triton_is_pooled_by_its_kernel():
+    triton_pyramid = pytest.importorskip("detection.features.triton_pyramid")
+    with FakeTensorMode():
+        values = torch.empty(1, 2, 3, device="cuda")
+    chosen = module._backend(values)
+    assert chosen.func is triton_pyramid.pool
+    assert chosen.keywords == {"fallback": module.pool_with_torch}
