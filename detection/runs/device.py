@@ -54,20 +54,15 @@ def is_host(device: torch.device) -> bool:
 
 def synchronize(device: torch.device) -> None:
     """Wait until everything ordered from a device so far is done; nothing to wait for on a CPU."""
-    _call_module(device, "synchronize")
+    if not is_host(device):
+        torch.get_device_module(device).synchronize(device)
 
 
 def release_cached_memory(device: torch.device) -> None:
     """Return the memory that torch keeps for later to the device."""
-    _call_module(device, "empty_cache")
-
-
-def _call_module(device: torch.device, function: str) -> None:
-    if is_host(device):
-        return
-    call = getattr(torch.get_device_module(device), function, None)
-    if call is not None:
-        call()
+    empty_cache = getattr(torch.get_device_module(device), "empty_cache", None)
+    if empty_cache is not None:
+        empty_cache()
 
 
 def device_name(device: torch.device) -> str:

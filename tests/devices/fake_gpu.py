@@ -94,6 +94,10 @@ class _BackendModule(_DummyBackendModule):
         return False
 
     @staticmethod
+    def synchronize(device: Any = None) -> None:
+        """Do nothing: whatever was ordered is done."""
+
+    @staticmethod
     def manual_seed_all(seed: int) -> None:
         """Do nothing: the CPU's generator is seeded anyway."""
 
