@@ -19,7 +19,7 @@ from detection.data.problems import Action, Problem, Rules, nearest
 from detection.data.tally import Tally
 from detection.data.voc import examine
 from detection.data.voc_folder import VocFolder, open_voc_folder, read_split
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.runs.parallel import parallel_map
 from detection.runs.progress import track
 
@@ -223,7 +223,7 @@ def _decode(path: Path, tally: Tally, max_pixels: int) -> None:
     try:
         data = read_file(path)
         decode_image(data, str(path), max_pixels=max_pixels)
-    except DataError as error:
+    except ImageError as error:
         what = str(error).removeprefix(f"{path}: ")
         tally.add(_note("damaged image", str(path), what, "stop"))
     else:

@@ -15,7 +15,7 @@ import torch
 
 from detection.data.images import read_sizes
 from detection.data.problems import Action, Corners, Problem, Rules, nearest, settle_box
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.structures import Dataset, GroundTruth, Record, Size
 
 _LOG = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def settle_size(
     """Compare the annotation's size with the image's; the image's holds."""
     try:
         size, stored = read_sizes(path)
-    except DataError as error:
+    except ImageError as error:
         if not rules.strict:
             problems.append(problem_of(UNREADABLE, str(path), error, "skip"))
             return None

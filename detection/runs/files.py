@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from detection.errors import DataError
+from detection.runs.image_errors import file_error
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 20
@@ -45,10 +46,12 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:  # an interrupt leaves nothing behind either
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise explain(error, path, len(data)) from error
+        if isinstance(error, OSError):
+            raise explain(error, path, len(data)) from error
+        raise
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -127,7 +130,8 @@ def sha256_of_file(path: Path) -> str:
     """Give the hexadecimal SHA-256 of a file's content.
 
     Raises:
-        DataError: if the file cannot be read.
+        ImageError: if the file itself cannot be read.
+        DataError: if disk or network fail.
     """
     digest = hashlib.sha256()
     try:
@@ -135,8 +139,7 @@ def sha256_of_file(path: Path) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror}"
-        raise DataError(message) from error
+        raise file_error(str(path), error) from error
     return digest.hexdigest()
 
 

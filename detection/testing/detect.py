@@ -19,10 +19,10 @@ from PIL import Image as PilImage
 
 from detection.data.folder import list_images
 from detection.detector import Detector
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.evaluation.results import slug, write_coco_json
 from detection.report.drawing import draw_detections
-from detection.runs.files import write_bytes_atomic, write_json_atomic
+from detection.runs.files import remove_leftovers, write_bytes_atomic, write_json_atomic
 from detection.runs.progress import track
 from detection.structures import Detections, Image, Proposals
 from detection.testing.ahead import search_ahead
@@ -81,6 +81,7 @@ def detect(
     """
     paths = list_images(inputs)
     names = unique_names(paths)
+    remove_leftovers(out)
     results: dict[str, Any] = {}
     shown: list[Detections] = []
     failed: dict[str, str] = {}
@@ -122,14 +123,14 @@ def detect_files(
         DataError: naming the image in front, if a process was killed.
     """
     for path, searched in search_ahead(paths, detector.config):
-        if isinstance(searched, DataError):
+        if isinstance(searched, ImageError):
             failed[str(path)] = str(searched)
             continue
         image = Image(image_id=path.stem, pixels=torch.from_numpy(searched[0]))
         proposals = Proposals(image_id=path.stem, boxes=torch.from_numpy(searched[1]))
         try:
             found = detector.detect(image, proposals)
-        except DataError as error:
+        except ImageError as error:
             failed[str(path)] = str(error)
             continue
         yield path, image, found

@@ -73,7 +73,7 @@ def test_sha256_of_a_file_equals_that_of_its_bytes(tmp_path: Path) -> None:
 
 
 def test_sha256_of_a_missing_file_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone.bin: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"gone.bin: expected a readable file, got No such file"):
         sha256_of_file(tmp_path / "gone.bin")
 
 

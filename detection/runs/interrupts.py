@@ -1,0 +1,97 @@
+"""Ctrl-C, which stops everything at once, also where compiled code swallows it.
+
+Python raises KeyboardInterrupt in whatever runs in the main thread. Compiled code that calls back
+into Python turns it into a ``SystemError`` or drops it; what stands in a chain of errors is found
+there, and what was dropped is remembered here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from types import FrameType
+
+_CAME = threading.Event()
+
+
+def raise_if_interrupted(error: BaseException | None = None) -> None:
+    """Raise KeyboardInterrupt if one came and was swallowed, or if ``error`` was made of one.
+
+    Args:
+        error: that is about to be taken for something else; its causes are looked through.
+    """
+    if is_interrupt(error):
+        raise KeyboardInterrupt from error
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Return True if Ctrl-C was pressed, or a KeyboardInterrupt is among an error's causes."""
+    if _CAME.is_set():
+        return True
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextlib.contextmanager
+def uncovered() -> Iterator[None]:
+    """Raise as KeyboardInterrupt what compiled code made of one."""
+    try:
+        yield
+    except Exception as error:
+        raise_if_interrupted(error)
+        raise
+
+
+@contextlib.contextmanager
+def remembered(*, last: bool = False) -> Iterator[None]:
+    """Remember that Ctrl-C was pressed, so that a swallowed one still ends the work.
+
+    Outside the main thread, and where Ctrl-C is ignored or somebody else's, nothing changes.
+
+    Args:
+        last: whether the process ends afterwards; one more Ctrl-C then makes no difference.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if last else signal.default_int_handler)
+        forget()
+
+
+def forget() -> None:
+    """Take a Ctrl-C as dealt with."""
+    _CAME.clear()
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _CAME.set()
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold Ctrl-C back; processes that are started meanwhile never see it.
+
+    A terminal sends it to every process. Workers leave it to the process that started them, which
+    ends them: each would else write a traceback of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
