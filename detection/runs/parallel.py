@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, TypeVar
 
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError, ImageError
@@ -21,6 +23,10 @@ R = TypeVar("R")
 _KINDS: dict[str, type[DetectionError]] = {
     kind.__name__: kind for kind in (DetectionError, ConfigError, DataError, ImageError, CheckpointError)
 }
+
+
+_CONNECT = 10
+"""Seconds in which a scheduler has to answer."""
 
 
 class WorkerTraceback(Exception):  # noqa: N818
@@ -207,14 +213,48 @@ def _cluster(backend: str, count: int) -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet_dask())
         try:
             library.get_client()
         except ValueError:
-            address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-            local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
-            client = library.Client(address) if address else library.Client(**local)
-            stack.enter_context(client)
+            stack.enter_context(_dask_client(library, count))
         yield
+
+
+def _dask_client(library: ModuleType, count: int) -> Any:
+    """Connect to the scheduler of DASK_SCHEDULER_ADDRESS, or start local processes.
+
+    Raises:
+        ConfigError: if there is no scheduler at that address.
+    """
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        with held_back():
+            return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=None)
+    try:
+        return library.Client(address, timeout=_CONNECT)
+    except Exception as error:  # of the address, of the network, of a scheduler of another version
+        raise_if_interrupted(error)
+        with contextlib.suppress(Exception):  # half a client would be the next call's
+            library.default_client().close(timeout=1)
+        reason = str(error) or type(error).__name__
+        message = (
+            f"DASK_SCHEDULER_ADDRESS: expected a scheduler such as tcp://host:8786, got {address!r} "
+            f"({reason}); start one with dask scheduler, or unset it for local processes"
+        )
+        raise ConfigError(message) from error
+
+
+@contextlib.contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Leave it to the one line of error to say that a scheduler is gone."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _explain(error: Exception, waiting: dict[int, str], timeout: float | None) -> str:

@@ -10,6 +10,7 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from detection.errors import ConfigError, DataError, DetectionError, ImageError
+from detection.runs import parallel
 from detection.runs.parallel import parallel_map, resolve_workers
 
 
@@ -168,3 +169,15 @@ def test_relative_paths_mean_the_folder_that_is_current_now(
         monkeypatch.chdir(tmp_path / name)
         found = dict(parallel_map(here, [0, 1, 2], workers=2, names=["a", "b", "c"]))
         assert set(found.values()) == {name}
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "foo", "localhost:notaport"])
+def test_a_scheduler_that_is_away_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(parallel, "_CONNECT", 1)
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+    mapped = parallel_map(square, [1, 2], workers=2, names=["a", "b"], backend="dask")
+    with pytest.raises(ConfigError, match=rf"^DASK_SCHEDULER_ADDRESS: .*{address}"):
+        list(mapped)
