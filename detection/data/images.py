@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from detection.errors import DataError, ImageError
 from detection.runs.image_errors import file_error, raise_unless_own
+from detection.runs.files import odd_kind
 from detection.structures import Image, Size
 
 MAX_PIXELS = 89_000_000
@@ -97,6 +98,7 @@ def read_sizes(path: Path) -> tuple[Size, Size]:
     Raises:
         DataError: where the file cannot be read or is no image.
     """
+    _require_plain(path)
     try:
         with path.open("rb") as file, _open(file, str(path)) as image:
             width, height = image.size
@@ -117,10 +119,18 @@ def read_file(path: Path) -> bytes:
     Raises:
         DataError: naming path and reason where it cannot be read.
     """
+    _require_plain(path)
     try:
         return path.read_bytes()
     except (OSError, UnicodeEncodeError) as error:
         raise _unreadable(path, error) from error
+
+
+def _require_plain(path: Path) -> None:
+    """Raise ImageError for what cannot be read to an end, such as a named pipe."""
+    if kind := odd_kind(path):
+        message = f"{path}: expected a readable file, got {kind}"
+        raise ImageError(message)
 
 
 def _unreadable(path: Path, error: OSError | UnicodeEncodeError) -> DataError:

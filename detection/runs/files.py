@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import shutil
+import stat
 import sys
 import time
 import uuid
@@ -19,10 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.runs.image_errors import file_error
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 1 << 20
 _DAY = 24 * 3600
 _STARTED = time.time()
@@ -134,6 +135,9 @@ def sha256_of_file(path: Path) -> str:
         DataError: if disk or network fail.
     """
     digest = hashlib.sha256()
+    if kind := odd_kind(path):
+        message = f"{path}: expected a readable file, got {kind}"
+        raise ImageError(message)
     try:
         with Path(path).open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -243,8 +247,42 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _size_limit() -> str:
+    """Name what limits the size of a file: this process's limit, or else the file system."""
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if limit != resource.RLIM_INFINITY:
+            return f"a limit of {limit:,} bytes"
+    return "the file system's limit"
+
+
+def odd_kind(path: Path) -> str:
+    """Return what a path is where it is neither a plain file nor a folder nor missing, else "".
+
+    To open a named pipe waits for a writer, for ever where there is none; a device has no end.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # who opens it says why
+        return ""
+    kinds = {
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "")
+
+
 def explain(error: OSError, path: Path, need: int) -> DataError:
     """Say in one line why a file could not be written."""
+    if error.errno == errno.EFBIG:
+        return DataError(
+            f"{path}: expected to write {need:,} bytes, got {_size_limit()} on one file; raise it "
+            "(ulimit -f) or choose another file system"
+        )
     if error.errno not in _NO_SPACE:
         return DataError(f"{path}: cannot be written: {error.strerror or error}")
     try:
