@@ -15,6 +15,8 @@ from multiprocessing import resource_tracker
 from types import FrameType
 
 _CAME = threading.Event()
+_LATER = 0.02
+"""Seconds after which an interrupt is tried again."""
 
 
 def raise_if_interrupted(error: BaseException | None = None) -> None:
@@ -62,9 +64,15 @@ def remembered(*, last: bool = False) -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGINT, _note)
+    again = hasattr(signal, "SIGALRM") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    if again:
+        signal.signal(signal.SIGALRM, _note)
     try:
         yield
     finally:
+        if again:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN if last else signal.default_int_handler)
         forget()
 
@@ -75,8 +83,25 @@ def forget() -> None:
 
 
 def _note(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; in the middle of an import, as soon as that is over.
+
+    A library that is half imported cannot be left: some end the process by an abort, others fail
+    later with errors of their own.
+    """
     _CAME.set()
+    alarm = getattr(signal, "SIGALRM", None)  # Windows has none
+    if alarm and signal.getsignal(alarm) is _note and _is_importing(frame):
+        signal.setitimer(signal.ITIMER_REAL, _LATER)
+        return
     raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

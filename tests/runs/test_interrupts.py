@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +128,22 @@ def test_decoders_errors_without_a_number_are_the_images() -> None:
     assert not isinstance(caught.value, ImageError)
     with pytest.raises(DataError, match=r"1.jpg: not enough memory"):
         raise_unless_own(MemoryError(), "1.jpg")
+
+
+def test_an_interrupt_within_an_import_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_imported.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(0.1)\n"
+        "whole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    began = time.monotonic()
+    with remembered(), pytest.raises(KeyboardInterrupt):
+        import half_imported
+
+        assert half_imported.whole
+        time.sleep(20)
+    assert time.monotonic() - began < 5
