@@ -15,13 +15,17 @@ The pipeline in order, one module a line::
     report       pictures and the HTML report
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
 from detection.version import VERSION as __version__  # noqa: N811
 
+TYPE_CHECKING = False  # as typing has it, whose import would be most of the time of this one
 if TYPE_CHECKING:
+    from typing import Any
+
     from detection.data.images import read_image
     from detection.detector import Detector
     from detection.model_file import load

@@ -17,6 +17,9 @@ from detection.pretrain_config import ClassifyConfig, PretrainConfig
 
 Method = Literal["sppnet", "rcnn"]
 
+MAX_SCALES, MAX_LEVELS, MAX_SIDE = 32, 32, 10_000
+"""The most scales and pyramid levels, and the longest short side, that anything is computed for."""
+
 
 def _positive(section: str, config: object, *names: str) -> None:
     """Raise ConfigError unless these options are above 0."""
@@ -145,6 +148,7 @@ class ProposalConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         _positive("proposals", self, "base_k", "inc_k", "sigma")
+        require(self.sigma <= 100, "proposals.sigma", "pixels in (0, 100]", self.sigma)
         _not_negative("proposals", self, "min_side", "max_boxes", "max_side", "seed")
         _not_negative("proposals", self, "time_limit", "workers")
 
@@ -225,11 +229,12 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        scales_hold = len(self.scales) > 0 and all(s >= 32 for s in self.scales)
-        require(scales_hold, "features.scales", "one or more short sides >= 32", list(self.scales))
-        levels_hold = len(self.levels) > 0 and all(1 <= n <= 32 for n in self.levels)
-        levels = list(self.levels)
-        require(levels_hold, "features.levels", "one or more pyramid levels in 1..32", levels)
+        few = 0 < len(self.scales) <= MAX_SCALES and all(32 <= s <= MAX_SIDE for s in self.scales)
+        expected = f"one or more short sides >= 32, at most {MAX_SCALES} and up to {MAX_SIDE:,}"
+        require(few, "features.scales", expected, list(self.scales))
+        few = 0 < len(self.levels) <= MAX_LEVELS and all(1 <= n <= 32 for n in self.levels)
+        expected = f"one or more pyramid levels in 1..32, at most {MAX_LEVELS}"
+        require(few, "features.levels", expected, list(self.levels))
         require(0 < self.power <= 1, "features.power", "a power in (0, 1]", self.power)
         require(0 <= self.context < 100, "features.context", "pixels in [0, 100)", self.context)
         _not_negative("features", self, "max_long_side", "batch_size", "memory_gib")

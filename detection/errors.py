@@ -6,6 +6,7 @@
     └── DetectionError          what a user can mend: one line on the command line, exit code 2
         ├── ConfigError         a configuration value, an option, a class list
         ├── DataError           a data set, an annotation, an image, a proposal or a feature store
+        │   └── ImageError      one image: the only error for which a run may leave an image out
         └── CheckpointError     a weight file, a model file, a checkpoint
 
 Programming mistakes (a wrong shape, a negative scale) stay builtin exceptions: ``ValueError``,
@@ -30,6 +31,10 @@ class ConfigError(DetectionError):
 
 class DataError(DetectionError):
     """A data set, annotation, image or store is wrong."""
+
+
+class ImageError(DataError):
+    """One image is at fault, and nothing else: see ``detection.runs.image_errors``."""
 
 
 class CheckpointError(DetectionError):

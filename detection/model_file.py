@@ -114,7 +114,7 @@ def load_detector(path: Path, *, device: str = "auto") -> Detector:
     """
     path = path / MODEL_NAME if path.is_dir() else path
     tensors, header = load_tensors(path)
-    if header.get("schema") != SCHEMA:
+    if header.get("schema") != SCHEMA or type(header["schema"]) is not int:
         message = (
             f"{path}: expected a detector of schema {SCHEMA}, got {shown(header.get('schema'))}; "
             "train again, or install the version of this package that wrote it"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from detection.errors import CheckpointError, shown
+from detection.runs.tensors import is_finite
 
 _FIELDS = ("class_names", "config", "feature_dim", "preprocessing")
+_SMALLEST, _LARGEST = 1e-30, 1e30
+"""Factors that leave features finite in float32."""
+
 _MAX_DIM = 1 << 24
 """Longest feature: 64 MiB of float32."""
 
@@ -120,18 +124,32 @@ def as_float(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 "belong together, write it again"
             )
             raise CheckpointError(message)
-    return {name: t.float() if name.startswith(heads) else t for name, t in tensors.items()}
+    cast = {name: t.float() if name.startswith(heads) else t for name, t in tensors.items()}
+    for name, tensor in cast.items():
+        if tensors[name].dtype == torch.float64 and not is_finite(tensor.float()):
+            message = f"{path}: {name}: expected numbers that float32 holds, got larger ones"
+            raise CheckpointError(message)
+    return cast
 
 
 def _are_names(value: object) -> bool:
     """Tell whether a value is a list of texts that can be written, each once."""
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         return False
-    halves = any("\ud800" <= letter <= "\udfff" for name in value for letter in name)
-    return len(set(value)) == len(value) and not halves
+    written = all(_is_name(name) for name in value)
+    return len(set(value)) == len(value) and written
+
+
+def _is_name(name: str) -> bool:
+    """Return True for a text that a file, a table and a terminal can show.
+
+    Names of a data set come without blanks around them; within one a line may end.
+    """
+    odd = any("\ud800" <= c <= "\udfff" or (ord(c) < 32 and c not in "\t\n\r") for c in name)
+    return bool(name) and name == name.strip() and not odd and "\x7f" not in name
 
 
 def _is_positive(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return 0 < value < math.inf
+    return _SMALLEST < value < _LARGEST

@@ -10,7 +10,7 @@ width, height)``. Sizes are ``(height, width)``. Labels run from 0 to K-1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class GroundTruth:
         boxes: image pixels, x1 y1 x2 y2.
         labels: 0..K-1.
         difficult: True where VOC says that an object is not to be counted.
+        crowd: which of the difficult ones are COCO's crowds, regions of many objects; None where
+            none is.
     """
 
     image_id: str
@@ -67,6 +69,7 @@ class GroundTruth:
     boxes: Float[Tensor, "n 4"]
     labels: Int[Tensor, " n"]
     difficult: Bool[Tensor, " n"]
+    crowd: Bool[Tensor, " n"] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -94,6 +97,22 @@ class Skipped:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class CocoTerms:
+    """What a data set's own COCO file calls its images and classes, and its objects as they stand.
+
+    Attributes:
+        image_ids: a record's identifier -> the file's, a number or a text.
+        category_ids: of each label.
+        annotations: the file's entries of these images and classes: ``id image_id category_id bbox
+            area iscrowd``, no number rounded and no box clipped.
+    """
+
+    image_ids: Mapping[str, int | str]
+    category_ids: tuple[int | str, ...]
+    annotations: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Dataset:
     """One split of a data set, in the order of its list.
 
@@ -104,6 +123,7 @@ class Dataset:
         records: one per image, images without objects included.
         notes: what the reader mended or left out, kind -> count (for example ``clipped box``).
         skipped: each object and image that was left out or counts as missed.
+        coco: the terms of the COCO file that it was read from; None for another format.
     """
 
     name: str
@@ -112,6 +132,7 @@ class Dataset:
     records: tuple[Record, ...]
     notes: dict[str, int]
     skipped: tuple[Skipped, ...] = ()
+    coco: CocoTerms | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -244,7 +265,7 @@ class Detections:
         }
 
     def to_coco(
-        self, image_id: int | str | None = None, category_ids: Sequence[int] | None = None
+        self, image_id: int | str | None = None, category_ids: Sequence[int | str] | None = None
     ) -> list[dict[str, Any]]:
         """Give rows of COCO's result format: ``image_id category_id bbox score``.
 

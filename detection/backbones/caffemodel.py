@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from detection.backbones.protobuf import FIXED32, FIXED64, VARINT, Field, Message, Source
 from detection.errors import CheckpointError
+from detection.runs.files import odd_kind
 
 _MAX_AXES = 32
 _LEGACY_AXES = (1, 2, 3, 4)
@@ -107,7 +108,7 @@ def _map(path: Path) -> memoryview:
     """Give a file's bytes; only those that are looked at are ever in memory."""
     try:
         if not path.is_file():
-            what = "a folder" if path.is_dir() else "no such file"
+            what = "a folder" if path.is_dir() else odd_kind(path) or "no such file"
             message = f"{path}: expected a .caffemodel file, got {what}"
             raise CheckpointError(message)
         with path.open("rb") as file:

@@ -39,11 +39,12 @@ def rename(tensors: Mapping[str, Tensor], blueprint: Blueprint, place: str) -> d
             "backbone.name"
         )
         raise CheckpointError(message)
+    renamed = {key: _to_float(tensor) for key, tensor in renamed.items()}
     broken = [key for key, tensor in renamed.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         message = f"{place}: expected finite weights, got NaN or infinity in {_shorten(broken)}"
         raise CheckpointError(message)
-    return {key: _to_float(tensor) for key, tensor in renamed.items()}
+    return renamed
 
 
 def build_fc(tensors: Mapping[str, Tensor], place: str) -> nn.Module | None:
@@ -85,7 +86,8 @@ def check_fit(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> 
     """Compare names and shapes; the backbone's parameters may be on ``meta``.
 
     Raises:
-        CheckpointError: listing the keys that are missing or too many and the shapes that differ.
+        CheckpointError: listing the keys that are missing or too many, the shapes that differ, and
+            whole numbers where the network has real ones.
     """
     own = backbone.state_dict()
     counters = {key for key in own if key.endswith("num_batches_tracked")}
@@ -96,9 +98,20 @@ def check_fit(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> 
         for key in own.keys() & tensors.keys()
         if own[key].shape != tensors[key].shape
     ]
+    kinds = [
+        f"{key}: {own[key].dtype} in the network, {tensors[key].dtype} in the file"
+        for key in own.keys() & tensors.keys()
+        if own[key].is_floating_point() != tensors[key].is_floating_point()
+        or tensors[key].is_complex()
+    ]
     problems = [
         f"{kind} {_shorten(keys)}"
-        for kind, keys in (("missing", missing), ("unknown", extra), ("shapes", sorted(shapes)))
+        for kind, keys in (
+            ("missing", missing),
+            ("unknown", extra),
+            ("shapes", sorted(shapes)),
+            ("numbers", sorted(kinds)),
+        )
         if keys
     ]
     if problems:
@@ -110,7 +123,7 @@ def check_fit(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> 
 
 
 def _to_float(tensor: Tensor) -> Tensor:
-    """Store half-precision weights as float32; leave counters alone."""
+    """Store weights of any precision as float32; leave counters alone."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 

@@ -13,6 +13,7 @@ from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint, Pr
 from detection.backbones.geometry import trunk_geometry
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
+from detection.runs.interrupts import raise_if_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -87,12 +88,14 @@ def _create(config: BackboneConfig) -> tuple[nn.Module, int]:
             probe = timm.create_model(name, pretrained=False, features_only=True)
             strides = probe.feature_info.reduction()
         except Exception as error:
+            raise_if_interrupted(error)
             message = f"backbone.name: {config.name} is no network that timm can cut: {error}"
             raise ConfigError(message) from error
         index = _level(config.name, strides)
         try:
             network = timm.create_model(name, features_only=True, out_indices=(index,), **options)
         except Exception as error:
+            raise_if_interrupted(error)
             message = (
                 f"{config.name}: weights {config.weights!r} cannot be had or do not fit: {error}; "
                 "set backbone.weights to a file or to 'none'"

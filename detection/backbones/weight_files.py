@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detection.errors import CheckpointError, ConfigError
 from detection.runs.files import sha256_of_file
-from detection.runs.tensors import load_tensors
+from detection.runs.tensors import check_plain, load_tensors
 
 PUBLISHED = "IMAGENET1K_V1"
 """The one of torchvision's sets of weights that is taken."""
@@ -92,6 +92,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     """
     if path.suffix == ".safetensors":
         return load_tensors(path)
+    check_plain(path, "a state dict")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols

@@ -18,35 +18,60 @@ from detection.cli.verbs import VERBS
 from detection.config import Config
 from detection.errors import ConfigError, DetectionError
 from detection.runs.config_io import did_you_mean, write_config
+from detection.runs.image_errors import NO_MEMORY
+from detection.runs.interrupts import is_interrupt, raise_if_interrupted, remembered
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; give the exit code: 0, or 2 for what a user can mend, said in one line."""
+    """Run a verb; return the exit code.
+
+    0, or 2 for what a user can mend, said in one line: also a full disk, too little memory, a
+    network that fails. 130 after Ctrl-C.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in words
-    try:
-        code = _run([word for word in words if word != "--debug"])
-        sys.stdout.flush()
-        return code
-    except DetectionError as error:
-        if debug:
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except (ImportError, RuntimeError) as error:
-        reason = _explained(error)
-        if debug or not reason:
-            raise
-        print(f"error: {reason}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("error: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # who read the output has had enough, as in "| head"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    with remembered(last=arguments is None):
+        try:
+            code = _run([word for word in words if word != "--debug"])
+            sys.stdout.flush()
+            raise_if_interrupted()
+            return code
+        except BrokenPipeError:  # who read the output has had enough, as in "| head"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except (Exception, KeyboardInterrupt) as error:
+            line = _one_line(error)
+            if debug or line is None:
+                raise
+            print(f"error: {' '.join(line.split())}", file=sys.stderr)
+            return 130 if is_interrupt(error) else 2
+
+
+def _one_line(error: BaseException) -> str | None:
+    """Return what to say of an error; None for a mistake in the program, which has a traceback."""
+    if is_interrupt(error):
+        return "interrupted"
+    if isinstance(error, DetectionError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    if isinstance(error, OSError) and error.errno is not None:
+        where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
+        return ": ".join(part for part in (where, error.strerror) if part)
+    if _out_of_memory(error):
+        return (
+            "out of memory: lower features.scales, features.batch_size, finetune.batch_size, "
+            f"pretrain.batch_size or svm.cache_gib, or take features.device cpu ({error})"
+        )
+    if isinstance(error, ImportError | RuntimeError) and "torchvision" in str(error):
+        return _mismatch(error)
+    return None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Return whether torch ran out of memory, on the CPU or on a device; torch is not imported."""
+    is_torchs = type(error).__name__ == "OutOfMemoryError"
+    return is_torchs or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _explained(error: Exception) -> str:

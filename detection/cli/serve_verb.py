@@ -9,6 +9,7 @@ from detection.cli.detector_verbs import DEVICE, RUN
 from detection.cli.parser import whole_number
 from detection.cli.verb import Verb, folder, of_run, option
 from detection.config import Config
+from detection.runs.interrupts import forget
 
 
 def serve(options: argparse.Namespace, config: Config) -> None:
@@ -30,6 +31,7 @@ def serve(options: argparse.Namespace, config: Config) -> None:
     try:
         run([options.run, *options.others], config, settings, device=options.device)
     except KeyboardInterrupt:  # the ordinary end
+        forget()
         print("stopped")
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from detection.config import DataConfig
-from detection.data.coco import examine_coco
+from detection.data.coco import examine_coco, twins
 from detection.data.coco_file import CocoFile, CocoImage, open_coco
 from detection.data.examined import UNREADABLE, Examined
 from detection.data.images import decode_image, read_file
+from detection.data.overlap import shared_files
 from detection.data.problems import Action, Problem, Rules, nearest
 from detection.data.tally import Tally
 from detection.data.voc import examine
 from detection.data.voc_folder import VocFolder, open_voc_folder, read_split
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.runs.parallel import parallel_map
 from detection.runs.progress import track
 
@@ -99,9 +100,9 @@ class _Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Checked:
-    """A list's identifiers and what was found in its images."""
+    """A list's images, identifier -> file, and what was found in them."""
 
-    image_ids: frozenset[str]
+    images: Mapping[str, Path]
     tally: Tally
 
 
@@ -133,13 +134,14 @@ def check_dataset(
     _add_twins(total)
     if len(checked) == 2:
         first, second = checked.values()
-        for image_id in sorted(first.image_ids & second.image_ids):
-            what = "expected in one list, got it in both; choose disjoint lists"
-            total.add(_note("in both lists", f"image {image_id}", what, "mend"))
+        for path, twin in shared_files(first.images.values(), second.images.values()):
+            also = "" if twin == path else f", there as {twin}"
+            what = f"expected in one list, got it in both{also}; choose disjoint lists"
+            total.add(_note("in both lists", str(path), what, "mend"))
     if config.format == "voc":
-        _add_orphans(total, config, {key for part in checked.values() for key in part.image_ids})
+        _add_orphans(total, config, {key for part in checked.values() for key in part.images})
     return CheckReport(
-        images={name: len(part.image_ids) for name, part in checked.items()},
+        images={name: len(part.images) for name, part in checked.items()},
         objects={name: dict(part.tally.objects) for name, part in checked.items()},
         findings=_findings(total),
     )
@@ -152,35 +154,35 @@ def _note(kind: str, place: str, what: str, action: Action) -> Problem:
 def _check_list(config: DataConfig, name: str, workers: int, decode: bool) -> _Checked:
     tally = Tally()
     try:
-        image_ids, parts = _open(config, name, decode, tally)
+        images, parts = _open(config, name, decode, tally)
     except DataError as error:
         place, _, what = str(error).partition(": ")
         tally.add(_note("unreadable list", place, what, "stop"))
-        return _Checked(image_ids=frozenset(), tally=tally)
+        return _Checked(images={}, tally=tally)
     names = [f"part {number} of {name}" for number, _ in enumerate(parts, start=1)]
     few = len(parts) < _WORTH_PROCESSES
     results = parallel_map(_check_part, parts, workers=1 if few else workers, names=names)
     found = dict(track(results, len(parts), f"check {name}"))
     for number in range(len(parts)):
         tally.merge(found.pop(number))
-    return _Checked(image_ids=image_ids, tally=tally)
+    return _Checked(images=images, tally=tally)
 
 
 def _open(
     config: DataConfig, name: str, decode: bool, tally: Tally
-) -> tuple[frozenset[str], list[_Part]]:
+) -> tuple[dict[str, Path], list[_Part]]:
     """Read a list and cut it into parts, each with only the tables that it needs."""
     root = Path(config.root)
     part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
     parts: list[_Part] = []
     if config.format == "coco":
         coco = open_coco(root, Path(name))
-        for problem in coco.problems:
+        for problem in (*coco.problems, *twins(coco, root)):
             tally.add(problem)
         for images in _chunks(coco.images):
             objects = {i.image_id: coco.objects.get(i.image_id, ()) for i in images}
-            parts.append(part(source=replace(coco, objects=objects, images=()), items=images))
-        return frozenset(str(image.image_id) for image in coco.images), parts
+            parts.append(part(source=replace(coco, objects=objects, images=(), annotations=()), items=images))
+        return {str(image.image_id): root / image.file_name for image in coco.images}, parts
     folder = open_voc_folder(root, config.year)
     listed = read_split(folder, name)
     for problem in listed.problems:
@@ -188,7 +190,7 @@ def _open(
     for ids in _chunks(listed.image_ids):
         names = {key: folder.images[key] for key in ids if key in folder.images}
         parts.append(part(source=VocFolder(path=folder.path, images=names), items=ids))
-    return frozenset(listed.image_ids), parts
+    return {key: folder.image_path(key) for key in listed.image_ids}, parts
 
 
 def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
@@ -223,7 +225,7 @@ def _decode(path: Path, tally: Tally, max_pixels: int) -> None:
     try:
         data = read_file(path)
         decode_image(data, str(path), max_pixels=max_pixels)
-    except DataError as error:
+    except ImageError as error:
         what = str(error).removeprefix(f"{path}: ")
         tally.add(_note("damaged image", str(path), what, "stop"))
     else:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from detection.data.coco_file import CocoFile, CocoImage, category_ids, open_coco
+from detection.data.coco_file import CocoFile, CocoImage, Identifier, category_ids, open_coco
 from detection.data.examined import Examined, assemble, examine_objects, settle_size
+from detection.data.overlap import Place, place_of
 from detection.data.problems import Allowed, Problem, Rules, stop_at
-from detection.structures import Dataset
+from detection.structures import CocoTerms, Dataset
 
 __all__ = ["category_ids", "examine_coco", "read_coco"]
 
@@ -27,7 +30,7 @@ def read_coco(
 
     Labels run from 0 whatever the category identifiers are; ``category_ids`` gives the way back.
     Crowds become difficult objects, counted in the notes: VOC's measure then neither asks for them
-    nor punishes finding them.
+    nor punishes finding them, and COCO's measures how far a detection lies in them.
 
     Args:
         images: the folder of the images; names in the file may contain folders below it.
@@ -49,14 +52,69 @@ def read_coco(
         max_skipped=max_skipped,
     )
     coco = open_coco(images, annotations)
-    stop_at(coco.problems)
+    stop_at((*coco.problems, *twins(coco, images)))
     names = tuple(class_names) or coco.used_names()
     examined = []
     for item in examine_coco(coco, images, coco.images, rules, known=names):
         stop_at(item.problems)
         examined.append(item)
     problems = [*coco.problems, *(problem for item in examined for problem in item.problems)]
-    return assemble(coco.path.stem, coco.path.stem, examined, problems, names, rules)
+    dataset = assemble(coco.path.stem, coco.path.stem, examined, problems, names, rules)
+    return replace(dataset, coco=terms_of(coco, names))
+
+
+def terms_of(coco: CocoFile, class_names: Sequence[str]) -> CocoTerms:
+    """Return what a file calls its images and these classes, and its objects of them.
+
+    An object without area is none, as for the reader. Objects are numbered from 1 where the file
+    does not give each a number.
+    """
+    own = {name: identifier for identifier, name in coco.categories.items()}
+    fresh = _fresh_ids(own.values(), len(class_names))
+    category_ids = tuple(own[name] if name in own else next(fresh) for name in class_names)
+    known = set(category_ids)
+    rows = [row for row in coco.annotations if row["category_id"] in known and _has_area(row)]
+    if not all(isinstance(row["id"], int) for row in rows):
+        rows = [{**row, "id": number} for number, row in enumerate(rows, start=1)]
+    return CocoTerms(
+        image_ids={str(image.image_id): image.image_id for image in coco.images},
+        category_ids=category_ids,
+        annotations=tuple(rows),
+    )
+
+
+def narrowed(terms: CocoTerms, labels: Sequence[int]) -> CocoTerms:
+    """Return the terms of some classes only, relabelled in their order."""
+    category_ids = tuple(terms.category_ids[label] for label in labels)
+    rows = tuple(row for row in terms.annotations if row["category_id"] in category_ids)
+    return replace(terms, category_ids=category_ids, annotations=rows)
+
+
+def _fresh_ids(taken: Iterable[Identifier], count: int) -> Iterator[int]:
+    """Return numbers for classes that the file does not have, beyond all that it has."""
+    numbers = [value for value in taken if isinstance(value, int)]
+    start = max(numbers, default=0) + 1
+    return iter(range(start, start + count))
+
+
+def _has_area(row: Mapping[str, Any]) -> bool:
+    return bool(row["bbox"][2] > 0 and row["bbox"][3] > 0)
+
+
+def twins(coco: CocoFile, folder: Path) -> list[Problem]:
+    """Return a problem for each file that the table of images lists under a second identifier."""
+    seen: dict[Place | str, CocoImage] = {}
+    problems = []
+    for image in coco.images:
+        first = seen.setdefault(place_of(folder / image.file_name) or image.file_name, image)
+        if first is not image:
+            what = (
+                f"expected each file once, got it as image {first.image_id!r} and as image "
+                f"{image.image_id!r}; give all its objects to one"
+            )
+            place = f"{coco.path}: {image.file_name}"
+            problems.append(Problem(kind="file under two ids", place=place, what=what, action="stop"))
+    return problems
 
 
 def examine_coco(

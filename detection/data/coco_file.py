@@ -35,6 +35,8 @@ class CocoFile:
         categories: identifier -> name, in the order of the identifiers.
         images: in the order of the file.
         objects: image identifier -> its objects.
+        annotations: the same objects as they stand: ``id`` (None where there is none) ``image_id
+            category_id bbox area iscrowd``.
         problems: everything that is wrong with the tables.
     """
 
@@ -42,6 +44,7 @@ class CocoFile:
     categories: Mapping[Identifier, str]
     images: tuple[CocoImage, ...]
     objects: Mapping[Identifier, Sequence[FoundObject]]
+    annotations: tuple[dict[str, Any], ...]
     problems: tuple[Problem, ...]
 
     def used_names(self) -> tuple[str, ...]:
@@ -81,6 +84,7 @@ class _Tables:
         self.categories: dict[Identifier, str] = {}
         self.images: dict[Identifier, CocoImage] = {}
         self.objects: dict[Identifier, list[FoundObject]] = {}
+        self.annotations: list[dict[str, Any]] = []
         self.image_ids: set[str] = set()
         self.annotation_ids: set[Identifier] = set()
 
@@ -148,17 +152,50 @@ class _Tables:
         if crowd not in (0, 1):
             message = f"expected iscrowd 0 or 1, got {shown(crowd)}; correct it"
             raise DataError(message)
-        if crowd:
-            what = "expected a single object, got a crowd; read as difficult"
-            self.problems.append(Problem(kind="crowd", place=place, what=what, action="note"))
+        corners = _corners(entry.get("bbox"))
+        self._note_flags(entry, place)
+        self.annotations.append(_as_it_stands(entry))
         self.objects.setdefault(image_id, []).append(
             FoundObject(
                 place=place,
                 class_name=self.categories[category_id],
-                corners=_corners(entry.get("bbox")),
+                corners=corners,
                 difficult=bool(crowd),
+                crowd=bool(crowd),
             )
         )
+
+
+    def _note_flags(self, entry: Mapping[str, Any], place: str) -> None:
+        """Count what makes an object count otherwise than one may expect."""
+
+        def note(kind: str, what: str) -> None:
+            self.problems.append(Problem(kind=kind, place=place, what=what, action="note"))
+
+        if entry.get("iscrowd"):
+            note("crowd", "expected a single object, got a crowd; read as difficult")
+        elif entry.get("ignore"):
+            what = (
+                "expected iscrowd 1 for an object that is not to be counted, got ignore, which "
+                "COCO's measure passes over; read as an ordinary object"
+            )
+            note("ignore flag", what)
+        if entry.get("id") == 0:
+            what = "expected an id from 1, got 0: pycocotools never counts it as found; renumber"
+            note("annotation 0", what)
+
+
+def _as_it_stands(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what COCO's measure reads of an annotation that was checked."""
+    bbox, area = entry["bbox"], entry.get("area")
+    return {
+        "id": entry.get("id"),
+        "image_id": entry["image_id"],
+        "category_id": entry["category_id"],
+        "bbox": bbox,
+        "area": area if _is_number(area) else bbox[2] * bbox[3],
+        "iscrowd": int(entry.get("iscrowd", 0)),
+    }
 
 
 def _read(path: Path) -> CocoFile:
@@ -177,6 +214,7 @@ def _read(path: Path) -> CocoFile:
         categories={identifier: tables.categories[identifier] for identifier in ordered},
         images=tuple(tables.images.values()),
         objects=tables.objects,
+        annotations=tuple(tables.annotations),
         problems=tuple(tables.problems),
     )
 

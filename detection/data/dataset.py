@@ -11,8 +11,10 @@ from typing import Literal
 import torch
 
 from detection.config import DataConfig
-from detection.data.coco import read_coco
+from detection.data.coco import narrowed, read_coco
+from detection.data.coco_file import open_coco
 from detection.data.examined import UNREADABLE
+from detection.data.overlap import shared_files
 from detection.data.problems import Allowed
 from detection.data.voc import read_voc
 from detection.data.voc_folder import open_voc_folder, read_split
@@ -55,16 +57,24 @@ def read_dataset(
     allow: list[Allowed] = ["degenerate"] if config.allow_degenerate else []
     allow += ["missing"] if allow_missing else []
     dataset = _read(config, config.test_split, names, strict=True, allow=allow)
-    shared = len(_shared_ids(config, dataset))
+    pairs = shared_files(_training_files(config), (record.path for record in dataset.records))
+    shared = len(pairs)
     if shared and config.strict_splits:
         message = (
             f"{dataset.name}: expected no training image, got {shared} that are also in "
-            f"{config.train_split!r}; choose disjoint lists or unset data.strict_splits"
+            f"{config.train_split!r} (the first: {_pair(*pairs[0])}); choose disjoint lists or unset "
+            "data.strict_splits"
         )
         raise DataError(message)
     if not shared:
         return dataset
-    _LOG.warning("%s: %d images are also in %r", dataset.name, shared, config.train_split)
+    _LOG.warning(
+        "%s: %d images are also in %r (the first: %s)",
+        dataset.name,
+        shared,
+        config.train_split,
+        _pair(*pairs[0]),
+    )
     return replace(dataset, notes={**dataset.notes, "also in the training list": shared})
 
 
@@ -188,19 +198,27 @@ def _select_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:
             boxes=truth.boxes[kept],
             labels=mapped[kept],
             difficult=truth.difficult[kept],
+            crowd=None if truth.crowd is None else truth.crowd[kept],
         )
         records.append(Record(image_id=record.image_id, path=record.path, truth=truth))
     names = tuple(dataset.class_names[label] for label in labels)
-    return replace(dataset, class_names=names, records=tuple(records))
+    coco = dataset.coco and narrowed(dataset.coco, labels)
+    return replace(dataset, class_names=names, records=tuple(records), coco=coco)
 
 
-def _shared_ids(config: DataConfig, test: Dataset) -> set[str]:
-    """Find the test images that the training list names too; none where there is no such list."""
-    test_ids = {record.image_id for record in test.records}
-    if config.format != "voc":
-        return set()
+def _training_files(config: DataConfig) -> list[Path]:
+    """Return the images that the training list names; none where there is no such list."""
+    root = Path(config.root)
     try:
-        listed = read_split(open_voc_folder(Path(config.root), config.year), config.train_split)
+        if config.format == "coco":
+            listed = open_coco(root, Path(config.train_split))
+            return [root / image.file_name for image in listed.images]
+        folder = open_voc_folder(root, config.year)
+        return [folder.image_path(key) for key in read_split(folder, config.train_split).image_ids]
     except DataError:
-        return set()
-    return test_ids.intersection(listed.image_ids)
+        return []
+
+
+def _pair(first: Path, second: Path) -> str:
+    """Name one file of both lists, or two of one content."""
+    return str(second) if first == second else f"{second}, the same file as {first}"

@@ -15,7 +15,7 @@ import torch
 
 from detection.data.images import read_sizes
 from detection.data.problems import Action, Corners, Problem, Rules, nearest, settle_box
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.structures import Dataset, GroundTruth, Record, Size
 
 _LOG = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class FoundObject:
     class_name: str
     corners: Corners
     difficult: bool
+    crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class ExaminedObject:
     class_name: str
     box: Corners
     difficult: bool
+    crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ def settle_size(
     """Compare the annotation's size with the image's; the image's holds."""
     try:
         size, stored = read_sizes(path)
-    except DataError as error:
+    except ImageError as error:
         if not rules.strict:
             problems.append(problem_of(UNREADABLE, str(path), error, "skip"))
             return None
@@ -133,6 +135,7 @@ def examine_objects(
                     class_name=item.class_name,
                     box=box,
                     difficult=item.difficult,
+                    crowd=item.crowd,
                 )
             )
     return tuple(kept), problems
@@ -197,11 +200,13 @@ def _say(name: str, problems: Sequence[Problem], notes: dict[str, int], num_obje
 
 
 def _record(item: Examined, labels: dict[str, int]) -> Record:
+    crowd = torch.tensor([o.crowd for o in item.objects], dtype=torch.bool)
     truth = GroundTruth(
         image_id=item.image_id,
         size=item.size or (1, 1),
         boxes=torch.tensor([o.box for o in item.objects], dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor([labels[o.class_name] for o in item.objects], dtype=torch.int64),
         difficult=torch.tensor([o.difficult for o in item.objects], dtype=torch.bool),
+        crowd=crowd if crowd.any() else None,
     )
     return Record(image_id=item.image_id, path=item.path, truth=truth)

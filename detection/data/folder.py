@@ -9,10 +9,33 @@ from detection.data.images import EXTENSIONS
 from detection.errors import DataError
 
 
+def name_images(inputs: Sequence[Path], paths: Sequence[Path]) -> dict[Path, str]:
+    """Return an identifier of its own for each image: its path from the argument that named it.
+
+    The extension is left out where no two are alike without it. Where two arguments hold images of
+    one name, all have their paths as given.
+
+    Args:
+        inputs: files and folders, as for ``list_images``.
+        paths: what ``list_images`` found there.
+    """
+    folders = {path for path in inputs if path.is_dir()}
+    inside = {path: path.relative_to(path.parent).as_posix() for path in paths}
+    for path in paths:
+        above = next((folder for folder in path.parents if folder in folders), path.parent)
+        inside[path] = path.relative_to(above).as_posix()
+    stems = {path: name.removesuffix(path.suffix) for path, name in inside.items()}
+    for names in (stems, inside):
+        if len(set(names.values())) == len(names):
+            return names
+    return {path: path.as_posix() for path in paths}
+
+
 def list_images(inputs: Sequence[Path]) -> list[Path]:
     """Give the image files among ``inputs`` and, sorted, those directly inside its folders.
 
-    A file is taken whatever its name; in a folder the extension decides.
+    A file is taken whatever its name; in a folder the extension decides. One that is named twice
+    is taken once.
 
     Raises:
         DataError: for a path that is not there, and if no image is left.
@@ -31,4 +54,4 @@ def list_images(inputs: Sequence[Path]) -> list[Path]:
         places = ", ".join(str(path) for path in inputs) or "nothing"
         message = f"{places}: expected images ({' '.join(EXTENSIONS)}), got none"
         raise DataError(message)
-    return found
+    return list(dict.fromkeys(found))

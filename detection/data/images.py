@@ -19,7 +19,9 @@ import PIL.TiffImagePlugin
 import torch
 from numpy.typing import NDArray
 
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
+from detection.runs.image_errors import file_error, raise_unless_own
+from detection.runs.files import odd_kind
 from detection.structures import Image, Size
 
 MAX_PIXELS = 89_000_000
@@ -54,7 +56,8 @@ def read_image(path: Path, image_id: str | None = None, *, max_pixels: int = MAX
         max_pixels: a larger image is refused before it is decoded.
 
     Raises:
-        DataError: where the file cannot be read, is no image, is truncated or too large.
+        ImageError: where the file cannot be read, is no image, is truncated or too large.
+        DataError: where disk or memory fail.
     """
     name = path.stem if image_id is None else image_id
     return Image(image_id=name, pixels=_decode(read_file(path), str(path), max_pixels))
@@ -64,7 +67,8 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ima
     """Decode the bytes of an image file; ``name`` identifies it in the result and in errors.
 
     Raises:
-        DataError: where the bytes are no image, truncated or too large.
+        ImageError: where the bytes are no image, truncated or too large.
+        DataError: where memory does not suffice.
     """
     return Image(image_id=name, pixels=_decode(data, name, max_pixels))
 
@@ -73,7 +77,7 @@ def convert_picture(picture: PIL.Image.Image, name: str, *, max_pixels: int = MA
     """Give a picture that Pillow holds, turned and converted as one from a file.
 
     Raises:
-        DataError: where it is too large, its pixels cannot be had or have no known range.
+        ImageError: where it is too large, its pixels cannot be had or have no known range.
     """
     return Image(image_id=name, pixels=_pixels(picture, name, max_pixels))
 
@@ -94,6 +98,7 @@ def read_sizes(path: Path) -> tuple[Size, Size]:
     Raises:
         DataError: where the file cannot be read or is no image.
     """
+    _require_plain(path)
     try:
         with path.open("rb") as file, _open(file, str(path)) as image:
             width, height = image.size
@@ -103,7 +108,7 @@ def read_sizes(path: Path) -> tuple[Size, Size]:
                 width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
                 turned = image.tag_v2.get(_ORIENTATION_TAG) in _TURNING
     except (OSError, UnicodeEncodeError) as error:
-        raise DataError(_unreadable(path, error)) from error
+        raise _unreadable(path, error) from error
     stored = (height, width)
     return ((width, height) if turned else stored), stored
 
@@ -114,22 +119,30 @@ def read_file(path: Path) -> bytes:
     Raises:
         DataError: naming path and reason where it cannot be read.
     """
+    _require_plain(path)
     try:
         return path.read_bytes()
     except (OSError, UnicodeEncodeError) as error:
-        raise DataError(_unreadable(path, error)) from error
+        raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError | UnicodeEncodeError) -> str:
+def _require_plain(path: Path) -> None:
+    """Raise ImageError for what cannot be read to an end, such as a named pipe."""
+    if kind := odd_kind(path):
+        message = f"{path}: expected a readable file, got {kind}"
+        raise ImageError(message)
+
+
+def _unreadable(path: Path, error: OSError | UnicodeEncodeError) -> DataError:
     if isinstance(error, UnicodeEncodeError):
-        return f"{str(path)!a}: expected a name of Unicode text, got {error.reason}"
-    return f"{path}: expected a readable file, got {error.strerror or error} (errno {error.errno})"
+        return ImageError(f"{str(path)!a}: expected a name of Unicode text, got {error.reason}")
+    return file_error(str(path), error)
 
 
 def _decode(data: bytes, place: str, max_pixels: int) -> torch.Tensor:
     if not data:
         message = f"{place}: expected an image, got an empty file; fetch it again"
-        raise DataError(message)
+        raise ImageError(message)
     with _open(io.BytesIO(data), place) as image:
         return _pixels(image, place, max_pixels)
 
@@ -142,18 +155,19 @@ def _pixels(image: PIL.Image.Image, place: str, max_pixels: int) -> torch.Tensor
             f"{place}: expected at most {max_pixels:,} pixels, got {width} x {height} = "
             f"{width * height:,}; make the image smaller or raise data.max_pixels"
         )
-        raise DataError(message)
+        raise ImageError(message)
     try:
         orientation = _orientation(image)
         pixels = np.array(_upright(_to_rgb(image, place), orientation))
-    except DataError:
+    except ImageError:
         raise
     except Exception as error:  # the decoders raise whatever they like on damaged files
+        raise_unless_own(error, place)
         message = (
             f"{place}: expected a whole {image.format} image, got one that cannot be decoded "
             f"({_words(error)}); fetch or save it again"
         )
-        raise DataError(message) from error
+        raise ImageError(message) from error
     return torch.from_numpy(pixels)
 
 
@@ -168,14 +182,15 @@ def _open(file: io.BytesIO | io.BufferedReader, place: str) -> PIL.Image.Image:
             f"{place}: expected at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels, got more "
             f"({_words(error)}); make the image smaller"
         )
-        raise DataError(message) from error
+        raise ImageError(message) from error
     except Exception as error:
+        raise_unless_own(error, place)
         head = file.seek(0) or file.read(12)
         message = (
             f"{place}: expected an image ({_FORMAT_LIST}), got a file that begins with {head!r}; "
             "convert or remove it"
         )
-        raise DataError(message) from error
+        raise ImageError(message) from error
     return image
 
 
@@ -188,7 +203,7 @@ def _to_rgb(image: PIL.Image.Image, place: str) -> PIL.Image.Image:
             f"{place}: expected 8- or 16-bit pixels, got floating-point ones whose range is "
             "unknown; convert the image to 8 bits"
         )
-        raise DataError(message)
+        raise ImageError(message)
     if image.mode.startswith("I"):
         return PIL.Image.fromarray(_high_bytes(np.array(image), place)).convert("RGB")
     if image.has_transparency_data:
@@ -206,7 +221,7 @@ def _high_bytes(values: NDArray[np.generic], place: str) -> NDArray[np.uint8]:
             f"{place}: expected 8- or 16-bit pixels, got values from {wide.min()} to {wide.max()}; "
             "convert the image to 8 bits"
         )
-        raise DataError(message)
+        raise ImageError(message)
     return (wide >> 8).astype(np.uint8)
 
 

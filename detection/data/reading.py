@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from detection.data.images import read_image
-from detection.errors import DataError
+from detection.errors import ImageError
 from detection.structures import Image, Record
 
 _LOG = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def read_ahead(records: Sequence[Record], *, max_pixels: int, depth: int = 2) ->
         depth: how many to read ahead.
 
     Raises:
-        DataError: at the place of an image that cannot be read.
+        ImageError: at the place of an image that cannot be read.
     """
     for waiting in _submit_ahead(records, max_pixels, depth):
         yield waiting.result()
@@ -36,7 +36,7 @@ def read_ahead_or_none(
     for waiting in _submit_ahead(records, max_pixels, depth):
         try:
             yield waiting.result()
-        except DataError as error:
+        except ImageError as error:
             _LOG.warning("%s", error)
             yield None
 

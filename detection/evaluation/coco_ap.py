@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detection.evaluation.matching import align
 from detection.evaluation.voc_ap import mean_of_known
-from detection.structures import Detections, GroundTruth
+from detection.structures import CocoTerms, Detections, GroundTruth
 
 MAX_DETECTIONS = 100
 """pycocotools reads this many of the best detections of each class of an image (COCO's maxDets)."""
@@ -27,6 +27,8 @@ COCO_RULE = (
     f"{MAX_DETECTIONS} detections for each class of an image, difficult objects ignored, classes "
     "without objects left out of the mean"
 )
+
+_COCO_AREAS = [0.0, 1e5**2]  # what pycocotools calls all areas
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +55,12 @@ class CocoResult:
 
 
 class _BoxEvaluation(COCOeval):  # type: ignore[misc]
-    """COCOeval in which an ignored object overlaps like any other.
+    """COCOeval in which an ignored object that is no crowd overlaps like any other.
 
     pycocotools takes ``ignore`` from ``iscrowd`` alone and measures crowds by another overlap
     (intersection over the detection's area). Difficult objects are marked ``iscrowd`` here, so that
-    any number of detections on one is ignored as the VOC devkit does, and keep the ordinary IoU.
+    any number of detections on one is ignored as the VOC devkit does; those that are no ``crowd``
+    keep the ordinary IoU.
     """
 
     def computeIoU(self, imgId: Any, catId: Any) -> Any:  # noqa: N802, N803
@@ -67,13 +70,20 @@ class _BoxEvaluation(COCOeval):  # type: ignore[misc]
             return []
         order = np.argsort([-row["score"] for row in found], kind="mergesort")
         best = [found[index]["bbox"] for index in order[: self.params.maxDets[-1]]]
-        return mask.iou(best, [row["bbox"] for row in objects], [0] * len(objects))
+        crowds = [int(row["crowd"]) for row in objects]
+        return mask.iou(best, [row["bbox"] for row in objects], crowds)
 
 
 def evaluate_coco(
-    truths: Sequence[GroundTruth], detections: Sequence[Detections], class_names: Sequence[str]
+    truths: Sequence[GroundTruth],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    terms: CocoTerms | None = None,
 ) -> CocoResult:
     """Score detections as COCO does. Law: the ground truth itself scores 1.
+
+    With the terms of a COCO file it is the file's own objects that are found or not, as they stand
+    there. Law: pycocotools gives the same number for the file and the results in its terms.
 
     Without any detection every AP is 0. Where an image has more than 100 detections of a class the
     worst-scored ones are not read; a warning says how many.
@@ -82,6 +92,7 @@ def evaluate_coco(
         truths: one for each image of the split.
         detections: in any order; an image may be absent, it then has none.
         class_names: label -> name.
+        terms: of the COCO file that the truths were read from; None takes the truths themselves.
 
     Raises:
         DataError: see ``evaluate_voc``.
@@ -89,17 +100,15 @@ def evaluate_coco(
     aligned = align(truths, detections, len(class_names))
     _warn_of_surplus(aligned)
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = _BoxEvaluation(
-            _index(_truth_rows(truths), len(truths), class_names),
-            _index(_found_rows(aligned), len(truths), class_names),
-            "bbox",
-        )
+        evaluation = _BoxEvaluation(*_indices(truths, aligned, class_names, terms), "bbox")
         evaluation.params.maxDets = [MAX_DETECTIONS]
-        evaluation.params.areaRng = [[0, float("inf")]]
+        evaluation.params.areaRng = [[0, float("inf")] if terms is None else _COCO_AREAS]
         evaluation.params.areaRngLbl = ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
     by_iou = _precision(evaluation).mean(axis=1)
+    if terms is not None:  # pycocotools has the classes in the order of their identifiers
+        by_iou = by_iou[:, _ranks(terms.category_ids)]
     per_class = by_iou.mean(axis=0)
     return CocoResult(
         ap=mean_of_known(per_class),
@@ -137,16 +146,69 @@ def _warn_of_surplus(detections: Sequence[Detections]) -> None:
         )
 
 
+def _indices(
+    truths: Sequence[GroundTruth],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    terms: CocoTerms | None,
+) -> tuple[COCO, COCO]:
+    """Return pycocotools' indices of the objects and of the detections.
+
+    In a file's terms images and classes are numbered by the rank of their identifiers: so
+    pycocotools sorts them, on which the order of equal scores depends.
+    """
+    if terms is None:
+        objects, found = _truth_rows(truths), _found_rows(detections)
+        size = len(truths), class_names
+        return _index(_numbered(objects), *size), _index(_numbered(found), *size)
+    own = [terms.image_ids[truth.image_id] for truth in truths]
+    images = dict(zip(own, _ranks(own), strict=True))
+    ranks = _ranks(terms.category_ids)
+    classes = dict(zip(terms.category_ids, ranks, strict=True))
+    objects = [
+        {
+            **row,
+            "image_id": images[row["image_id"]],
+            "category_id": classes[row["category_id"]],
+            "crowd": row["iscrowd"],
+        }
+        for row in terms.annotations
+        if row["image_id"] in images
+    ]
+    found = [
+        {
+            **row,
+            "image_id": images[own[row["image_id"]]],
+            "category_id": ranks[row["category_id"]],
+        }
+        for row in _found_rows(detections)
+    ]
+    size = len(truths), class_names
+    return _index(objects, *size), _index(_numbered(found), *size)
+
+
+def _ranks(identifiers: Sequence[int | str]) -> list[int]:
+    """Return the place of each identifier in their order, numbers before texts."""
+    order = sorted(identifiers, key=lambda key: (isinstance(key, str), key))
+    place = {identifier: rank for rank, identifier in enumerate(order)}
+    return [place[identifier] for identifier in identifiers]
+
+
 def _truth_rows(truths: Sequence[GroundTruth]) -> list[dict[str, Any]]:
     return [
-        {**row, "iscrowd": int(hard)}
+        {**row, "iscrowd": int(hard), "crowd": crowd}
         for image, truth in enumerate(truths)
-        for row, hard in zip(
+        for row, hard, crowd in zip(
             _rows(image, truth.boxes.numpy(), truth.labels.numpy()),
             truth.difficult.tolist(),
+            _crowds(truth),
             strict=True,
         )
     ]
+
+
+def _crowds(truth: GroundTruth) -> list[bool]:
+    return [False] * len(truth.labels) if truth.crowd is None else truth.crowd.tolist()
 
 
 def _found_rows(detections: Sequence[Detections]) -> list[dict[str, Any]]:
@@ -172,13 +234,18 @@ def _rows(image: int, boxes: Float[np.ndarray, "n 4"], labels: np.ndarray) -> li
     ]
 
 
+def _numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each row an id; they start at 1, for pycocotools reads 0 as *not matched*."""
+    return [{**row, "id": place} for place, row in enumerate(rows, start=1)]
+
+
 def _index(rows: list[dict[str, Any]], num_images: int, class_names: Sequence[str]) -> COCO:
-    """Give pycocotools' index; object ids start at 1, for it reads 0 as *not matched*."""
+    """Give pycocotools' index of rows that have their ids."""
     index = COCO()
     index.dataset = {
         "images": [{"id": image} for image in range(num_images)],
         "categories": [{"id": label, "name": name} for label, name in enumerate(class_names)],
-        "annotations": [{**row, "id": place} for place, row in enumerate(rows, start=1)],
+        "annotations": rows,
     }
     index.createIndex()
     return index

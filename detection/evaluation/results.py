@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from detection.config import EvaluationConfig
-from detection.errors import DataError
+from detection.errors import DataError, shown
 from detection.evaluation.bootstrap import bootstrap_map
 from detection.evaluation.coco_ap import evaluate_coco
 from detection.evaluation.matching import match_detections
 from detection.evaluation.voc_ap import describe_rule, score_matches
 from detection.runs.files import remove_leftovers, write_json_atomic, write_text_atomic
-from detection.structures import Detections, GroundTruth
+from detection.structures import CocoTerms, Detections, GroundTruth
 
 CONFIDENCE = 0.95
 
@@ -35,6 +36,7 @@ def metrics(
     method: str,
     split: str,
     config: EvaluationConfig | None = None,
+    terms: CocoTerms | None = None,
 ) -> dict[str, Any]:
     """Score detections by every rule; give what ``metrics.json`` holds.
 
@@ -49,6 +51,7 @@ def metrics(
         method: ``sppnet`` or ``rcnn``.
         split: the split's name.
         config: IoU and resampling; the defaults are the VOC devkit's.
+        terms: of the COCO file that the truths were read from; None for another format.
 
     Raises:
         DataError: at an unknown or repeated image, a score or box that is not finite, or a label
@@ -58,7 +61,7 @@ def metrics(
     matches = match_detections(truths, detections, len(class_names), iou=config.iou)
     voc07 = score_matches(matches, class_names, iou=config.iou, rule="voc07")
     voc10 = score_matches(matches, class_names, iou=config.iou, rule="voc10")
-    coco = evaluate_coco(truths, detections, class_names)
+    coco = evaluate_coco(truths, detections, class_names, terms)
     interval = None
     if config.bootstrap:
         interval = bootstrap_map(
@@ -200,31 +203,49 @@ def write_voc_files(
     return paths
 
 
-def write_coco_json(path: Path, detections: Sequence[Detections]) -> None:
+def write_coco_json(
+    path: Path, detections: Sequence[Detections], terms: CocoTerms | None = None
+) -> None:
     """Write detections in COCO's result format: ``image_id category_id bbox score``.
 
+    Both identifiers are those of the user's COCO file, numbers or texts as there. Without one
     ``category_id`` is the label plus 1; ``image_id`` is a number where the image's name is one, as
     in COCO's own sets, otherwise the name.
+
+    Args:
+        path: to write.
+        detections: of any images.
+        terms: of the COCO file; None where there is none.
 
     Raises:
         DataError: if the file cannot be written.
     """
-    text = ",\n".join(json.dumps(row) for found in detections for row in found.to_coco())
+    image_ids = {} if terms is None else terms.image_ids
+    category_ids = None if terms is None else terms.category_ids
+    text = ",\n".join(
+        json.dumps(row)
+        for found in detections
+        for row in found.to_coco(image_ids.get(found.image_id), category_ids)
+    )
     write_text_atomic(path, f"[\n{text}\n]\n")
 
 
 def read_coco_json(path: Path) -> dict[str, Detections]:
     """Read what ``write_coco_json`` wrote: image -> detections, images without any left out.
 
+    Labels follow the ``category_ids`` of the run's metrics.json, the user's own; without these they
+    are ``category_id`` less 1.
+
     Raises:
         DataError: if the file is not there or is not a list of COCO results.
     """
+    label_of = _label_reader(Path(path).absolute().parent.parent / "metrics.json")
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
         by_image: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             by_image.setdefault(str(row["image_id"]), []).append(row)
-        return {image_id: _read_rows(image_id, own) for image_id, own in by_image.items()}
+        return {key: _read_rows(key, own, label_of) for key, own in by_image.items()}
     except OSError as error:
         message = f"{path}: expected a file of detections: {error.strerror}"
         raise DataError(message) from error
@@ -233,13 +254,36 @@ def read_coco_json(path: Path) -> dict[str, Detections]:
         raise DataError(message) from error
 
 
-def _read_rows(image_id: str, rows: list[dict[str, Any]]) -> Detections:
+def _label_reader(metrics_file: Path) -> Callable[[Any], int]:
+    """Return the function from a category's identifier to its label."""
+    category_ids = None
+    if metrics_file.is_file():
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # who reads it says so
+            category_ids = json.loads(metrics_file.read_bytes()).get("category_ids")
+    if not isinstance(category_ids, list):
+        return lambda identifier: int(identifier) - 1
+    labels: dict[Any, int] = {str(key): label for label, key in enumerate(category_ids)}
+    labels |= {key: label for label, key in enumerate(category_ids)}
+
+    def label_of(identifier: Any) -> int:
+        found = labels.get(identifier, labels.get(str(identifier)))
+        if found is None:
+            message = f"expected a category_id among {category_ids}, got {shown(identifier)}"
+            raise ValueError(message)
+        return found
+
+    return label_of
+
+
+def _read_rows(
+    image_id: str, rows: list[dict[str, Any]], label_of: Callable[[Any], int]
+) -> Detections:
     xywh = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64).reshape(-1, 4)
     return Detections(
         image_id=image_id,
         boxes=torch.cat((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), dim=1).float(),
         scores=torch.tensor([float(row["score"]) for row in rows]),
-        labels=torch.tensor([int(row["category_id"]) - 1 for row in rows], dtype=torch.int64),
+        labels=torch.tensor([label_of(row["category_id"]) for row in rows], dtype=torch.int64),
     )
 
 
@@ -248,6 +292,7 @@ def write_results(
     values: dict[str, Any],
     detections: Sequence[Detections],
     class_names: Sequence[str],
+    terms: CocoTerms | None = None,
 ) -> None:
     """Write ``metrics.json`` and ``detections/`` (COCO's JSON, VOC's files) into a run folder.
 
@@ -257,6 +302,6 @@ def write_results(
     folder = Path(folder)
     for place in (folder, folder / "detections"):
         remove_leftovers(place)
-    write_coco_json(folder / "detections" / "coco.json", detections)
+    write_coco_json(folder / "detections" / "coco.json", detections, terms)
     write_voc_files(folder / "detections", detections, class_names, values["split"])
     write_json_atomic(folder / "metrics.json", values)

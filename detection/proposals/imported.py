@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from detection.errors import DataError
 from detection.proposals.store import ProposalStore
+from detection.runs.interrupts import raise_if_interrupted
 from detection.structures import Dataset, Proposals
 
 
@@ -56,6 +57,7 @@ def read_mat(path: Path) -> dict[str, Float32[np.ndarray, "r 4"]]:
     try:
         content: dict[str, Any] = scipy.io.loadmat(str(path), variable_names=["images", "boxes"])
     except Exception as error:  # scipy lets through whatever a broken file makes happen
+        raise_if_interrupted(error)
         reason = " ".join(str(error).split())
         message = f"{path}: expected a MATLAB file of version 4 to 7.2, got {reason}"
         raise DataError(message) from error

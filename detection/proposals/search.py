@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from detection.config import ProposalConfig
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.proposals.jit import NATIVE_AVAILABLE
+from detection.runs.image_errors import NO_MEMORY
+from detection.runs.interrupts import raise_if_interrupted
 from detection.structures import Image, Proposals
 
 Backend = Literal["native", "opencv"]
@@ -32,7 +34,7 @@ def propose(image: Image, config: ProposalConfig, *, threads: int = 1) -> Propos
 
     Raises:
         ConfigError: if the backend is not installed or lacks the mode.
-        DataError: naming the image, if OpenCV fails on it.
+        ImageError: naming the image, if OpenCV refuses it.
     """
     found = propose_all(image, config, threads=threads)
     return truncate(found, config.max_boxes)
@@ -52,9 +54,13 @@ def propose_all(image: Image, config: ProposalConfig, *, threads: int = 1) -> Pr
     try:
         boxes = _search_at_size(pixels, config, seed, threads)
     except cv2.error as error:
+        raise_if_interrupted(error)
+        if error.code == cv2.Error.StsNoMem:
+            message = f"{image.image_id}: {NO_MEMORY}"
+            raise DataError(message) from error
         reason = " ".join(str(error).split())
         message = f"{image.image_id}: expected an image that OpenCV can search, got {reason}"
-        raise DataError(message) from error
+        raise ImageError(message) from error
     return Proposals(image_id=image.image_id, boxes=torch.from_numpy(boxes))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from detection.config import ProposalConfig
 from detection.data.images import MAX_PIXELS, decode_image, read_file, read_size
-from detection.errors import CheckpointError, DataError, DetectionError
+from detection.errors import CheckpointError, DataError, ImageError
 from detection.proposals.search import propose_all, resolve_backend, truncate
 from detection.runs.files import remove_leftovers, sha256_of_bytes, sha256_of_file, to_plain
 from detection.runs.parallel import parallel_map
@@ -80,7 +80,7 @@ class ProposalStore:
         """Tell whether an image's proposals are there; an unreadable image's are not."""
         try:
             return self.load(record) is not None
-        except DataError:
+        except ImageError:
             return False
 
     def path(self, image_id: str) -> Path:
@@ -202,7 +202,7 @@ def _num_pixels(record: Record) -> int:
     """Give the number of pixels that an image's header says; 0 where there is none."""
     try:
         height, width = read_size(record.path)
-    except DataError:
+    except ImageError:
         return 0
     return height * width
 
@@ -226,7 +226,7 @@ def _compute(store: ProposalStore, records: Sequence[Record], max_pixels: int) -
     """Compute and store proposals; give for each image that failed its error."""
     failures: dict[str, str] = {}
 
-    def note(index: int, error: DetectionError) -> None:
+    def note(index: int, error: ImageError) -> None:
         failures[records[index].image_id] = str(error)
 
     results = parallel_map(

@@ -19,6 +19,7 @@ import yaml
 
 from detection.config import Config
 from detection.errors import ConfigError, shown
+from detection.runs.interrupts import raise_if_interrupted
 
 Departures = dict[str, dict[str, Any]]
 """Section -> field -> value: where a configuration departs from another."""
@@ -252,6 +253,7 @@ def _parse_yaml(text: str) -> Any:
         finally:
             loader.dispose()
     except Exception as error:  # its constructors raise what they like, ``!!int ''`` an IndexError
+        raise_if_interrupted(error)
         message = str(error)[:300] or type(error).__name__
         raise ValueError(message) from error
 

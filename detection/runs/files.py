@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import shutil
+import stat
 import sys
 import time
 import uuid
@@ -19,9 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
+from detection.runs.image_errors import file_error
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 1 << 20
 _DAY = 24 * 3600
 _STARTED = time.time()
@@ -45,10 +47,12 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:  # an interrupt leaves nothing behind either
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise explain(error, path, len(data)) from error
+        if isinstance(error, OSError):
+            raise explain(error, path, len(data)) from error
+        raise
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -127,16 +131,19 @@ def sha256_of_file(path: Path) -> str:
     """Give the hexadecimal SHA-256 of a file's content.
 
     Raises:
-        DataError: if the file cannot be read.
+        ImageError: if the file itself cannot be read.
+        DataError: if disk or network fail.
     """
     digest = hashlib.sha256()
+    if kind := odd_kind(path):
+        message = f"{path}: expected a readable file, got {kind}"
+        raise ImageError(message)
     try:
         with Path(path).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror}"
-        raise DataError(message) from error
+        raise file_error(str(path), error) from error
     return digest.hexdigest()
 
 
@@ -240,8 +247,42 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _size_limit() -> str:
+    """Name what limits the size of a file: this process's limit, or else the file system."""
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if limit != resource.RLIM_INFINITY:
+            return f"a limit of {limit:,} bytes"
+    return "the file system's limit"
+
+
+def odd_kind(path: Path) -> str:
+    """Return what a path is where it is neither a plain file nor a folder nor missing, else "".
+
+    To open a named pipe waits for a writer, for ever where there is none; a device has no end.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # who opens it says why
+        return ""
+    kinds = {
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "")
+
+
 def explain(error: OSError, path: Path, need: int) -> DataError:
     """Say in one line why a file could not be written."""
+    if error.errno == errno.EFBIG:
+        return DataError(
+            f"{path}: expected to write {need:,} bytes, got {_size_limit()} on one file; raise it "
+            "(ulimit -f) or choose another file system"
+        )
     if error.errno not in _NO_SPACE:
         return DataError(f"{path}: cannot be written: {error.strerror or error}")
     try:

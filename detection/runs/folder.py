@@ -93,12 +93,12 @@ def open_run(
         path: a new or empty folder, unless ``resume`` or ``overwrite``.
         config: written as config.yaml.
         resume: continue the run in there, if there is one.
-        override: resume although the configuration changed.
+        override: resume although the configuration changed; not where the run is finished.
         overwrite: remove the run in there first.
 
     Raises:
         DataError: if the folder is locked, holds something, or cannot be written.
-        ConfigError: if a resumed run's configuration changed.
+        ConfigError: if a resumed run's configuration changed, or a finished run's at all.
     """
     path = Path(path)
     with FolderLock(path):
@@ -162,10 +162,19 @@ def _clear(path: Path) -> None:
 
 
 def _compare(path: Path, config: Config, *, override: bool) -> None:
-    """Stop if a resumed run's configuration changed, unless ``override``."""
+    """Stop if a resumed run's configuration changed, unless ``override``.
+
+    Of a finished run it stays what made the model, whatever is asked for.
+    """
     changes = difference(read_run_config(path), config)
     if not changes:
         return
+    if RunFolder(path=path, config=config).model.exists():
+        message = (
+            f"{path}: expected the configuration of its finished model, got {'; '.join(changes)}; "
+            "train with the new one in another --out, or replace the run with --overwrite"
+        )
+        raise ConfigError(message)
     for change in changes:
         logger.warning("%s: changed since this run began: %s", path, change)
     if not override:

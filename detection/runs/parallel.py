@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, TypeVar
 
-from detection.errors import CheckpointError, ConfigError, DataError, DetectionError
+from detection.errors import CheckpointError, ConfigError, DataError, DetectionError, ImageError
+from detection.runs.image_errors import NO_MEMORY
+from detection.runs.interrupts import held_back, raise_if_interrupted
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _KINDS: dict[str, type[DetectionError]] = {
-    kind.__name__: kind for kind in (DetectionError, ConfigError, DataError, CheckpointError)
+    kind.__name__: kind for kind in (DetectionError, ConfigError, DataError, ImageError, CheckpointError)
 }
+
+
+_CONNECT = 10
+"""Seconds in which a scheduler has to answer."""
 
 
 class WorkerTraceback(Exception):  # noqa: N818
@@ -42,7 +50,7 @@ def parallel_map(
     names: Sequence[str],
     backend: str = "loky",
     timeout: float | None = None,
-    on_error: Callable[[int, DetectionError], None] | None = None,
+    on_error: Callable[[int, ImageError], None] | None = None,
 ) -> Iterator[tuple[int, R]]:
     """Yield (index of the item, result) as the results come in.
 
@@ -55,12 +63,13 @@ def parallel_map(
             current client, or of DASK_SCHEDULER_ADDRESS, or ``workers`` local processes) or
             ``ray``.
         timeout: seconds that one item may take; None waits for ever.
-        on_error: called with (index, error) for each item that fails, and the rest goes on; None
-            raises the first failure.
+        on_error: called with (index, error) for each image that is itself at fault, and the rest
+            goes on; None raises the first failure, as any other error is raised.
 
     Raises:
         DetectionError: of the item's own kind, or DataError for any other exception, for a process
             that was killed and for one that took too long; the message names the item.
+        KeyboardInterrupt: at Ctrl-C, in whichever process.
     """
     count = min(resolve_workers(workers), max(len(items), 1))
     stop = threading.Event()
@@ -72,11 +81,12 @@ def parallel_map(
         outcomes = _in_processes(function, tasks, count, names, backend, timeout)
     first: DetectionError | None = None
     for index, result, failure in outcomes:
+        raise_if_interrupted()
         if failure is None:
             yield index, result
             continue
         error = _rebuild(failure, names[index])
-        if on_error is not None:
+        if on_error is not None and isinstance(error, ImageError):
             on_error(index, error)
         elif first is None:  # what is under way ends in peace, nothing new begins
             first = error
@@ -101,9 +111,11 @@ def _attempt(function: Callable[[T], R], index: int, item: T) -> tuple[int, Any,
     try:
         return index, function(item), None
     except DetectionError as error:
+        raise_if_interrupted(error)
         return index, None, (type(error).__name__, str(error), traceback.format_exc())
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
+        raise_if_interrupted(error)
+        message = NO_MEMORY if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
         return index, None, ("", message, traceback.format_exc())
 
 
@@ -119,7 +131,8 @@ def _attempt_from(
 def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
     """Make the error of an item again, with its name caused by the worker's traceback."""
     kind, message, trace = failure
-    text = message if kind and name in message else f"{name}: {message}"
+    named = kind == "DataError" or (kind and name in message)  # a full disk is no image's fault
+    text = message if named else f"{name}: {message}"
     error = _KINDS.get(kind, DataError)(" ".join(text.split()))
     error.__cause__ = WorkerTraceback(trace)
     return error
@@ -154,10 +167,13 @@ def _in_processes(
             return_as="generator_unordered", batch_size=1, pre_dispatch=count, timeout=timeout
         )
         try:
-            for outcome in parallel(tasks()):
+            with held_back():
+                outcomes = parallel(tasks())
+            for outcome in outcomes:
                 waiting.pop(outcome[0], None)
                 yield outcome
         except Exception as error:
+            raise_if_interrupted(error)
             raise DataError(_explain(error, waiting, timeout)) from error
 
 
@@ -197,14 +213,48 @@ def _cluster(backend: str, count: int) -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet_dask())
         try:
             library.get_client()
         except ValueError:
-            address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-            local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
-            client = library.Client(address) if address else library.Client(**local)
-            stack.enter_context(client)
+            stack.enter_context(_dask_client(library, count))
         yield
+
+
+def _dask_client(library: ModuleType, count: int) -> Any:
+    """Connect to the scheduler of DASK_SCHEDULER_ADDRESS, or start local processes.
+
+    Raises:
+        ConfigError: if there is no scheduler at that address.
+    """
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        with held_back():
+            return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=None)
+    try:
+        return library.Client(address, timeout=_CONNECT)
+    except Exception as error:  # of the address, of the network, of a scheduler of another version
+        raise_if_interrupted(error)
+        with contextlib.suppress(Exception):  # half a client would be the next call's
+            library.default_client().close(timeout=1)
+        reason = str(error) or type(error).__name__
+        message = (
+            f"DASK_SCHEDULER_ADDRESS: expected a scheduler such as tcp://host:8786, got {address!r} "
+            f"({reason}); start one with dask scheduler, or unset it for local processes"
+        )
+        raise ConfigError(message) from error
+
+
+@contextlib.contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Leave it to the one line of error to say that a scheduler is gone."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _explain(error: Exception, waiting: dict[int, str], timeout: float | None) -> str:

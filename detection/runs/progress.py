@@ -7,9 +7,17 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from detection.runs.interrupts import raise_if_interrupted
+
 T = TypeVar("T")
 
 
 def track(iterable: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
-    """Pass the items on, with a progress line on stderr if that is a terminal."""
-    yield from tqdm(iterable, total=total, desc=description, disable=None, dynamic_ncols=True)
+    """Pass the items on, with a progress line on stderr if that is a terminal.
+
+    Raises:
+        KeyboardInterrupt: if Ctrl-C was pressed, even where the work on an item swallowed it.
+    """
+    for item in tqdm(iterable, total=total, desc=description, disable=None, dynamic_ncols=True):
+        yield item
+        raise_if_interrupted()

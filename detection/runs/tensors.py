@@ -19,7 +19,10 @@ import torch
 from torch import Tensor
 
 from detection.errors import CheckpointError, shown
-from detection.runs.files import to_plain, write_bytes_atomic
+from detection.runs.files import odd_kind, to_plain, write_bytes_atomic
+
+MAX_BYTES = 4 << 30
+"""The largest file that is read: eight times the weights of VGG16."""
 
 _HEADER = "header"
 _DIGEST = "sha256"
@@ -50,6 +53,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             value that is not finite.
     """
     path = Path(path)
+    check_plain(path, "a safetensors file")
     try:
         _read_ahead(path)
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
@@ -68,6 +72,25 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         message = f"{path}: header: expected names and values, got {shown(header)}"
         raise CheckpointError(message)
     return tensors, header
+
+
+def check_plain(path: Path, expected: str) -> None:
+    """Make sure that a file can be read to its end, in memory.
+
+    Args:
+        path: the file; one that is missing is left to who opens it.
+        expected: what it is to be.
+
+    Raises:
+        CheckpointError: if it is a named pipe, a device or a socket, or larger than ``MAX_BYTES``.
+    """
+    if kind := odd_kind(path):
+        message = f"{path}: expected {expected}, got {kind}"
+        raise CheckpointError(message)
+    size = path.stat().st_size if path.is_file() else 0
+    if size > MAX_BYTES:
+        message = f"{path}: expected {expected} of at most {MAX_BYTES:,} bytes, got {size:,}"
+        raise CheckpointError(message)
 
 
 def _read_ahead(path: Path) -> None:
@@ -121,12 +144,12 @@ def _check(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, str]) 
         if tensor.is_floating_point() and tensor.element_size() < 2:
             message = f"{path}: tensor {name}: expected at least 16 bits a number, got {tensor.dtype}"
             raise CheckpointError(message)
-        if tensor.is_floating_point() and not _is_finite(tensor):
+        if tensor.is_floating_point() and not is_finite(tensor):
             message = f"{path}: tensor {name}: expected finite values, got NaN or infinity"
             raise CheckpointError(message)
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Tell whether all values are: their extremes are, and NaN would be both; one pass."""
     if tensor.numel() == 0:
         return True

@@ -80,7 +80,7 @@ class Guard:
         if method in _SAFE_METHODS:
             return None
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _host_of(origin) != host.lower():
             return 403, f"Origin: expected a page of this server, got {origin!r}"
         length = headers.get("content-length", "0")
         limit = self._rules.max_upload_bytes
@@ -95,6 +95,14 @@ def too_large(limit: int) -> str:
         f"image: expected a file of at most {limit / 2**20:g} MiB, got a larger one; make it "
         "smaller, or start the server with a higher --max_upload_mib"
     )
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and port of an Origin header; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def is_loopback_name(host: str) -> bool:

@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 
 from detection.config import Config, ProposalConfig
 from detection.data.images import read_image
-from detection.errors import DataError, DetectionError
+from detection.errors import DataError, DetectionError, ImageError
 from detection.proposals.search import propose, resolve_backend
 from detection.proposals.store import check_backend
+from detection.runs.interrupts import held_back, uncovered
 from detection.runs.parallel import resolve_workers
 
 Found = tuple[NDArray[np.uint8], NDArray[np.float32]]
 """Pixels and boxes: arrays travel between processes without shared memory, tensors need it."""
 
 
-def search_ahead(paths: Sequence[Path], config: Config) -> Iterator[tuple[Path, Found | DataError]]:
+def search_ahead(
+    paths: Sequence[Path], config: Config
+) -> Iterator[tuple[Path, Found | ImageError]]:
     """Give each image's pixels and boxes, or why there are none, in the order of the paths.
 
     Where one takes longer than ``proposals.time_limit`` the processes are ended; new ones go on
@@ -44,20 +47,25 @@ def search_ahead(paths: Sequence[Path], config: Config) -> Iterator[tuple[Path, 
     alone = workers == 1 or resolve_backend(config.proposals) == "native"
     if alone and not config.proposals.time_limit:
         _prepare(config.proposals)
-        with ThreadPoolExecutor(workers) as pool:
-            yield from _until_late(pool, left, config, 2 * workers)
+        with ThreadPoolExecutor(workers) as threads, _emptied(threads):
+            yield from _until_late(threads, left, config, 2 * workers)
         return
     context = get_context("forkserver" if sys.platform != "win32" else "spawn")
     while left:
-        with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_prepare, initargs=(config.proposals,)
-        ) as pool:
+        with (
+            ProcessPoolExecutor(
+                workers, mp_context=context, initializer=_prepare, initargs=(config.proposals,)
+            ) as pool,
+            _emptied(pool),
+        ):
+            with held_back():
+                pool.submit(int)  # starts the processes
             yield from _until_late(pool, left, config, 2 * workers)
 
 
 def _until_late(
     pool: Executor, left: deque[Path], config: Config, ahead: int
-) -> Iterator[tuple[Path, Found | DataError]]:
+) -> Iterator[tuple[Path, Found | ImageError]]:
     """Take paths from the left and give what was found, up to the first that is late.
 
     The clock of an image runs while nothing but it is waited for: then a process has it.
@@ -72,8 +80,8 @@ def _until_late(
             futures.append(pool.submit(find, *task))
         path = left.popleft()
         try:
-            found: Found | DataError = futures.popleft().result(timeout=limit)
-        except DataError as error:
+            found: Found | ImageError = futures.popleft().result(timeout=limit)
+        except ImageError as error:
             found = error
         except TimeoutError:
             _end(pool)
@@ -81,7 +89,7 @@ def _until_late(
                 f"{path}: expected its boxes within {limit:g} s, got none; raise "
                 "proposals.time_limit or set proposals.max_side"
             )
-            yield path, DataError(message)
+            yield path, ImageError(message)
             return
         except BrokenProcessPool as error:
             message = (
@@ -96,16 +104,28 @@ def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
     """Read one image and search its boxes: what runs beside the network.
 
     Raises:
-        DataError: if the image cannot be read.
+        ImageError: if the image cannot be read.
     """
-    image = read_image(path, path.stem, max_pixels=max_pixels)
-    return image.pixels.numpy(), propose(image, config).boxes.numpy()
+    with uncovered():
+        image = read_image(path, path.stem, max_pixels=max_pixels)
+        return image.pixels.numpy(), propose(image, config).boxes.numpy()
 
 
 def _prepare(config: ProposalConfig) -> None:
     """Import and compile before the first search; what is not installed that search says."""
     with contextlib.suppress(DetectionError):
         check_backend(config)
+
+
+@contextlib.contextmanager
+def _emptied(pool: Executor) -> Iterator[None]:
+    """Begin nothing more in a pool that is left early, as at Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        _end(pool)
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _end(pool: Executor) -> None:

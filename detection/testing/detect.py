@@ -9,7 +9,7 @@ import io
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ import torch
 from PIL import Image as PilImage
 
 from detection.combination import Ensemble
-from detection.data.folder import list_images
+from detection.data.folder import list_images, name_images
 from detection.detector import Detector
-from detection.errors import DataError
+from detection.errors import DataError, ImageError
 from detection.evaluation.results import slug, write_coco_json
 from detection.report.drawing import draw_detections
-from detection.runs.files import write_bytes_atomic, write_json_atomic
+from detection.runs.files import remove_leftovers, write_bytes_atomic, write_json_atomic
 from detection.runs.progress import track
 from detection.structures import Detections, Image, Proposals
 from detection.testing.ahead import search_ahead
@@ -82,13 +82,18 @@ def detect(
     """
     paths = list_images(inputs)
     names = unique_names(paths)
+    image_ids = name_images(inputs, paths)
+    remove_leftovers(out)
     results: dict[str, Any] = {}
     shown: list[Detections] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
-    work = detect_files(detector, paths, failed)
+    work = detect_files(detector, paths, failed, image_ids)
     for path, image, found in track(work, len(paths), "detect"):
-        results[str(path)] = describe(found, image, detector.class_names, threshold)
+        shown_as = {"image_id": found.image_id}
+        results[str(path)] = shown_as | describe(found, image, detector.class_names, threshold)
+        if draw:
+            results[str(path)]["drawing"] = f"{names[path]}.png"
         if coco is not None:
             shown.append(found.above(threshold))
         if draw:
@@ -110,7 +115,10 @@ def detect(
 
 
 def detect_files(
-    detector: Detector | Ensemble, paths: Sequence[Path], failed: dict[str, str]
+    detector: Detector | Ensemble,
+    paths: Sequence[Path],
+    failed: dict[str, str],
+    image_ids: Mapping[Path, str] | None = None,
 ) -> Iterator[tuple[Path, Image, Detections]]:
     """Give each image that can be read and searched with its detections, in order.
 
@@ -118,19 +126,21 @@ def detect_files(
         detector: trained.
         paths: of the images.
         failed: takes file -> reason of the others.
+        image_ids: what each is called; None takes the stems.
 
     Raises:
         DataError: naming the image in front, if a process was killed.
     """
     for path, searched in search_ahead(paths, detector.config):
-        if isinstance(searched, DataError):
+        if isinstance(searched, ImageError):
             failed[str(path)] = str(searched)
             continue
-        image = Image(image_id=path.stem, pixels=torch.from_numpy(searched[0]))
-        proposals = Proposals(image_id=path.stem, boxes=torch.from_numpy(searched[1]))
+        image_id = path.stem if image_ids is None else image_ids[path]
+        image = Image(image_id=image_id, pixels=torch.from_numpy(searched[0]))
+        proposals = Proposals(image_id=image_id, boxes=torch.from_numpy(searched[1]))
         try:
             found = detector.detect(image, proposals)
-        except DataError as error:
+        except ImageError as error:
             failed[str(path)] = str(error)
             continue
         yield path, image, found

@@ -74,9 +74,12 @@ def evaluate(
             method=" + ".join(member.config.features.method for member in members),
             split=dataset.split,
             config=config.evaluation,
+            terms=dataset.coco,
         )
         values |= {"dataset": dataset.name, "config": config_to_dict(config)}
-        write_results(target, values, detections, detector.class_names)
+        if dataset.coco is not None:
+            values["category_ids"] = list(dataset.coco.category_ids)
+        write_results(target, values, detections, detector.class_names, dataset.coco)
         _LOG.info("%s", format_table(values))
     return values
 

@@ -30,6 +30,7 @@ from detection.runs.files import (
     write_bytes_atomic,
     write_json_atomic,
 )
+from detection.runs.tensors import check_plain
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ def _entries(folder: Path) -> list[_Entry]:
 
 def _read(path: Path, entry: _Entry) -> dict[str, Any]:
     """Read one file whose content must have the hash that the manifest says."""
+    check_plain(path, "a checkpoint")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -70,7 +70,8 @@ def load_classifier(path: Path) -> TrainedClassifier:
     """
     path = path / MODEL_NAME if path.is_dir() else path
     tensors, header = load_tensors(path)
-    if (header.get("kind"), header.get("schema")) != (KIND, SCHEMA):
+    right = header.get("kind") == KIND and header.get("schema") == SCHEMA
+    if not right or type(header["schema"]) is not int:
         got = f"{header.get('kind')!r} of schema {header.get('schema')!r}"
         message = (
             f"{path}: expected a classifier of schema {SCHEMA}, got {got}; train one with "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from detection.errors import ConfigError
+from detection.runs.interrupts import raise_if_interrupted
+from detection.runs.torchrun import world_size
 
 
 class Workers:
@@ -65,9 +66,10 @@ def start_workers(device: str = "auto") -> Workers:
         device: as configured; ``cpu`` keeps every process off the graphics cards.
 
     Raises:
-        ConfigError: under torchrun without the library accelerate.
+        ConfigError: under torchrun without the library accelerate, where the variables that
+            torchrun sets are incomplete, or the other processes cannot be reached.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if world_size() == 1:
         return ALONE
     try:
         from accelerate import Accelerator
@@ -77,4 +79,9 @@ def start_workers(device: str = "auto") -> Workers:
             "pip install 'sppnet-detection[ddp]'"
         )
         raise ConfigError(message) from error
-    return Workers(Accelerator(cpu=device == "cpu" or not torch.cuda.is_available()))
+    try:
+        return Workers(Accelerator(cpu=device == "cpu" or not torch.cuda.is_available()))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise_if_interrupted(error)
+        message = f"torchrun: expected to reach the other processes, got {error}; start them anew"
+        raise ConfigError(message) from error

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detection.errors import DataError
+from detection.runs.interrupts import raise_if_interrupted
 
 _SHARED = Path("/dev/shm")  # where torch passes tensors between processes
 
@@ -27,8 +28,9 @@ def explained_readers() -> Iterator[None]:
         if not str(error).startswith("Caught "):
             raise
         last = str(error).strip().splitlines()[-1]
-        raise DataError(last.partition(": ")[2]) from error
+        raise type(error)(last.partition(": ")[2]) from error
     except (RuntimeError, OSError) as error:
+        raise_if_interrupted(error)
         if not _is_of_a_reader(error):
             raise
         message = (
@@ -41,8 +43,13 @@ def explained_readers() -> Iterator[None]:
 
 def _is_of_a_reader(error: RuntimeError | OSError) -> bool:
     text = str(error)
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC and _is_shared(error)
     return "DataLoader worker" in text or "shared memory" in text or "torch_" in text or full
+
+
+def _is_shared(error: OSError) -> bool:
+    """Return True unless the error names a file that is not in the shared memory."""
+    return str(error.filename or _SHARED).startswith(str(_SHARED))
 
 
 def _free() -> str:

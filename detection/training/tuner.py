@@ -10,7 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detection.config import FineTuneConfig
 from detection.errors import ConfigError
+from detection.structures import FeatureMap
 from detection.training.distributed import Workers
 from detection.training.loop import check_finite
 from detection.training.maps import FrozenMaps

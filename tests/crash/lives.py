@@ -163,7 +163,8 @@ def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
             code, said = Life(place, verb.words(folder), file_limit=limit).end()
             if code:
                 report["refused"] += 1
-                if code not in {1, 2} or "no space: need" not in said or "Traceback" in said:
+                clear = "no space: need" in said or "got a limit of" in said
+                if code not in {1, 2} or not clear or "Traceback" in said:
                     report["unclear"].append({"code": code, "said": said[-1500:]})
             if mounted:
                 _run("mount", "-o", "remount,size=64m", place)

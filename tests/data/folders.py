@@ -71,7 +71,7 @@ class VocTree:
 
     def more(self, image_id, content=None):
         """Add a sound image, not yet listed."""
-        self.image(image_id)
+        self.image(image_id, picture=lambda: picture(seed=sum(image_id.encode())))
         sound = annotation_xml(object_xml(), filename=f"{image_id}.jpg")
         return self.annotation(image_id, sound if content is None else content)
 

@@ -96,6 +96,7 @@ def test_names_that_differ_in_case_only_are_noted(tree):
 
 def test_equal_files_are_noted(tree):
     tree.more("000002")
+    tree.image("000002")
     tree.split("train", "000001\n000002\n")
     report = check(tree)
     assert counts(report) == {"same image twice": 1}

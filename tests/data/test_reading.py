@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from pathlib import Path
+
 import pytest
 
-from detection.data.folder import list_images
+from detection.data.folder import list_images, name_images
 from detection.data.images import EXTENSIONS
 from detection.data.reading import read_ahead, read_ahead_or_none
 from detection.data.voc import read_voc
@@ -72,3 +74,25 @@ def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="nothing: expected images"):
         list_images([])
     assert ".jpg" in EXTENSIONS
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (["a"], ["1", "img"]),
+        (["b"], ["img.jpg", "img.png"]),
+        (["a/1.jpg", "b/img.png"], ["1", "img"]),
+        (["a", "b"], ["a/1.jpg", "a/img.jpg", "b/img.jpg", "b/img.png"]),
+        (["a", "b/img.png"], ["1.jpg", "img.jpg", "img.png"]),
+        (["a", "a/img.jpg", "a"], ["1", "img"]),
+    ],
+)
+def test_each_image_has_an_identifier_of_its_own(tmp_path, monkeypatch, inputs, expected):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.jpg", "a/img.jpg", "b/img.jpg", "b/img.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"image")
+    arguments = [Path(name) for name in inputs]
+    paths = list_images(arguments)
+    assert sorted(name_images(arguments, paths).values()) == expected
+    assert len(set(paths)) == len(paths)

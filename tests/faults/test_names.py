@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.folders import VocTree
+from tests.faults.conftest import Trained
 from tests.faults.small import SETTINGS, run, scene, where
 
 NAMES = ("<script>alert(1)</script>/..", '猫 & "x"\nline' + "y" * 300)
@@ -71,3 +72,27 @@ def test_f55_drawings_have_safe_names_of_their_own(hostile: VocTree, tmp_path: P
     assert not set("".join(drawings)) & set('<>/\\"&\n ')
     results = json.loads((found / "detections.json").read_text())
     assert sorted(results) == sorted(map(str, images.iterdir()))
+
+
+def test_images_of_one_name_have_identifiers_and_drawings_of_their_own(
+    trained: Trained, tmp_path: Path
+) -> None:
+    source = trained.tree.root / "JPEGImages"
+    paths = [tmp_path / name for name in ("a/img.jpg", "a/img.png", "b/img.jpg")]
+    for number, path in enumerate(paths, start=1):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((source / f"00000{number}.jpg").read_bytes())
+    out = tmp_path / "out"
+    options = ("--out", out, "--coco", out / "coco.json", "--threshold", "-9")
+    assert run("detect", trained.run, tmp_path / "a", tmp_path / "b", *options) == 0
+    described = json.loads((out / "detections.json").read_text())
+    assert list(described) == [str(path) for path in paths]
+    by_id = {row["image_id"]: row for row in described.values()}
+    assert len(by_id) == 3
+    rows = json.loads((out / "coco.json").read_text())
+    assert {row["image_id"] for row in rows} == set(by_id)
+    for image_id, entry in by_id.items():
+        scores = [row["score"] for row in rows if row["image_id"] == image_id]
+        assert scores == [found["score"] for found in entry["detections"]]
+        assert (out / entry["drawing"]).is_file()
+    assert len({entry["drawing"] for entry in by_id.values()}) == 3

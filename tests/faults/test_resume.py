@@ -72,3 +72,22 @@ def test_f38_another_order_of_the_classes_stops_an_evaluation(
     assert "expected the classes of the trained detector in their order, blue,red" in message
     assert "got red,blue" in message
     assert run("evaluate", trained.run, "--data.class_names", "blue,red") == 0
+
+
+def test_a_finished_run_keeps_the_configuration_that_made_its_model(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = {path: path.read_bytes() for path in trained.run.iterdir() if path.suffix != ".txt"}
+    same = ["train", *SETTINGS, *trained.where, "--out", trained.run, "--resume"]
+    for more in ((), ("--override",)):
+        message = fail(capsys, *same, "--svm.c", "0.5", *more)
+        assert (
+            "expected the configuration of its finished model, got svm.c: 0.001 -> 0.5" in message
+        )
+        assert "--overwrite" in message
+        assert run(*same, *more) == 0  # already trained
+        found = {path: path.read_bytes() for path in trained.run.iterdir() if path.suffix != ".txt"}
+        del found[trained.run / "environment.json"]
+        assert found.items() <= kept.items()
+    assert run(*same[:-1], "--overwrite", "--svm.c", "0.5") == 0
+    assert "c: 0.5" in (trained.run / "config.yaml").read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -11,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 
-from detection.errors import CheckpointError, DataError
+from detection.data.images import read_image, read_size
+from detection.errors import CheckpointError, DataError, ImageError
 from detection.model_file import MODEL_NAME, load_detector
 from detection.runs import files
 from detection.runs.files import write_bytes_atomic
-from detection.runs.tensors import load_tensors, save_tensors
+from detection.runs.tensors import _digest, load_tensors, save_tensors
 from tests.faults.conftest import Trained
 from tests.faults.small import FINE_TUNING, SETTINGS, fail, run
 
@@ -254,3 +259,157 @@ def test_f41_what_a_killed_writer_left_goes_at_the_next_start(trained: Trained) 
     (trained.run / MODEL_NAME).unlink()
     assert run("train", *SETTINGS, *trained.where, "--out", trained.run, "--resume") == 0
     assert not list(trained.run.glob(".*.tmp"))
+
+
+def first_conv(tensors: dict[str, Any]) -> str:
+    """Name the first conv weight of a model file."""
+    return next(name for name in sorted(tensors) if tensors[name].ndim == 4)
+
+
+ACCEPTED_ONCE = {
+    "a conv weight that float32 does not hold": (
+        lambda tensors, header: tensors.update(
+            {first_conv(tensors): tensors[first_conv(tensors)].double() * 0 + 1e300}
+        ),
+        "expected",
+    ),
+    "a head that float32 does not hold": (
+        lambda tensors, header: tensors.update(
+            {"svm.weight": tensors["svm.weight"].double() * 0 - 1e300}
+        ),
+        "svm.weight: expected numbers that float32 holds",
+    ),
+    "a conv weight of whole numbers": (
+        lambda tensors, header: tensors.update(
+            {first_conv(tensors): tensors[first_conv(tensors)].long()}
+        ),
+        "torch.float32 in the network, torch.int64 in the file",
+    ),
+    "a conv weight of truth values": (
+        lambda tensors, header: tensors.update(
+            {first_conv(tensors): tensors[first_conv(tensors)] > 0}
+        ),
+        "torch.float32 in the network, torch.bool in the file",
+    ),
+    "a schema that is true": (
+        lambda tensors, header: header.update(schema=True),
+        "expected a detector of schema 1, got True",
+    ),
+    "a schema that is 1.0": (
+        lambda tensors, header: header.update(schema=1.0),
+        "expected a detector of schema 1, got 1.0",
+    ),
+    "a name that ends a line": (
+        lambda tensors, header: header.update(class_names=["blue\n", "red"]),
+        "class_names: expected a list of different names",
+    ),
+    "a name that moves the cursor": (
+        lambda tensors, header: header.update(class_names=["blue\x1b[2J", "red"]),
+        "class_names: expected a list of different names",
+    ),
+    "a name of nothing": (
+        lambda tensors, header: header.update(class_names=["", "red"]),
+        "class_names: expected a list of different names",
+    ),
+    "a factor of 400 digits": (
+        lambda tensors, header: header.update(svm_factor=10**400),
+        "svm_factor: expected a positive number",
+    ),
+    "a factor that float32 does not hold": (
+        lambda tensors, header: header.update(svm_factor=1e300),
+        "svm_factor: expected a positive number",
+    ),
+    "a scale of a billion pixels": (
+        lambda tensors, header: header["config"]["features"].update(scales=[1000000000]),
+        "features.scales: expected",
+    ),
+    "ten thousand scales": (
+        lambda tensors, header: header["config"]["features"].update(scales=[96] * 10_000),
+        "features.scales: expected",
+    ),
+    "ten thousand levels": (
+        lambda tensors, header: header["config"]["features"].update(levels=[1] * 10_000),
+        "features.levels: expected",
+    ),
+    "a number of 400 digits": (
+        lambda tensors, header: header["config"]["svm"].update(c=10**400),
+        "svm.c: expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED_ONCE)
+def test_f38_a_model_of_parts_that_cannot_be_is_refused(
+    trained: Trained, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    alter, said = ACCEPTED_ONCE[name]
+    path = trained.run / MODEL_NAME
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        header = json.loads(file.metadata()["header"])
+    alter(tensors, header)
+    text = json.dumps(header)
+    extra = {"header": text, "sha256": _digest(tensors, text)}
+    safetensors.torch.save_file(tensors, path, metadata=extra)
+    image = trained.tree.root / "JPEGImages" / "000001.jpg"
+    message = fail(capsys, "detect", trained.run, image)
+    assert said in message
+    assert len(message) < 1000
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        header = b'{"a":{"dtype":"F32","shape":[12500000000],"data_offsets":[0,50000000000]}}'
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 50_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(pipe, "a named pipe"), (device, "a device"), (huge, "of at most 4,294,967,296 bytes")],
+)
+@pytest.mark.parametrize("name", [MODEL_NAME, "weights.pt", "weights.caffemodel"])
+def test_f36_what_has_no_end_is_never_read(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], None],
+    said: str,
+    name: str,
+) -> None:
+    path = (trained.run if name == MODEL_NAME else tmp_path) / name
+    path.unlink(missing_ok=True)
+    make(path)
+    if name == MODEL_NAME:
+        message = fail(capsys, "detect", trained.run, trained.tree.root / "JPEGImages")
+    elif name == "weights.pt":
+        options = ("--backbone.weights", path, "--backbone.preprocessing", "torchvision")
+        message = fail(
+            capsys, "train", *SETTINGS, *trained.where, *options, "--out", tmp_path / "new"
+        )
+    elif make is huge:
+        return  # it is mapped: only what is looked at is read
+    else:
+        out = ("--backbone", "zf5", "--out", tmp_path / "w.safetensors")
+        message = fail(capsys, "weights", "import", path, *out)
+    assert message.startswith(f"{path}: expected")
+    assert said in message
+
+
+@pytest.mark.parametrize("make", [pipe, device])
+def test_f22_an_image_without_an_end_is_unreadable(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "1.jpg"
+    make(path)
+    for read in (read_image, read_size, files.sha256_of_file):
+        with pytest.raises(ImageError, match=r"1.jpg: expected a readable file, got a"):
+            read(path)

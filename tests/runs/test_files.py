@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -73,11 +74,28 @@ def test_sha256_of_a_file_equals_that_of_its_bytes(tmp_path: Path) -> None:
 
 
 def test_sha256_of_a_missing_file_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone.bin: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"gone.bin: expected a readable file, got No such file"):
         sha256_of_file(tmp_path / "gone.bin")
 
 
-def test_a_full_disk_keeps_the_old_file_and_says_no_space(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_keeps_the_old_file_and_says_no_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(DataError, match=rf"{path}: no space: need 5,000 bytes, have "):
+        files.write_bytes_atomic(path, b"x" * 5000)
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_a_limit_on_the_size_of_a_file_is_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     code = """
@@ -93,7 +111,9 @@ def test_a_full_disk_keeps_the_old_file_and_says_no_space(tmp_path: Path) -> Non
             print(error)
     """
     result = run_python(code, path)
-    assert f"{path}: no space: need 5,000 bytes, have " in result.stdout, result.stderr
+    expected = f"{path}: expected to write 5,000 bytes, got a limit of 1,000 bytes on one file"
+    assert expected in result.stdout, result.stderr
+    assert "no space" not in result.stdout
     assert path.read_bytes() == b"old"
     assert names_in(tmp_path) == ["a.bin"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from detection.errors import ConfigError, DataError, DetectionError
+from detection.errors import ConfigError, DataError, DetectionError, ImageError
+from detection.runs import parallel
 from detection.runs.parallel import parallel_map, resolve_workers
 
 
@@ -23,6 +24,9 @@ def square(x: int) -> int:
     if x == 15:
         message = "svm.c: expected less"
         raise ConfigError(message)
+    if x == 16:
+        message = "sixteen.jpg: broken"
+        raise ImageError(message)
     return x * x
 
 
@@ -82,10 +86,10 @@ def test_failures_can_be_collected_while_the_rest_goes_on(workers: int) -> None:
         failures[index] = str(error)
 
     mapped = parallel_map(
-        square, [13, 2, 14, 3], workers=workers, names=list("abcd"), on_error=note
+        square, [16, 2, 16, 3], workers=workers, names=list("abcd"), on_error=note
     )
     assert sorted(mapped) == [(1, 4), (3, 9)]
-    assert failures == {0: "a: ValueError: an unlucky number", 2: "c: fourteen.jpg: broken"}
+    assert failures == {0: "a: sixteen.jpg: broken", 2: "c: sixteen.jpg: broken"}
 
 
 def test_an_exception_that_cannot_be_pickled_does_not_hang() -> None:
@@ -165,3 +169,15 @@ def test_relative_paths_mean_the_folder_that_is_current_now(
         monkeypatch.chdir(tmp_path / name)
         found = dict(parallel_map(here, [0, 1, 2], workers=2, names=["a", "b", "c"]))
         assert set(found.values()) == {name}
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "foo", "localhost:notaport"])
+def test_a_scheduler_that_is_away_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(parallel, "_CONNECT", 1)
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+    mapped = parallel_map(square, [1, 2], workers=2, names=["a", "b"], backend="dask")
+    with pytest.raises(ConfigError, match=rf"^DASK_SCHEDULER_ADDRESS: .*{address}"):
+        list(mapped)

@@ -184,7 +184,18 @@ def test_any_name_holds_where_the_server_is_not_on_loopback():
         assert client.get("/v1/health", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:81"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1:81",
+        "http://[::1",
+        "http://a]b",
+        "http://[x]",
+        "",
+    ],
+)
 def test_a_foreign_page_cannot_send_photographs(client, origin):
     response = post(client, served.picture()[0], headers={"Origin": origin})
     assert response.status_code == 403

@@ -1,0 +1,65 @@
+"""Images that are the same file, whatever they are called: by their place and by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from detection.errors import ImageError
+from detection.runs.files import sha256_of_file
+
+Place = tuple[int, int]
+"""Device and number of a file: the same through links and other spellings of a path."""
+
+
+def shared_files(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Return the pairs of one file in both lists: at the same place, or with the same content.
+
+    Only files of equal length are read. One that is not there is in no pair.
+
+    Args:
+        first: files of one list.
+        second: files of the other.
+    """
+    places: dict[Place, Path] = {}
+    lengths: dict[int, list[Path]] = {}
+    for path, place, length in _stated(first):
+        places.setdefault(place, path)
+        lengths.setdefault(length, []).append(path)
+    contents: dict[int, dict[str, Path]] = {}
+    pairs = []
+    for path, place, length in _stated(second):
+        twin = places.get(place)
+        if twin is None and length in lengths:
+            if length not in contents:
+                contents[length] = dict(_digests(lengths[length]))
+            twin = next((contents[length].get(digest) for digest, _ in _digests([path])), None)
+        if twin is not None:
+            pairs.append((twin, path))
+    return pairs
+
+
+def place_of(path: Path) -> Place | None:
+    """Return where a file is; None if it is not there."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _stated(paths: Iterable[Path]) -> Iterator[tuple[Path, Place, int]]:
+    for path in paths:
+        try:
+            found = path.stat()
+        except (OSError, ValueError):
+            continue
+        yield path, (found.st_dev, found.st_ino), found.st_size
+
+
+def _digests(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    for path in paths:
+        try:
+            yield sha256_of_file(path), path
+        except ImageError:
+            continue
