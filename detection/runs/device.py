@@ -71,7 +71,7 @@ def device_name(device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free on a device; None where it shares the host's or says nothing."""
+    """Return the bytes that are free on a device; None where nothing says so."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
