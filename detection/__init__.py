@@ -2,7 +2,7 @@
 
 The pipeline in order, one module a line::
 
-    data         photographs and their annotations: VOC, COCO, synthetic
+    data         images and their annotations: VOC, COCO, synthetic
     proposals    about 2,000 boxes an image by selective search
     backbones    the conv layers, and the weights that they need
     features     one vector a box: SPPnet pools a shared map, R-CNN runs on each warped crop
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from detection.data.images import read_image
     from detection.detector import Detector
-    from detection.model_file import load
+    from detection.model_io import load
 
 __all__ = [
     "CheckpointError",
@@ -44,7 +44,7 @@ __all__ = [
 
 _LAZY = {
     "Detector": "detection.detector",
-    "load": "detection.model_file",
+    "load": "detection.model_io",
     "read_image": "detection.data.images",
 }
 """What needs torch is imported only when it is asked for."""

@@ -19,19 +19,19 @@ MAX_LOG_SIZE = math.log(1000.0 / 16.0)
 
 
 def area(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
-    """Give each box's area in square pixels; an inverted box has area 0."""
+    """Return the area of each box in square pixels; an inverted box has area 0."""
     return (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
 
 
 def intersection(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
-    """Give the area that each box of ``a`` shares with each box of ``b``."""
+    """Return the intersection area of each box of ``a`` with each box of ``b``."""
     top_left = torch.maximum(a[:, None, :2], b[None, :, :2])
     bottom_right = torch.minimum(a[:, None, 2:], b[None, :, 2:])
     return (bottom_right - top_left).clamp(min=0).prod(dim=2)
 
 
 def iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
-    """Give the intersection over union of each pair; 0 where both boxes are empty.
+    """Return the intersection over union of each pair; 0 where both boxes are empty.
 
     Law: ``iou(a, b) == iou(b, a).T``, values in [0, 1], 1 for a box of positive area with itself.
     """
@@ -69,7 +69,7 @@ def rescale(boxes: Float[Tensor, "n 4"], size: Size, new_size: Size) -> Float[Te
 def encode_deltas(
     boxes: Float[Tensor, "n 4"], gt_boxes: Float[Tensor, "n 4"]
 ) -> Float[Tensor, "n 4"]:
-    """Give (dx, dy, dw, dh) that move ``boxes`` onto ``gt_boxes``.
+    """Return the deltas (dx, dy, dw, dh) that move ``boxes`` onto ``gt_boxes``.
 
     Both must have positive width and height. Law: ``decode_deltas(b, encode_deltas(b, g)) == g``.
 

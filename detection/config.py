@@ -44,7 +44,7 @@ def _fraction(section: str, config: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """Which photographs, which annotations.
+    """Which images, which annotations.
 
     Attributes:
         root: a VOC folder (``VOCdevkit``, ``VOCdevkit/VOC2007``, or any folder with JPEGImages,
@@ -122,7 +122,7 @@ class ProposalConfig:
         folder: where the boxes of data sets are kept, for all runs; a folder below it for each set
             of parameters.
         time_limit: seconds that the search may take on one image; 0 for no limit. On the images of
-            a data set with two workers or more, on photographs always.
+            a data set with two workers or more, and always on single images.
         workers: processes, or threads where ``detection detect`` searches natively; 0 takes one a
             CPU core.
         parallel: joblib's backend for them; ``dask`` and ``ray`` reach other machines, which then

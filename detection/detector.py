@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detection.boxes import clip, decode_deltas
 from detection.config import Config
-from detection.conversion import ImageLike, to_image
+from detection.data.image_like import ImageLike, to_image
 from detection.errors import require
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor

@@ -12,7 +12,7 @@
 Programming mistakes (a wrong shape, a negative scale) stay builtin exceptions: ``ValueError``,
 ``TypeError``.
 
-The grammar of a message is *place: expected X, got Y; remedy*, for example
+The grammar of a message is *location: expected X, got Y; remedy*, for example
 ``000012.xml: object 3: expected 0 <= xmin < xmax <= 500, got xmin=300 xmax=280``.
 Every class takes exactly one string, so that each error survives the way back from a worker
 process.
@@ -34,22 +34,22 @@ class DataError(DetectionError):
 
 
 class ImageError(DataError):
-    """One image is at fault, and nothing else: see ``detection.runs.image_errors``."""
+    """One image is at fault, and nothing else: see ``detection.io.image_errors``."""
 
 
 class CheckpointError(DetectionError):
     """A weight, model or checkpoint file is wrong."""
 
 
-def require(holds: bool, place: str, expected: str, got: object) -> None:
+def require(holds: bool, location: str, expected: str, got: object) -> None:
     """Raise ConfigError ``place: expected ..., got ...`` unless ``holds``."""
     if not holds:
-        message = f"{place}: expected {expected}, got {shown(got)}"
+        message = f"{location}: expected {expected}, got {shown(got)}"
         raise ConfigError(message)
 
 
 def shown(value: object) -> str:
-    """Give a value as a message shows it, cut short: files can hold values of any size."""
+    """Return a value's repr for a message, truncated: files can hold values of any size."""
     return _SHORT.repr(value)[:_LONGEST]
 
 
@@ -62,7 +62,7 @@ class _Short(reprlib.Repr):
         self.maxstring, self.maxother = 120, 120
 
     def repr_int(self, x: int, level: int) -> str:
-        """Give a number; Python refuses to write one of thousands of digits."""
+        """Return a number's repr; Python refuses to format one of thousands of digits."""
         return repr(x) if x.bit_length() < 256 else f"a number of {x.bit_length():,} bits"
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detection.errors import CheckpointError, shown
-from detection.runs.tensors import is_finite
+from detection.io.tensors import is_finite
 
 _FIELDS = ("class_names", "config", "feature_dim", "preprocessing")
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -111,7 +111,7 @@ def check_heads(
 
 
 def as_float(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors with every head in float32.
+    """Return the tensors with every head in float32.
 
     Raises:
         CheckpointError: naming a tensor that holds no real numbers.
@@ -133,7 +133,7 @@ def as_float(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _are_names(value: object) -> bool:
-    """Tell whether a value is a list of texts that can be written, each once."""
+    """Return whether a value is a list of distinct, valid strings."""
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         return False
     written = all(_is_name(name) for name in value)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from detection.boxes import iou as boxes_iou
 from detection.config import PostprocessConfig
-from detection.runs.device import is_host
-from detection.runs.threads import in_threads
+from detection.io.device import is_host
+from detection.kernels.threads import in_threads
 from detection.structures import Detections
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def vote(
     kept: Int[Tensor, " m"],
     iou: float,
 ) -> Float[Tensor, "m 4"]:
-    """Give the kept boxes, each as the weighted mean of what overlaps it.
+    """Return the kept boxes, each as the weighted mean of the boxes that overlap it.
 
     ``B = sum_j w_j B_j / sum_j w_j`` over the boxes ``j`` of the same class whose IoU with the kept
     box is ``iou`` or more, itself included. Law: a box that nothing overlaps stays.
@@ -144,7 +144,7 @@ def vote(
         boxes: image pixels, finite.
         weights: above 0.
         labels: 0..K-1.
-        kept: rows of the boxes to give.
+        kept: rows of the boxes to return.
         iou: at most 1.
 
     Source:
@@ -159,7 +159,7 @@ def vote(
 
 
 def nms(boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], iou: float) -> Int[Tensor, " m"]:
-    """Give the rows that greedy suppression keeps, best first.
+    """Return the rows that greedy NMS keeps, best first.
 
     A box goes where it overlaps a better one by more than ``iou``. Laws: keeping what is kept
     keeps all of it; no two kept boxes overlap by more.
@@ -175,7 +175,7 @@ def multiclass_nms(
     iou: float,
     limit: int = 0,
 ) -> Int[Tensor, " m"]:
-    """Give the rows that suppression within each class keeps, by class and then best first.
+    """Return the rows that per-class NMS keeps, by class and then best first.
 
     Args:
         boxes: image pixels, finite.
@@ -209,7 +209,7 @@ def _numba_nms(
     iou: float,
     limit: int,
 ) -> Int[Tensor, " m"]:
-    from detection.nms_kernel import suppress_classes
+    from detection.kernels.nms import suppress_classes
 
     sizes = torch.bincount(labels)
     edges = torch.cat((sizes.new_zeros(1), sizes.cumsum(0))).numpy()
@@ -269,7 +269,7 @@ def _best(candidates: Candidates, config: PostprocessConfig) -> Int[Tensor, " m"
 
 
 def _report_unusable(usable: Tensor, image_id: str) -> int:
-    """Say how many values are not finite, and give their number."""
+    """Say how many values are not finite, and return their number."""
     count = int((~usable).sum())
     if count:
         logger.warning(

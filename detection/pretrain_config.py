@@ -23,8 +23,8 @@ class PretrainConfig:
         source: ``folder`` is one folder a class, as ImageNet is laid out; ``objects`` are the
             objects of the ``data`` section's data set, each cut out.
         root: folder: holds the folders ``train`` and ``val``.
-        train_folder: folder: below ``root``, the pictures to train on.
-        test_folder: folder: below ``root``, the pictures to test on.
+        train_folder: folder: below ``root``, the images to train on.
+        test_folder: folder: below ``root``, the images to test on.
         context: objects: added at each side of a box, as a fraction of its longer side (ours).
         head: ``spp`` pools the conv map into a pyramid; ``no_spp`` keeps the network's own last
             pool, and with it one size of input.
@@ -35,11 +35,11 @@ class PretrainConfig:
             the others: 224 for single-size, 224, 180 for multi-size training (SPP §3.1.3).
         size_rule: with several sizes: ``alternate`` takes the next one each epoch, ``uniform``
             draws one between the smallest and the largest each epoch (SPP §3.1.3).
-        short_side: pictures are resized to this shorter side, and crops taken from them; 256 (SPP
+        short_side: images are resized to this shorter side, and crops taken from them; 256 (SPP
             §3.1).
-        crops: ``corners`` takes one of the centre and the four corners of the whole picture (SPP
+        crops: ``corners`` takes one of the centre and the four corners of the whole image (SPP
             §3.1), ``random`` any place.
-        flip: mirror half of the pictures (SPP §3.1).
+        flip: mirror half of the images (SPP §3.1).
         colour: standard deviation of the colour altering, 0.1; 0 for none (Krizhevsky et al. 2012
             §4.1, by SPP §3.1).
         fc_size: width of fc6 and fc7, 4096.
@@ -48,8 +48,8 @@ class PretrainConfig:
             biases; ``kaiming`` keeps the variance of any network (He et al. 2015b).
         open_layers: how many conv layers, from the last, are trained; -1 for all. Layers that are
             not need weights.
-        epochs: passes over the pictures; 70 for ZF-5, 90 for the larger networks (SPP §3.1).
-        batch_size: pictures a step, 128 (the released code).
+        epochs: passes over the images; 70 for ZF-5, 90 for the larger networks (SPP §3.1).
+        batch_size: images a step, 128 (the released code).
         learning_rate: at the start, 0.01 (SPP §3.1).
         decay_at: fractions of the training after which the rate falls tenfold. SPP §3.1 lowers it
             twice, when the error no longer falls; the fixed places are ours.
@@ -57,8 +57,8 @@ class PretrainConfig:
         weight_decay: of weights, not of biases, 5e-4 (the released code).
         bias_multiplier: learning-rate multiplier of biases, 2 (the released code).
         mixed_precision: on a GPU, compute in bfloat16; the weights stay float32.
-        workers: processes that read pictures; 0 reads in the main process.
-        memory_gib: resized pictures are kept in memory up to this size (ours).
+        workers: processes that read images; 0 reads in the main process.
+        memory_gib: resized images are kept in memory up to this size (ours).
         checkpoint_every: steps between checkpoints; 0 makes one after each epoch only.
         tensorboard: write TensorBoard logs too; needs the extra ``log``.
         seed: of the initial weights, the order, the augmentation and dropout.
@@ -134,13 +134,13 @@ class ClassifyConfig:
 
     Attributes:
         views: which tests to make. ``centre``: one crop. ``ten``: centre, corners and their mirror
-            images. ``full``: the whole picture in one view. ``ten_maps``: the ten views, each a
-            window of the whole picture's conv map. ``all_maps``: windows of the maps of all
-            ``scales``, 96 views with the paper's. ``all_maps_full``: two views of the whole picture
+            images. ``full``: the whole image in one view. ``ten_maps``: the ten views, each a
+            window of the whole image's conv map. ``all_maps``: windows of the maps of all
+            ``scales``, 96 views with the paper's. ``all_maps_full``: two views of the whole image
             besides. Without a pyramid only the first two are possible.
         scales: short sides of ``all_maps``: 224, 256, 300, 360, 448 and 560 (SPP §3.1.5). At the
             crop's own side there are 6 views, at the others 18.
-        full_short_side: of the whole picture; 0 takes ``pretrain.short_side``, 256 (SPP §3.1.4).
+        full_short_side: of the whole image; 0 takes ``pretrain.short_side``, 256 (SPP §3.1.4).
         svm_view: SVMs: ``full`` is the whole image with shorter side ``features.scales``, ``crop``
             its central square (SPP §3.2, Table 6).
         svm_c: SVMs: the weight of the loss (ours; the paper does not give it).

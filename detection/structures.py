@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Image:
-    """One decoded photograph.
+    """One decoded image.
 
     Attributes:
         image_id: stable identifier, the file's stem in a VOC folder.
@@ -42,7 +42,7 @@ class Image:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
     def mirrored(self) -> Image:
-        """Give the image mirrored left to right."""
+        """Return the image mirrored left to right."""
         return Image(image_id=self.image_id, pixels=self.pixels.flip(1))
 
     def to(self, device: torch.device) -> Image:
@@ -199,7 +199,7 @@ class RoIFeatures:
         return RoIFeatures(values=layer(self.values), rows=self.rows)
 
     def expand(self) -> Float[Tensor, "r d"]:
-        """Give one row for each RoI, in the order of the boxes."""
+        """Return one row per RoI, in the order of the boxes."""
         return self.values[self.rows]
 
 
@@ -225,14 +225,14 @@ class Detections:
     num_unusable: int = 0
 
     def above(self, threshold: float) -> Detections:
-        """Give those with at least this score."""
+        """Return the detections with at least this score."""
         kept = self.scores >= threshold
         return replace(
             self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept]
         )
 
     def to_arrays(self) -> dict[str, Any]:
-        """Give NumPy arrays under the names of the library supervision.
+        """Return NumPy arrays under the names that the supervision library uses.
 
         ``supervision.Detections(**found.to_arrays())`` is its own type; this package does not need
         the library.
@@ -267,7 +267,7 @@ class Detections:
     def to_coco(
         self, image_id: int | str | None = None, category_ids: Sequence[int | str] | None = None
     ) -> list[dict[str, Any]]:
-        """Give rows of COCO's result format: ``image_id category_id bbox score``.
+        """Return rows in COCO's result format: ``image_id category_id bbox score``.
 
         Args:
             image_id: as the annotation file has it; None takes the image's own, as a number where
@@ -314,6 +314,6 @@ class Detections:
 
 
 def _coco_id(image_id: str) -> int | str:
-    """Give an image's name as COCO's own sets have it: a number where it is written as one."""
+    """Return an image id as COCO has it: an integer if it is written as one."""
     plain = image_id.isascii() and image_id.isdecimal() and str(int(image_id)) == image_id
     return int(image_id) if plain else image_id

@@ -19,7 +19,7 @@ from detection.heads.svm import Svms
 def tiny_detector(
     class_names: Sequence[str] = ("cat", "dog"), *, method: Method = "sppnet", seed: int = 0
 ) -> Detector:
-    """Give a detector that finds something in most pictures, on a CPU in some milliseconds.
+    """Return a detector that finds something in most images, in milliseconds on a CPU.
 
     It needs neither weights nor a network, and can be saved and loaded as a trained one.
 

@@ -1,7 +1,7 @@
 """Take the picture of the page for the documents, from a server that runs.
 
 python scripts/screenshot_serve.py ADDRESS PICTURE OUT.png [WIDTH], from the root of a checkout.
-Only of pictures of the synthetic set: photographs of a data set do not belong into the repository.
+Only of pictures of the synthetic set: images of a data set do not belong into the repository.
 """
 
 import base64

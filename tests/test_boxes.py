@@ -43,8 +43,8 @@ def boxes(*rows):
 
 
 def test_area_is_width_times_height_and_zero_for_an_inverted_box():
-    found = area(boxes([1, 2, 4, 8], [4, 2, 1, 8], [1, 8, 4, 2], [4, 8, 1, 2], [3, 3, 3, 9]))
-    assert found.tolist() == [3 * 6, 0, 0, 0, 0]
+    actual = area(boxes([1, 2, 4, 8], [4, 2, 1, 8], [1, 8, 4, 2], [4, 8, 1, 2], [3, 3, 3, 9]))
+    assert actual.tolist() == [3 * 6, 0, 0, 0, 0]
 
 
 def test_intersection_is_the_shared_area():
@@ -68,19 +68,19 @@ def test_iou_of_boxes_without_area_is_zero():
 def test_iou_holds_for_boxes_far_below_a_pixel():
     """Their union is less than the smallest normal float32 times two, and still not 0."""
     side = 2.0**-62
-    found = iou(boxes([0, 0, side, side]), boxes([0, 0, side, side], [0, 0, side, side / 2]))
-    assert found.tolist() == [[1.0, 0.5]]
+    actual = iou(boxes([0, 0, side, side]), boxes([0, 0, side, side], [0, 0, side, side / 2]))
+    assert actual.tolist() == [[1.0, 0.5]]
 
 
 def test_clip_moves_each_corner_into_the_image():
-    found = clip(boxes([-5, -6, 30, 40], [3, 4, 5, 6], [25, 2, 40, 8], [-9, -9, -1, -1]), (10, 20))
-    assert found.tolist() == [[0, 0, 20, 10], [3, 4, 5, 6], [20, 2, 20, 8], [0, 0, 0, 0]]
+    actual = clip(boxes([-5, -6, 30, 40], [3, 4, 5, 6], [25, 2, 40, 8], [-9, -9, -1, -1]), (10, 20))
+    assert actual.tolist() == [[0, 0, 20, 10], [3, 4, 5, 6], [20, 2, 20, 8], [0, 0, 0, 0]]
 
 
 def test_boxes_of_every_class_are_clipped_as_each_alone():
     rows = torch.linspace(-30, 60, 3 * 5 * 4).view(3, 5, 4)
-    found = clip(rows, (10, 20))
-    assert torch.equal(found.view(-1, 4), clip(rows.view(-1, 4), (10, 20)))
+    actual = clip(rows, (10, 20))
+    assert torch.equal(actual.view(-1, 4), clip(rows.view(-1, 4), (10, 20)))
 
 
 def test_flip_mirrors_about_the_vertical_axis():
@@ -93,16 +93,16 @@ def test_rescale_multiplies_x_by_the_widths_ratio_and_y_by_the_heights():
 
 def test_deltas_are_shifts_in_units_of_the_box_and_logarithms():
     """Box 10 x 20 with its centre at (5, 10) onto 20 x 10 with its centre at (12, 11)."""
-    found = encode_deltas(boxes([0, 0, 10, 20]), boxes([2, 6, 22, 16]))
+    actual = encode_deltas(boxes([0, 0, 10, 20]), boxes([2, 6, 22, 16]))
     expected = [(12 - 5) / 10, (11 - 10) / 20, math.log(20 / 10), math.log(10 / 20)]
-    torch.testing.assert_close(found, torch.tensor([expected]))
+    torch.testing.assert_close(actual, torch.tensor([expected]))
 
 
 def test_decoding_moves_the_centre_and_multiplies_the_sides():
     """Centre (5, 10) + (0.7 * 10, 0.05 * 20) = (12, 11); sides 10 * 2 and 20 / 2."""
     deltas = torch.tensor([[0.7, 0.05, math.log(2), -math.log(2)]])
-    found = decode_deltas(boxes([0, 0, 10, 20]), deltas)
-    torch.testing.assert_close(found, boxes([12 - 10, 11 - 5, 12 + 10, 11 + 5]))
+    actual = decode_deltas(boxes([0, 0, 10, 20]), deltas)
+    torch.testing.assert_close(actual, boxes([12 - 10, 11 - 5, 12 + 10, 11 + 5]))
 
 
 def test_decoding_bounds_growth_but_not_shrinking():
@@ -120,10 +120,10 @@ def test_decoding_bounds_growth_but_not_shrinking():
 def test_a_delta_for_each_class_is_decoded_with_its_box():
     rows = boxes([0, 0, 10, 20], [5, 5, 7, 9])
     deltas = torch.linspace(-1, 1, 2 * 3 * 4).view(2, 3, 4)
-    found = decode_deltas(rows, deltas)
-    assert found.shape == (2, 3, 4)
+    actual = decode_deltas(rows, deltas)
+    assert actual.shape == (2, 3, 4)
     for label in range(3):
-        assert torch.equal(found[:, label], decode_deltas(rows, deltas[:, label]))
+        assert torch.equal(actual[:, label], decode_deltas(rows, deltas[:, label]))
 
 
 @pytest.mark.parametrize("function", [encode_deltas, decode_deltas, iou, intersection])
@@ -142,9 +142,9 @@ def test_no_boxes_stay_no_boxes():
 
 @given(any_boxes, any_boxes)
 def test_iou_is_symmetric_and_between_0_and_1(a, b):
-    found = iou(a, b)
-    assert torch.equal(found, iou(b, a).T)
-    assert ((found >= 0) & (found <= 1)).all()
+    actual = iou(a, b)
+    assert torch.equal(actual, iou(b, a).T)
+    assert ((actual >= 0) & (actual <= 1)).all()
 
 
 @given(any_boxes)
@@ -168,11 +168,11 @@ def test_iou_does_not_change_when_both_boxes_move(a, b, dx, dy):
 
 @given(any_boxes, sizes)
 def test_clipped_boxes_lie_in_the_image_and_clipping_again_changes_nothing(rows, size):
-    found = clip(rows, size)
-    assert (found >= 0).all()
-    assert (found[:, 0::2] <= size[1]).all()
-    assert (found[:, 1::2] <= size[0]).all()
-    assert torch.equal(clip(found, size), found)
+    actual = clip(rows, size)
+    assert (actual >= 0).all()
+    assert (actual[:, 0::2] <= size[1]).all()
+    assert (actual[:, 1::2] <= size[0]).all()
+    assert torch.equal(clip(actual, size), actual)
 
 
 @given(any_boxes, sizes)
@@ -183,10 +183,10 @@ def test_clipping_a_box_is_intersecting_it_with_the_image(rows, size):
 
 @given(any_boxes, st.integers(1, 500))
 def test_flipping_twice_changes_nothing_and_once_keeps_the_size(rows, width):
-    found = flip(rows, width)
-    assert torch.equal(flip(found, width), rows)
-    assert torch.equal(area(found), area(rows))
-    assert torch.equal(found[:, 0] + rows[:, 2], torch.full((len(rows),), float(width)))
+    actual = flip(rows, width)
+    assert torch.equal(flip(actual, width), rows)
+    assert torch.equal(area(actual), area(rows))
+    assert torch.equal(actual[:, 0] + rows[:, 2], torch.full((len(rows),), float(width)))
 
 
 @given(any_boxes, sizes, sizes)
@@ -203,8 +203,8 @@ def test_decoding_what_was_encoded_gives_the_object(pair):
     # A side that grows by more than 62.5 is cut, as tested above.
     fits = ((gt_boxes[:, 2:] - gt_boxes[:, :2]) <= 62 * (rows[:, 2:] - rows[:, :2])).all(dim=1)
     rows, gt_boxes = rows[fits], gt_boxes[fits]
-    found = decode_deltas(rows, encode_deltas(rows, gt_boxes))
-    torch.testing.assert_close(found, gt_boxes, rtol=1e-4, atol=1e-2)
+    actual = decode_deltas(rows, encode_deltas(rows, gt_boxes))
+    torch.testing.assert_close(actual, gt_boxes, rtol=1e-4, atol=1e-2)
 
 
 @given(any_boxes)

@@ -6,9 +6,9 @@ import importlib
 import pytest
 
 MODULES = {
-    "detection.conversion": 1,
+    "detection.data.image_like": 1,
     "detection.detector": 2,
-    "detection.model_file": 1,
+    "detection.model_io": 1,
     "detection.structures": 2,
     "detection.tiny": 1,
 }

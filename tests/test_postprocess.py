@@ -289,9 +289,9 @@ def test_moved_box_that_is_not_finite_is_left_out(caplog):
 
 def test_finite_input_warns_of_nothing(caplog):
     with caplog.at_level(logging.WARNING):
-        found = suppress(random_boxes(20), random_scores(20, 3), PostprocessConfig())
+        actual = suppress(random_boxes(20), random_scores(20, 3), PostprocessConfig())
     assert not caplog.records
-    assert found.num_unusable == 0
+    assert actual.num_unusable == 0
 
 
 def test_suppressing_leaves_its_input_as_it_was():
@@ -308,10 +308,10 @@ VOTING = PostprocessConfig(first_nms=False, vote_iou=0.5, score_threshold=-1.0)
 def test_detection_moves_to_the_weighted_mean_of_what_overlaps_it():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 4], [50, 50, 60, 60]])
     scores = torch.tensor([[2.0], [1.0], [0.5], [-0.5]])  # weights 3, 2; the third has IoU 0.4
-    found = suppress(boxes, scores, VOTING)
-    assert found.scores.tolist() == [2.0, -0.5]
+    actual = suppress(boxes, scores, VOTING)
+    assert actual.scores.tolist() == [2.0, -0.5]
     bottom = (3 * 10 + 2 * 8) / 5
-    assert torch.allclose(found.boxes, torch.tensor([[0, 0, 10, bottom], [50, 50, 60, 60]]))
+    assert torch.allclose(actual.boxes, torch.tensor([[0, 0, 10, bottom], [50, 50, 60, 60]]))
 
 
 def test_boxes_vote_after_they_moved_and_within_their_class():
@@ -321,10 +321,10 @@ def test_boxes_vote_after_they_moved_and_within_their_class():
     def down(rows, labels):
         return boxes[rows] + torch.tensor([0.0, 1, 0, 1]) * (2 * rows + 1)[:, None]
 
-    found = suppress(boxes, scores, VOTING, refine=down)
-    assert found.labels.tolist() == [0, 1]
+    actual = suppress(boxes, scores, VOTING, refine=down)
+    assert actual.labels.tolist() == [0, 1]
     by_hand = torch.tensor([[0.0, 5 / 3, 10, 35 / 3], [0, 1, 10, 11]])  # (2 * 1 + 1 * 3) / 3
-    assert torch.allclose(found.boxes, by_hand)
+    assert torch.allclose(actual.boxes, by_hand)
 
 
 @given(n=st.integers(0, 40), seed=st.integers(0, 1000), threshold=st.sampled_from([0.3, 0.5, 1.0]))

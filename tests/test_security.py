@@ -27,12 +27,12 @@ FORBIDDEN = {
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_the_package_never_runs_what_it_reads(what: str) -> None:
     pattern = re.compile(FORBIDDEN[what], flags=re.MULTILINE)
-    found = [
+    matches = [
         f"{path.relative_to(PACKAGE)}: {match.group(0).strip()}"
         for path in sorted(PACKAGE.rglob("*.py"))
         for match in pattern.finditer(path.read_text(encoding="utf-8"))
     ]
-    assert found == []
+    assert matches == []
 
 
 @pytest.mark.parametrize(

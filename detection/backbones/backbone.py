@@ -48,7 +48,7 @@ PREPROCESSINGS = {
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Blueprint:
+class BackboneSpec:
     """A network before it has weights.
 
     Attributes:
@@ -93,22 +93,22 @@ class Backbone(nn.Module):
     def __init__(
         self,
         name: str,
-        blueprint: Blueprint,
+        spec: BackboneSpec,
         geometry: ConvGeometry,
         preprocessing: Preprocessing,
         fc: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.name = name
-        self.trunk = blueprint.trunk
-        self.last_pool = blueprint.last_pool
+        self.trunk = spec.trunk
+        self.last_pool = spec.last_pool
         self.fc = fc
         self.geometry = geometry
-        self.channels = blueprint.channels
-        self.crop_size = blueprint.crop_size
-        self.grid = blueprint.grid
+        self.channels = spec.channels
+        self.crop_size = spec.crop_size
+        self.grid = spec.grid
         self.preprocessing = preprocessing
-        self.min_size = blueprint.min_size
+        self.min_size = spec.min_size
 
     def with_own_trunk(self) -> Backbone:
         """Return the same backbone with a copy of the conv layers, to be trained."""
@@ -123,6 +123,6 @@ class Backbone(nn.Module):
         return other
 
     def forward(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
-        """Give conv5 of normalised images."""
+        """Return the conv5 map of normalised images."""
         conv5: Tensor = self.trunk(inputs)
         return conv5

@@ -6,11 +6,11 @@ from collections import OrderedDict
 
 from torch import nn
 
-from detection.backbones.backbone import Blueprint
+from detection.backbones.backbone import BackboneSpec
 
 
-def caffenet() -> Blueprint:
-    """Give CaffeNet: two groups in conv2, conv4 and conv5, normalised after each of two pools.
+def caffenet() -> BackboneSpec:
+    """Return CaffeNet: two groups in conv2, conv4 and conv5, LRN after the first two pools.
 
     torchvision's AlexNet has no groups, other channel numbers and no normalisation; the AlexNet
     that Caffe publishes beside this one normalises before it pools.
@@ -35,7 +35,7 @@ def caffenet() -> Blueprint:
         conv5=nn.Conv2d(384, 256, 3, padding=1, groups=2, device="meta"),
         relu5=nn.ReLU(inplace=True),
     )
-    return Blueprint(
+    return BackboneSpec(
         trunk=nn.Sequential(layers),
         channels=256,
         crop_size=227,
@@ -48,5 +48,5 @@ def caffenet() -> Blueprint:
 
 
 def _norm() -> nn.LocalResponseNorm:
-    """Give Caffe's normalisation across 5 channels; like Caffe, torch divides alpha by the 5."""
+    """Return Caffe's LRN across 5 channels; like Caffe, torch divides alpha by the 5."""
     return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)

@@ -90,7 +90,7 @@ def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
 
 
 def _square(module: nn.Module, name: str) -> int:
-    """Give a layer's setting, which must be the same on both axes."""
+    """Return a layer's setting, which must be the same along both axes."""
     value = getattr(module, name)
     sides = set(value) if isinstance(value, tuple) else {value}
     if len(sides) != 1 or not isinstance(value, int | tuple):

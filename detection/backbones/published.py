@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torchvision import models
 
-from detection.backbones.backbone import Blueprint
+from detection.backbones.backbone import BackboneSpec
 
 
-def alexnet() -> Blueprint:
-    """Give AlexNet as torchvision has it (one tower, conv1 padded by 2); pool5 6 x 6 (RC §3.1)."""
+def alexnet() -> BackboneSpec:
+    """Return torchvision's AlexNet (one tower, conv1 padded by 2); pool5 is 6 x 6 (RC §3.1)."""
     with torch.device("meta"):
         features = models.alexnet().features
-    return Blueprint(
+    return BackboneSpec(
         trunk=features[:-1],
         channels=256,
         crop_size=227,
@@ -32,11 +32,11 @@ def alexnet() -> Blueprint:
     )
 
 
-def vgg16() -> Blueprint:
-    """Give VGG16 up to conv5_3; pool5 7 x 7."""
+def vgg16() -> BackboneSpec:
+    """Return VGG16 up to conv5_3; pool5 is 7 x 7."""
     with torch.device("meta"):
         features = models.vgg16().features
-    return Blueprint(
+    return BackboneSpec(
         trunk=features[:-1],
         channels=512,
         crop_size=224,
@@ -53,11 +53,11 @@ def vgg16() -> Blueprint:
     )
 
 
-def squeezenet() -> Blueprint:
-    """Give SqueezeNet 1.0 up to fire9, without fc layers or a last max pool."""
+def squeezenet() -> BackboneSpec:
+    """Return SqueezeNet 1.0 up to fire9, without fc layers or a final max pool."""
     with torch.device("meta"):
         features = models.squeezenet1_0().features
-    return Blueprint(
+    return BackboneSpec(
         trunk=features,
         channels=512,
         crop_size=227,
@@ -70,22 +70,22 @@ def squeezenet() -> Blueprint:
     )
 
 
-def resnet18_c4() -> Blueprint:
-    """Give ResNet-18 up to the last block of stride 16."""
+def resnet18_c4() -> BackboneSpec:
+    """Return ResNet-18 up to its last block of stride 16."""
     return _resnet_c4("resnet18", channels=256)
 
 
-def resnet50_c4() -> Blueprint:
-    """Give ResNet-50 up to the last block of stride 16."""
+def resnet50_c4() -> BackboneSpec:
+    """Return ResNet-50 up to its last block of stride 16."""
     return _resnet_c4("resnet50", channels=1024)
 
 
-def _resnet_c4(name: str, *, channels: int) -> Blueprint:
+def _resnet_c4(name: str, *, channels: int) -> BackboneSpec:
     """Cut a ResNet after layer3."""
     with torch.device("meta"):
         model = models.get_model(name)
     parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
-    return Blueprint(
+    return BackboneSpec(
         trunk=nn.Sequential(OrderedDict((part, model.get_submodule(part)) for part in parts)),
         channels=channels,
         crop_size=224,

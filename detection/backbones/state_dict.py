@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from detection.backbones.backbone import Backbone, Blueprint
+from detection.backbones.backbone import Backbone, BackboneSpec
 from detection.errors import CheckpointError
 
 _DROPOUT = 0.5
@@ -16,8 +16,8 @@ _CLASSIFIER = "fc8."
 """The last layer in the files of this package's classifiers; a backbone ends before it."""
 
 
-def rename(tensors: Mapping[str, Tensor], blueprint: Blueprint, place: str) -> dict[str, Tensor]:
-    """Give the tensors under our names, without those of the layers behind the trunk.
+def rename(tensors: Mapping[str, Tensor], spec: BackboneSpec, location: str) -> dict[str, Tensor]:
+    """Return the tensors under this package's names, without those of layers after the trunk.
 
     Raises:
         CheckpointError: for a key that belongs to another network, and for values not finite.
@@ -28,27 +28,27 @@ def rename(tensors: Mapping[str, Tensor], blueprint: Blueprint, place: str) -> d
         if key.startswith(("trunk.", "fc.fc")):
             renamed[key] = tensor
             continue
-        pair = next((pair for pair in blueprint.renames if key.startswith(pair[0])), None)
+        pair = next((pair for pair in spec.renames if key.startswith(pair[0])), None)
         if pair is not None:
             renamed[pair[1] + key[len(pair[0]) :]] = tensor
-        elif not key.startswith((*blueprint.unused, _CLASSIFIER)):
+        elif not key.startswith((*spec.unused, _CLASSIFIER)):
             foreign.append(key)
     if foreign:
         message = (
-            f"{place}: expected the keys of this backbone, got {_shorten(foreign)}; check "
+            f"{location}: expected the keys of this backbone, got {_shorten(foreign)}; check "
             "backbone.name"
         )
         raise CheckpointError(message)
     renamed = {key: _to_float(tensor) for key, tensor in renamed.items()}
     broken = [key for key, tensor in renamed.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        message = f"{place}: expected finite weights, got NaN or infinity in {_shorten(broken)}"
+        message = f"{location}: expected finite weights, got NaN or infinity in {_shorten(broken)}"
         raise CheckpointError(message)
     return renamed
 
 
-def build_fc(tensors: Mapping[str, Tensor], place: str) -> nn.Module | None:
-    """Give empty fc6 and fc7 (ReLU, dropout 0.5) as wide as the tensors; None without tensors.
+def build_fc(tensors: Mapping[str, Tensor], location: str) -> nn.Module | None:
+    """Return uninitialised fc6 and fc7 (ReLU, dropout 0.5) sized for the tensors, or None.
 
     Raises:
         CheckpointError: if one of the two is missing or they do not fit together.
@@ -58,7 +58,7 @@ def build_fc(tensors: Mapping[str, Tensor], place: str) -> nn.Module | None:
         return None
     if fc6 is None or fc7 is None or fc6.ndim != 2 or fc7.ndim != 2 or len(fc6) != fc7.shape[1]:
         shapes = [None if t is None else tuple(t.shape) for t in (fc6, fc7)]
-        message = f"{place}: expected fc6 and fc7 that fit together, got shapes {shapes}"
+        message = f"{location}: expected fc6 and fc7 that fit together, got shapes {shapes}"
         raise CheckpointError(message)
     return nn.Sequential(
         OrderedDict[str, nn.Module](
@@ -72,17 +72,17 @@ def build_fc(tensors: Mapping[str, Tensor], place: str) -> nn.Module | None:
     )
 
 
-def fill(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> None:
+def fill(backbone: Backbone, tensors: Mapping[str, Tensor], location: str) -> None:
     """Copy tensors into a backbone.
 
     Raises:
         CheckpointError: if they are not its own, see `check_fit`.
     """
-    check_fit(backbone, tensors, place)
+    check_fit(backbone, tensors, location)
     backbone.load_state_dict(dict(tensors), strict=False)
 
 
-def check_fit(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> None:
+def check_fit(backbone: Backbone, tensors: Mapping[str, Tensor], location: str) -> None:
     """Compare names and shapes; the backbone's parameters may be on ``meta``.
 
     Raises:
@@ -116,8 +116,8 @@ def check_fit(backbone: Backbone, tensors: Mapping[str, Tensor], place: str) -> 
     ]
     if problems:
         message = (
-            f"{place}: expected the weights of {backbone.name}, got {'; '.join(problems)}; check "
-            "backbone.name"
+            f"{location}: expected the weights of {backbone.name}, got {'; '.join(problems)}; "
+            "check backbone.name"
         )
         raise CheckpointError(message)
 

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint, Preprocessing
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, BackboneSpec, Preprocessing
 from detection.backbones.geometry import trunk_geometry
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
-from detection.runs.interrupts import raise_if_interrupted
+from detection.io.interrupts import raise_if_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +29,13 @@ class LastMap(nn.Module):
         self.network = network
 
     def forward(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
-        """Give the map of stride 16."""
+        """Return the stride-16 feature map."""
         conv: Tensor = self.network(inputs)[-1]
         return conv
 
 
 def timm_backbone(config: BackboneConfig) -> Backbone:
-    """Give ``timm/<model>`` cut at stride 16, frozen, in evaluation mode.
+    """Return ``timm/<model>`` cut at stride 16, frozen, in evaluation mode.
 
     ``backbone.weights`` is ``none``, ``torchvision`` (meaning the published ones: timm downloads
     them) or a file that holds timm's own state dict. Such maps may be negative: their last layer
@@ -58,7 +58,7 @@ def timm_backbone(config: BackboneConfig) -> Backbone:
     )
     if config.preprocessing != "auto":
         preprocessing = PREPROCESSINGS[config.preprocessing]
-    blueprint = Blueprint(
+    spec = BackboneSpec(
         trunk=trunk,
         channels=channels,
         crop_size=224,
@@ -67,7 +67,7 @@ def timm_backbone(config: BackboneConfig) -> Backbone:
         min_size=64,
         renames=(),
     )
-    backbone = Backbone(config.name, blueprint, trunk_geometry(trunk), preprocessing)
+    backbone = Backbone(config.name, spec, trunk_geometry(trunk), preprocessing)
     return backbone.requires_grad_(requires_grad=False).eval()
 
 

@@ -12,35 +12,35 @@ import torch
 from torch import Tensor
 
 from detection.errors import CheckpointError, ConfigError
-from detection.runs.files import sha256_of_file
-from detection.runs.tensors import check_plain, load_tensors
+from detection.io.files import sha256_of_file
+from detection.io.tensors import check_plain, load_tensors
 
 PUBLISHED = "IMAGENET1K_V1"
 """The one of torchvision's sets of weights that is taken."""
 
 
 def published_enum(published: str) -> str:
-    """Give torchvision's own name of the weights: ``AlexNet_Weights.IMAGENET1K_V1``."""
+    """Return torchvision's name for the weights: ``AlexNet_Weights.IMAGENET1K_V1``."""
     from torchvision import models
 
     return str(models.get_model_weights(published)[PUBLISHED])
 
 
 def published_url(published: str) -> str:
-    """Give the address of torchvision's weights for a network of its own."""
+    """Return the URL of torchvision's weights for one of its networks."""
     from torchvision import models
 
     return str(models.get_model_weights(published)[PUBLISHED].url)
 
 
 def published_path(published: str) -> Path:
-    """Give where torchvision's weights lie below TORCH_HOME, whether they are there or not."""
+    """Return the path of torchvision's weights under TORCH_HOME, whether or not they exist."""
     name = Path(urlparse(published_url(published)).path).name
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def published_file(name: str, published: str | None) -> Path:
-    """Give the checked file of torchvision's weights, downloading it where it is missing.
+    """Return the verified file of torchvision's weights, downloading it if missing.
 
     Raises:
         ConfigError: if torchvision publishes none for this network.

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint, Preprocessing
-from detection.backbones.caffe_names import CAFFE_NETWORKS, LEVELS, caffe_tensors
-from detection.backbones.caffemodel import read_caffemodel
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, BackboneSpec, Preprocessing
+from detection.backbones.caffe.caffemodel import read_caffemodel
+from detection.backbones.caffe.names import CAFFE_NETWORKS, LEVELS, caffe_tensors
 from detection.backbones.geometry import trunk_geometry
 from detection.backbones.state_dict import build_fc, check_fit, rename
 from detection.backbones.weight_files import read_state
 from detection.backbones.weights import BACKBONES, KIND
 from detection.errors import ConfigError
-from detection.runs.files import sha256_of_file
-from detection.runs.tensors import save_tensors
+from detection.io.files import sha256_of_file
+from detection.io.tensors import save_tensors
 
 CAFFE_SUFFIX = ".caffemodel"
 
@@ -70,20 +70,20 @@ def import_weights(
     if name not in BACKBONES:
         message = f"backbone: expected one of {', '.join(BACKBONES)}, got {name!r}"
         raise ConfigError(message)
-    blueprint = BACKBONES[name]()
-    place = str(source)
+    spec = BACKBONES[name]()
+    location = str(source)
     said, pyramid = "auto", []
     if source.suffix.lower() == CAFFE_SUFFIX:
         layers = read_caffemodel(source)
-        tensors = caffe_tensors(layers, name, blueprint, place, levels)
+        tensors = caffe_tensors(layers, name, spec, location, levels)
         said = CAFFE_NETWORKS[name].preprocessing
-        pyramid = list(LEVELS) if _reads_pyramid(tensors, blueprint) else []
+        pyramid = list(LEVELS) if _reads_pyramid(tensors, spec) else []
     else:
         state, metadata = read_state(source)
-        tensors = rename(state, blueprint, place)
+        tensors = rename(state, spec, location)
         said, pyramid = str(metadata.get("preprocessing", "auto")), _levels_of(metadata)
     chosen = _preprocessing(preprocessing, said, source)
-    _check(name, blueprint, chosen, tensors, place)
+    _check(name, spec, chosen, tensors, location)
     header = {
         "kind": KIND,
         "backbone": name,
@@ -104,20 +104,20 @@ def save_imported(path: Path, imported: Imported) -> None:
     save_tensors(path, imported.tensors, imported.header)
 
 
-def _reads_pyramid(tensors: Mapping[str, Tensor], blueprint: Blueprint) -> bool:
-    """Tell whether fc6 is as wide as the pyramid."""
+def _reads_pyramid(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> bool:
+    """Return whether fc6's input width matches the pyramid."""
     fc6 = tensors.get("fc.fc6.weight")
-    return fc6 is not None and fc6.shape[1] == blueprint.channels * sum(n * n for n in LEVELS)
+    return fc6 is not None and fc6.shape[1] == spec.channels * sum(n * n for n in LEVELS)
 
 
 def _levels_of(metadata: Mapping[str, object]) -> list[int]:
-    """Give the pyramid that a file says its fc6 reads."""
+    """Return the pyramid levels that a file declares for its fc6."""
     levels = metadata.get("levels")
     return [n for n in levels if isinstance(n, int)] if isinstance(levels, list) else []
 
 
 def _preprocessing(wanted: str, said: str, source: Path) -> str:
-    """Give what the user names, or else what the file says; they must not differ."""
+    """Return the preprocessing the user names, else the file's; the two must not differ."""
     known = said in PREPROCESSINGS and source.suffix.lower() != CAFFE_SUFFIX
     if wanted != "auto" and known and wanted != said:
         message = f"preprocessing: expected {said}, which {source} says of itself, got {wanted!r}"
@@ -133,11 +133,11 @@ def _preprocessing(wanted: str, said: str, source: Path) -> str:
 
 
 def _check(
-    name: str, blueprint: Blueprint, preprocessing: str, tensors: Mapping[str, Tensor], place: str
+    name: str, spec: BackboneSpec, preprocessing: str, tensors: Mapping[str, Tensor], location: str
 ) -> None:
     """Refuse tensors that are not exactly those of the backbone."""
     expects: Preprocessing = PREPROCESSINGS[preprocessing]
     with torch.device("meta"):
-        fc = build_fc(tensors, place)
-    geometry = trunk_geometry(blueprint.trunk)
-    check_fit(Backbone(name, blueprint, geometry, expects, fc), tensors, place)
+        fc = build_fc(tensors, location)
+    geometry = trunk_geometry(spec.trunk)
+    check_fit(Backbone(name, spec, geometry, expects, fc), tensors, location)

@@ -10,8 +10,8 @@ from typing import Any
 
 import safetensors
 
-from detection.backbones.backbone import Blueprint
-from detection.backbones.caffe_names import CAFFE_NETWORKS, LEVELS
+from detection.backbones.backbone import BackboneSpec
+from detection.backbones.caffe.names import CAFFE_NETWORKS, LEVELS
 from detection.backbones.weight_files import published_enum, published_path
 from detection.backbones.weights import BACKBONES, KIND
 
@@ -58,7 +58,7 @@ def list_backbones(folder: Path) -> tuple[BackboneEntry, ...]:
 
 
 def imported_files(folder: Path) -> dict[str, list[str]]:
-    """Give the files in a folder that `detection weights import` wrote, by backbone."""
+    """Return the files in a folder that `detection weights import` wrote, keyed by backbone."""
     files: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         header = _read_header(path)
@@ -68,14 +68,16 @@ def imported_files(folder: Path) -> dict[str, list[str]]:
 
 
 def other_files(folder: Path) -> tuple[str, ...]:
-    """Give the weight files in a folder that do not say which network they belong to."""
+    """Return the weight files in a folder that do not say which network they belong to."""
     known = {name for names in imported_files(folder).values() for name in names}
-    found = (str(path) for path in sorted(folder.glob("*")) if path.suffix in WEIGHT_SUFFIXES)
-    return tuple(name for name in found if name not in known)
+    weight_files = (
+        str(path) for path in sorted(folder.glob("*")) if path.suffix in WEIGHT_SUFFIXES
+    )
+    return tuple(name for name in weight_files if name not in known)
 
 
 def format_backbones(entries: Sequence[BackboneEntry], others: Sequence[str] = ()) -> str:
-    """Give a table, one backbone a line and one line a source of weights.
+    """Return a table with one line per backbone and source of weights.
 
     Args:
         entries: the backbones.
@@ -99,13 +101,13 @@ def format_backbones(entries: Sequence[BackboneEntry], others: Sequence[str] = (
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def _entry(name: str, blueprint: Blueprint, imported: dict[str, list[str]]) -> BackboneEntry:
+def _entry(name: str, spec: BackboneSpec, imported: dict[str, list[str]]) -> BackboneEntry:
     published, path = "", None
-    if blueprint.published is not None:
-        path = published_path(blueprint.published)
-        published = published_enum(blueprint.published)
+    if spec.published is not None:
+        path = published_path(spec.published)
+        published = published_enum(spec.published)
     caffe = CAFFE_NETWORKS.get(name)
-    has_fc = caffe is not None or any(ours == "fc.fc6." for _, ours in blueprint.renames)
+    has_fc = caffe is not None or any(ours == "fc.fc6." for _, ours in spec.renames)
     from_caffe = "-" if caffe is None else caffe.preprocessing
     return BackboneEntry(
         name=name,
@@ -115,14 +117,14 @@ def _entry(name: str, blueprint: Blueprint, imported: dict[str, list[str]]) -> B
         caffe="" if caffe is None else caffe.source,
         files=tuple(imported.get(name, ())),
         preprocessing="torchvision" if published else from_caffe,
-        pool5_rcnn=(blueprint.channels, blueprint.grid, blueprint.grid),
-        pool5_sppnet=blueprint.channels * sum(n * n for n in LEVELS),
+        pool5_rcnn=(spec.channels, spec.grid, spec.grid),
+        pool5_sppnet=spec.channels * sum(n * n for n in LEVELS),
         fc=("fc6", "fc7") if has_fc else (),
     )
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """Give what a file says of itself, without reading its tensors; nothing for other files."""
+    """Return a file's header without reading its tensors; empty for other kinds of file."""
     try:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))

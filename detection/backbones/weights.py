@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint, Preprocessing
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, BackboneSpec, Preprocessing
 from detection.backbones.caffenet import caffenet
 from detection.backbones.geometry import trunk_geometry
 from detection.backbones.published import alexnet, resnet18_c4, resnet50_c4, squeezenet, vgg16
@@ -20,11 +20,11 @@ from detection.backbones.weight_files import published_file, read_state
 from detection.backbones.zf5 import zf5
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
-from detection.runs.tensors import load_tensors
+from detection.io.tensors import load_tensors
 
 logger = logging.getLogger(__name__)
 
-BACKBONES: dict[str, Callable[[], Blueprint]] = {
+BACKBONES: dict[str, Callable[[], BackboneSpec]] = {
     "zf5": zf5,
     "caffenet": caffenet,
     "alexnet": alexnet,
@@ -61,8 +61,8 @@ def load_backbone(
         known = ", ".join([*BACKBONES, f"{_TIMM}<model>"])
         message = f"backbone.name: expected one of {known}, got {config.name!r}"
         raise ConfigError(message)
-    blueprint = BACKBONES[config.name]()
-    geometry = trunk_geometry(blueprint.trunk)
+    spec = BACKBONES[config.name]()
+    geometry = trunk_geometry(spec.trunk)
     if config.weights == "none" and stored is None and not to_train:
         logger.warning(
             "backbone %s: RANDOM weights (seed %d): good for timing and tests, not for accuracy; "
@@ -70,16 +70,16 @@ def load_backbone(
             config.name,
             config.seed,
         )
-    tensors, preprocessing, place = read_weights(config, blueprint, stored)
-    blueprint.trunk.to_empty(device="cpu")
-    initialise(blueprint.trunk, torch.Generator().manual_seed(config.seed))
+    tensors, preprocessing, location = read_weights(config, spec, stored)
+    spec.trunk.to_empty(device="cpu")
+    initialise(spec.trunk, torch.Generator().manual_seed(config.seed))
     fc = None
     if tensors is not None:
-        tensors = rename(tensors, blueprint, place)
-        fc = build_fc(tensors, place)
-    backbone = Backbone(config.name, blueprint, geometry, preprocessing, fc)
+        tensors = rename(tensors, spec, location)
+        fc = build_fc(tensors, location)
+    backbone = Backbone(config.name, spec, geometry, preprocessing, fc)
     if tensors is not None:
-        fill(backbone, tensors, place)
+        fill(backbone, tensors, location)
     return backbone.requires_grad_(requires_grad=False).eval()
 
 
@@ -87,21 +87,21 @@ def _load_timm(
     config: BackboneConfig, stored: Mapping[str, Tensor] | None, *, to_train: bool
 ) -> Backbone:
     """Let timm build the network; fill in weights that are under this package's names."""
-    place = config.weights if stored is None else "the model file"
+    location = config.weights if stored is None else "the model file"
     if stored is None and config.weights.endswith(".safetensors"):
         tensors, _ = load_tensors(Path(config.weights))
         stored = {k: t for k, t in tensors.items() if k.startswith("trunk.")} or None
     silent = stored is not None or (to_train and config.weights == "none")
     backbone = timm_backbone(replace(config, weights="stored") if silent else config)
     if stored is not None:
-        fill(backbone, stored, place)
+        fill(backbone, stored, location)
     return backbone
 
 
 def read_weights(
-    config: BackboneConfig, blueprint: Blueprint, stored: Mapping[str, Tensor] | None = None
+    config: BackboneConfig, spec: BackboneSpec, stored: Mapping[str, Tensor] | None = None
 ) -> tuple[dict[str, Tensor] | None, Preprocessing, str]:
-    """Give the published or stored tensors (None for random), their preprocessing, their place."""
+    """Return the tensors (None for random weights), their preprocessing and their location."""
     if stored is not None:
         from_file = config.weights not in {"none", "torchvision"}
         return (
@@ -112,7 +112,7 @@ def read_weights(
     if config.weights == "none":
         return None, choose_preprocessing(config, {}, random=True), "random weights"
     if config.weights == "torchvision":
-        path = published_file(config.name, blueprint.published)
+        path = published_file(config.name, spec.published)
         return read_state(path)[0], choose_preprocessing(config, {}, random=True), str(path)
     path = Path(config.weights)
     tensors, metadata = read_state(path)
@@ -128,7 +128,7 @@ def read_weights(
 def choose_preprocessing(
     config: BackboneConfig, metadata: Mapping[str, object], *, random: bool
 ) -> Preprocessing:
-    """Give what the weights expect: as configured, as the file says, or as the network implies.
+    """Return the weights' preprocessing: as configured, as in the file, or the network's own.
 
     Raises:
         ConfigError: if none of the three is known, or the first two differ.

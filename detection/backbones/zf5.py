@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection.backbones.backbone import Blueprint
+from detection.backbones.backbone import BackboneSpec
 
 CONV_BIASES = {"conv1": 0.0, "conv2": 1.0, "conv3": 0.0, "conv4": 1.0, "conv5": 1.0}
 """Initial biases for pretraining (Zeiler_conv5.prototxt)."""
@@ -30,13 +30,13 @@ class WithinChannelNorm(nn.Module):
         self.alpha = alpha
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Give the normalised values; the power -0.75 as rsqrt(y) * sqrt(rsqrt(y))."""
+        """Return the normalised values; y ** -0.75 is computed as rsqrt(y) * sqrt(rsqrt(y))."""
         root = (functional.avg_pool2d(x * x, 3, 1, 1) * self.alpha + 1).rsqrt()
         return x * root * root.sqrt()
 
 
-def zf5() -> Blueprint:
-    """Give ZF-5: conv-ReLU-LRN-pool, pads 1, 0, 1, 1, 1, pools that round up, no groups.
+def zf5() -> BackboneSpec:
+    """Return ZF-5: conv-ReLU-LRN-pool, pads 1, 0, 1, 1, 1, ceil-mode pools, no groups.
 
     Source:
         SPP §3.1.1; Zeiler_conv5.prototxt of the release. Map sides: 224 -> 13, 180 -> 10.
@@ -57,7 +57,7 @@ def zf5() -> Blueprint:
         conv5=nn.Conv2d(384, 256, 3, padding=1, device="meta"),
         relu5=nn.ReLU(inplace=True),
     )
-    return Blueprint(
+    return BackboneSpec(
         trunk=nn.Sequential(layers),
         channels=256,
         crop_size=227,

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from detection.runs.device import synchronize
+from detection.io.device import synchronize
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ class StageClock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def timed(self, name: str, function: Callable[P, R]) -> Callable[P, R]:
-        """Give the function with its time added to a stage."""
+        """Return the function wrapped so that its time is added to a stage."""
 
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             with self.stage(name):
@@ -50,7 +50,7 @@ class StageClock:
         return call
 
     def reset(self) -> dict[str, float]:
-        """Give the seconds of each stage and start again from zero."""
+        """Return the seconds of each stage and reset them to zero."""
         seconds, self.seconds = self.seconds, {}
         return seconds
 

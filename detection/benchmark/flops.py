@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from detection.detector import Detector
 from detection.heads.layer import FcLayer
 from detection.structures import Image, Proposals
-from detection.training.heads import Layer
+from detection.training.svms import Layer
 
 
 def count_flops(detector: Detector, image: Image, proposals: Proposals) -> dict[str, float]:
-    """Give the floating-point operations of the conv and fc layers for one image.
+    """Return the floating-point operations of the conv and fc layers for one image.
 
     A multiplication and an addition count as two. The cost of a further box is the difference
     between two boxes and one, so that each method is counted by the same rule: SPPnet's conv layers
@@ -23,7 +23,7 @@ def count_flops(detector: Detector, image: Image, proposals: Proposals) -> dict[
 
     Args:
         detector: of either method.
-        image: the photograph.
+        image: the image.
         proposals: its boxes, two or more.
     """
     boxes = proposals.boxes

@@ -20,7 +20,7 @@ from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.heads.svm import Svms
-from detection.training.heads import Layer
+from detection.training.svms import Layer
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class TimedScorer:
     clock: StageClock
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
-        """Give the scorer's scores."""
+        """Return the scorer's scores."""
         with self.clock.stage("svm"):
             return self.scorer.score(features)
 
@@ -49,13 +49,13 @@ class TimedRegressors(BBoxRegressors):
     def deltas_of(
         self, features: Float[Tensor, "r d"], labels: Int[Tensor, " r"]
     ) -> Float[Tensor, "r 4"]:
-        """Give the regressors' deltas."""
+        """Return the regressors' deltas."""
         with self.clock.stage("regression"):
             return BBoxRegressors.deltas_of(self, features, labels)
 
 
 def instrument(detector: Detector, clock: StageClock) -> Detector:
-    """Give the detector with a clock around every stage that its extractor and heads name.
+    """Return the detector with a clock around every stage its extractor and heads declare.
 
     Args:
         detector: its extractor's methods are wrapped in place.
@@ -77,7 +77,7 @@ def instrument(detector: Detector, clock: StageClock) -> Detector:
 
 
 def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> Detector:
-    """Give a detector with random heads: as fast as a trained one, good for nothing else.
+    """Return a detector with random heads: as fast as a trained one, useful only for timing.
 
     fc6 and fc7 come with the backbone where they fit, otherwise they are random and 4,096 wide.
 
@@ -98,11 +98,11 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
     pool5_dim = feature_dim = extractor.feature_dim
     fc: Layer = identity
     if config.features.layer != "pool5":
-        fixed = extractor.pretrained_fc()
+        pretrained = extractor.pretrained_fc()
         head = (
             FcHead(pool5_dim, size=config.finetune.fc_size, generator=random)
-            if fixed is None
-            else FcHead.from_module(fixed)
+            if pretrained is None
+            else FcHead.from_module(pretrained)
         )
         kind = fc_kind(config.features, extractor.dtype)
         fc = FcLayer(head=head.to(device), layer=config.features.layer).prepared(kind)

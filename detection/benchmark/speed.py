@@ -20,11 +20,11 @@ from detection.data.folder import list_images
 from detection.data.images import read_image
 from detection.detector import Detector
 from detection.errors import DataError
+from detection.io.device import device_name, resolve_device
+from detection.io.files import write_json_atomic
+from detection.io.progress import track
 from detection.proposals.search import propose
-from detection.runs.device import device_name, resolve_device
 from detection.runs.environment import describe_environment
-from detection.runs.files import write_json_atomic
-from detection.runs.progress import track
 from detection.structures import Image, Proposals
 
 _LOG = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Plan:
     """What is timed.
 
     Attributes:
-        num_images: how many photographs, evenly spread over the folder.
+        num_images: how many images, evenly spread over the folder.
         repeats: how often each is timed, the methods in turn.
         num_classes: K of the random heads.
     """
@@ -65,14 +65,14 @@ class Plan:
 
 
 def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, Any]:
-    """Time both methods in one run; write and give what ``benchmark.json`` holds.
+    """Time both methods in one run; write and return what ``benchmark.json`` holds.
 
     The heads are random: the time does not depend on what they learned. Decoding and proposals are
     timed once an image, as both methods share them.
 
     Args:
         config: of either method; both take its backbone, boxes, layer, precision and device.
-        images: a folder of photographs.
+        images: a folder of images.
         out: where to write.
         plan: how many images and repeats.
 
@@ -91,16 +91,14 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
         for method in get_args(Method)
     }
     clock = StageClock(next(iter(detectors.values())).extractor.device)
-    photographs = [
-        read_photograph(path, config, clock) for path in track(paths, len(paths), "boxes")
-    ]
+    samples = [read_timed_image(path, config, clock) for path in track(paths, len(paths), "boxes")]
     flops = {}
     for name, detector in detectors.items():
-        first = photographs[0]
+        first = samples[0]
         detector.detect(first.image, first.few_boxes())  # compiles and allocates, not counted
-        flops[name] = median_flops(detector, photographs)
+        flops[name] = median_flops(detector, samples)
     timed = {name: instrument(detector, clock) for name, detector in detectors.items()}
-    rows = time_methods(timed, photographs, clock, plan.repeats)
+    rows = time_methods(timed, samples, clock, plan.repeats)
     methods = {name: summarise(its_rows) for name, its_rows in rows.items()}
     result = {
         "backbone": config.backbone.name,
@@ -109,10 +107,10 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
         "threads": torch.get_num_threads(),
         "scales": list(config.features.scales),
         "layer": config.features.layer,
-        "num_images": len(photographs),
+        "num_images": len(samples),
         "repeats": plan.repeats,
         "num_classes": plan.num_classes,
-        "median_boxes": statistics.median(len(p.proposals.boxes) for p in photographs),
+        "median_boxes": statistics.median(len(p.proposals.boxes) for p in samples),
         "methods": methods,
         "flops": flops,
         "ratios": ratios(methods, flops),
@@ -123,7 +121,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Photograph:
+class TimedImage:
     """An image with its boxes, and what both cost.
 
     Attributes:
@@ -137,23 +135,23 @@ class Photograph:
     seconds: dict[str, float]
 
     def few_boxes(self) -> Proposals:
-        """Give the first boxes, for a run that is not counted."""
+        """Return the first few boxes, for a warm-up run."""
         return replace(self.proposals, boxes=self.proposals.boxes[:64])
 
 
-def median_flops(detector: Detector, photographs: Sequence[Photograph]) -> dict[str, float]:
-    """Give the median over the photographs of each layer's operations."""
-    counts = [count_flops(detector, p.image, p.proposals) for p in photographs]
+def median_flops(detector: Detector, samples: Sequence[TimedImage]) -> dict[str, float]:
+    """Return each layer's operations, the median over the images."""
+    counts = [count_flops(detector, p.image, p.proposals) for p in samples]
     return {layer: statistics.median(c[layer] for c in counts) for layer in counts[0]}
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """Give ``count`` of the paths at equal distances."""
+    """Return ``count`` of the paths, evenly spaced."""
     count = min(count, len(paths))
     return [paths[i * len(paths) // count] for i in range(count)]
 
 
-def read_photograph(path: Path, config: Config, clock: StageClock) -> Photograph:
+def read_timed_image(path: Path, config: Config, clock: StageClock) -> TimedImage:
     """Decode an image and find its boxes, each timed.
 
     Raises:
@@ -165,34 +163,34 @@ def read_photograph(path: Path, config: Config, clock: StageClock) -> Photograph
     with clock.stage("proposals"):
         proposals = propose(image, config.proposals, threads=torch.get_num_threads())
     if len(proposals.boxes) < 2:
-        message = f"{path}: expected a photograph with two boxes or more to time, got fewer"
+        message = f"{path}: expected an image with two boxes or more to time, got fewer"
         raise DataError(message)
-    return Photograph(image=image, proposals=proposals, seconds=clock.reset())
+    return TimedImage(image=image, proposals=proposals, seconds=clock.reset())
 
 
 def time_methods(
     detectors: Mapping[str, Detector],
-    photographs: Sequence[Photograph],
+    samples: Sequence[TimedImage],
     clock: StageClock,
     repeats: int,
 ) -> dict[str, list[dict[str, float]]]:
-    """Give for each method and measurement the seconds of each stage; the methods take turns."""
+    """Return the seconds of each stage per method and repeat; the methods take turns."""
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
-    runs = [photograph for photograph in photographs for _ in range(repeats)]
-    for photograph in track(runs, len(runs), "time"):
+    runs = [sample for sample in samples for _ in range(repeats)]
+    for sample in track(runs, len(runs), "time"):
         for name, detector in detectors.items():
             clock.reset()
             with clock.stage("all"):
-                detector.detect(photograph.image, photograph.proposals)
+                detector.detect(sample.image, sample.proposals)
             seconds = clock.reset()
             whole = seconds.pop("all")
             seconds["suppression"] = whole - sum(seconds.values())
-            rows[name].append({**photograph.seconds, **seconds})
+            rows[name].append({**sample.seconds, **seconds})
     return rows
 
 
 def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Give median and quartiles of each stage, and of the sums that the ratios are made of.
+    """Return the median and quartiles of each stage and of the sums behind the ratios.
 
     Args:
         rows: of each measurement the seconds of each stage.
@@ -209,7 +207,7 @@ def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:
-    """Give the median and the two quartiles."""
+    """Return the median and the two quartiles."""
     low, middle, high = (
         torch.tensor(values).double().quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
     )
@@ -219,7 +217,7 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 def ratios(
     methods: Mapping[str, Mapping[str, Any]], flops: Mapping[str, Mapping[str, float]]
 ) -> dict[str, float]:
-    """Give R-CNN's medians over SPPnet's, and the same ratio of the operations."""
+    """Return the ratios of R-CNN's medians to SPPnet's, and of their operations."""
     sums = ("conv_s", "network_s", "without_proposals_s", "with_proposals_s")
     return {
         **{s: methods["rcnn"][s]["median"] / methods["sppnet"][s]["median"] for s in sums},
@@ -228,12 +226,12 @@ def ratios(
 
 
 def format_benchmark(result: Mapping[str, Any]) -> str:
-    """Give a benchmark.json as a table: a stage a line, milliseconds an image, and the ratios."""
+    """Return a benchmark.json as a table: one stage per line in ms per image, then the ratios."""
     methods = result["methods"]
     lines = [
         f"{result['backbone']}, {result['dtype']}, {result['device']}, "
         f"{result['threads']} threads, scales {result['scales']}, SVMs on {result['layer']}: "
-        f"{result['num_images']} photographs, {result['median_boxes']:.0f} boxes (median), "
+        f"{result['num_images']} images, {result['median_boxes']:.0f} boxes (median), "
         f"{result['repeats']} repeats",
         f"{'ms an image, median [quartiles]':<34} {'SPPnet':>26} {'R-CNN':>32} {'ratio':>8}",
     ]

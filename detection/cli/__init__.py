@@ -1,4 +1,4 @@
-"""The command line: ``detection VERB ...``. Nothing here imports torch before a verb runs."""
+"""The command line: ``detection COMMAND ...``. Nothing here imports torch before a command runs."""
 
 from detection.cli.main import main
 

@@ -1,4 +1,4 @@
-"""From the command line to a verb, and from an error to one line."""
+"""Parse the command line, run the command, and report an error in one line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 import detection
+from detection.cli.command import check_outputs
+from detection.cli.commands import COMMANDS
 from detection.cli.parser import Parser, add_config_options, resolve_config
-from detection.cli.verb import check_outputs
-from detection.cli.verbs import VERBS
 from detection.config import Config
 from detection.errors import ConfigError, DetectionError
+from detection.io.image_errors import NO_MEMORY
+from detection.io.interrupts import is_interrupt, raise_if_interrupted, remembered
 from detection.runs.config_io import did_you_mean, write_config
-from detection.runs.image_errors import NO_MEMORY
-from detection.runs.interrupts import is_interrupt, raise_if_interrupted, remembered
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; return the exit code.
+    """Run a command; return the exit code.
 
     0, or 2 for what a user can mend, said in one line: also a full disk, too little memory, a
     network that fails. 130 after Ctrl-C.
@@ -98,8 +98,8 @@ def _mismatch(error: Exception) -> str:
 
 
 def overview() -> str:
-    """Give the help of the command itself."""
-    width = max(map(len, VERBS)) + 4
+    """Return the help text of ``detection`` itself."""
+    width = max(map(len, COMMANDS)) + 4
     columns = max(60, shutil.get_terminal_size().columns)
 
     def entry(name: str, text: str) -> str:
@@ -113,7 +113,7 @@ def overview() -> str:
             "R-CNN and SPPnet, the two classic region detectors.",
             "",
             "commands:",
-            *(entry(name, verb.summary) for name, verb in VERBS.items()),
+            *(entry(name, command.summary) for name, command in COMMANDS.items()),
             "",
             "options:",
             entry("--help", "show this; detection COMMAND --help explains a command"),
@@ -123,44 +123,44 @@ def overview() -> str:
 
 
 def build_parser(name: str) -> Parser:
-    """Make the parser of one verb."""
-    verb = VERBS[name]
-    names = [option.usage for option in verb.options if option.usage]
-    parser = Parser(" ".join(["detection", name, *names, "[options]"]), verb.description)
-    for option in verb.options:
+    """Make the parser of one command."""
+    command = COMMANDS[name]
+    names = [option.usage for option in command.options if option.usage]
+    parser = Parser(" ".join(["detection", name, *names, "[options]"]), command.description)
+    for option in command.options:
         option.add_to(parser)
-    if verb.base is not None:
-        add_config_options(parser, verb.sections)
+    if command.base is not None:
+        add_config_options(parser, command.sections)
     return parser
 
 
 def _run(words: Sequence[str]) -> int:
-    """Find the verb and run it."""
+    """Find the command and run it."""
     if not words or words[0] in {"-h", "--help", "help"}:
         print(overview())
         return 0
     if words[0] in {"-V", "--version"}:
         print(f"detection {detection.__version__}")
         return 0
-    if words[0] not in VERBS:
-        near = did_you_mean(words[0], VERBS) or f" ({', '.join(VERBS)})"
+    if words[0] not in COMMANDS:
+        near = did_you_mean(words[0], COMMANDS) or f" ({', '.join(COMMANDS)})"
         message = f"{words[0]}: expected a command{near}"
         raise ConfigError(message)
-    verb = VERBS[words[0]]
+    command = COMMANDS[words[0]]
     parser = build_parser(words[0])
     if {"-h", "--help"} & set(words):
         parser.print_help()
         return 0
     options = parser.parse(words[1:])
     config = Config()
-    if verb.base is not None:
-        config = resolve_config(options, verb.base(options), verb.sections)
+    if command.base is not None:
+        config = resolve_config(options, command.base(options), command.sections)
         if options.print_config:
             print(write_config(config), end="")
             return 0
-    check_outputs(verb, options)
+    check_outputs(command, options)
     with _messages():
-        return verb.run(options, config) or 0
+        return command.run(options, config) or 0
 
 
 class _Messages(logging.Handler):
@@ -181,7 +181,7 @@ class _Messages(logging.Handler):
 
 @contextlib.contextmanager
 def _messages() -> Iterator[None]:
-    """Show the package's messages while a verb runs."""
+    """Show the package's messages while a command runs."""
     package = logging.getLogger("detection")
     handler, level = _Messages(), package.level
     package.addHandler(handler)

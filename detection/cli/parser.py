@@ -1,4 +1,4 @@
-"""Options: those of a verb, and one for every field of the configuration.
+"""Options: those of a command, and one for every field of the configuration.
 
 The types, defaults and explanations are those of the dataclasses; values pass through the same
 conversion as configuration files.
@@ -86,7 +86,7 @@ def add_config_options(parser: Parser, sections: Collection[str]) -> None:
 
 
 def resolve_config(options: argparse.Namespace, base: Config, sections: Collection[str]) -> Config:
-    """Give ``base`` with the files of ``--config`` and then the options applied.
+    """Return ``base`` with the ``--config`` files and then the options applied.
 
     Args:
         options: as parsed.
@@ -123,7 +123,7 @@ def show_value(value: Any) -> str:
 
 
 def _first_line(cls: type) -> str:
-    """Give the first line of a docstring, without its full stop."""
+    """Return the first line of a docstring without its full stop."""
     return (cls.__doc__ or "").split("\n", maxsplit=1)[0].rstrip(".")
 
 

@@ -1,1 +1,1 @@
-"""Photographs and their annotations."""
+"""Images and their annotations."""

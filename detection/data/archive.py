@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from detection.errors import DataError
-from detection.runs.progress import track
+from detection.io.progress import track
 
 MAX_BYTES = 16 << 30
 """The extracted files may take this much together; VOC2012 takes 2 GB."""
@@ -53,7 +53,7 @@ def extract_tar(
 def _checked_members(
     tar: tarfile.TarFile, archive: Path, max_bytes: int, max_members: int
 ) -> list[tuple[tarfile.TarInfo, PurePosixPath]]:
-    """Give the files with their relative paths.
+    """Return the archive's files with their relative paths.
 
     Raises:
         DataError: if a member is refused.
@@ -94,7 +94,7 @@ def _require_end(tar: tarfile.TarFile, archive: Path) -> None:
 
 
 def _relative_path(name: str) -> PurePosixPath | None:
-    """Give a member's path, None where it may lead outside."""
+    """Return a member's relative path, or None if it may escape the target folder."""
     path = PurePosixPath(name)
     unsafe = path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0")
     return None if unsafe else path

@@ -13,16 +13,16 @@ from typing import Literal, TypeVar, cast
 from detection.config import DataConfig
 from detection.data.coco import examine_coco, twins
 from detection.data.coco_file import CocoFile, CocoImage, open_coco
-from detection.data.examined import UNREADABLE, Examined
+from detection.data.annotations import UNREADABLE, CheckedImage
 from detection.data.images import decode_image, read_file
 from detection.data.overlap import shared_files
-from detection.data.problems import Action, Problem, Rules, nearest
+from detection.data.issues import Action, AnnotationIssue, Rules, nearest
 from detection.data.tally import Tally
 from detection.data.voc import examine
-from detection.data.voc_folder import VocFolder, open_voc_folder, read_split
+from detection.data.voc import VocFolder, open_voc_folder, read_split
 from detection.errors import DataError, ImageError
-from detection.runs.parallel import parallel_map
-from detection.runs.progress import track
+from detection.io.parallel import parallel_map
+from detection.io.progress import track
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class CheckReport:
         return all(finding.action == "note" for finding in self.findings)
 
     def format(self) -> str:
-        """Give the report as text."""
+        """Return the report as text."""
         lines = []
         for split, images in self.images.items():
             counts = self.objects.get(split, {})
@@ -147,8 +147,8 @@ def check_dataset(
     )
 
 
-def _note(kind: str, place: str, what: str, action: Action) -> Problem:
-    return Problem(kind=kind, place=place, what=what, action=action)
+def _note(kind: str, location: str, what: str, action: Action) -> AnnotationIssue:
+    return AnnotationIssue(kind=kind, location=location, what=what, action=action)
 
 
 def _check_list(config: DataConfig, name: str, workers: int, decode: bool) -> _Checked:
@@ -156,15 +156,15 @@ def _check_list(config: DataConfig, name: str, workers: int, decode: bool) -> _C
     try:
         images, parts = _open(config, name, decode, tally)
     except DataError as error:
-        place, _, what = str(error).partition(": ")
-        tally.add(_note("unreadable list", place, what, "stop"))
+        location, _, what = str(error).partition(": ")
+        tally.add(_note("unreadable list", location, what, "stop"))
         return _Checked(images={}, tally=tally)
     names = [f"part {number} of {name}" for number, _ in enumerate(parts, start=1)]
     few = len(parts) < _WORTH_PROCESSES
     results = parallel_map(_check_part, parts, workers=1 if few else workers, names=names)
-    found = dict(track(results, len(parts), f"check {name}"))
+    tallies = dict(track(results, len(parts), f"check {name}"))
     for number in range(len(parts)):
-        tally.merge(found.pop(number))
+        tally.merge(tallies.pop(number))
     return _Checked(images=images, tally=tally)
 
 
@@ -177,16 +177,16 @@ def _open(
     parts: list[_Part] = []
     if config.format == "coco":
         coco = open_coco(root, Path(name))
-        for problem in (*coco.problems, *twins(coco, root)):
-            tally.add(problem)
+        for issue in (*coco.issues, *twins(coco, root)):
+            tally.add(issue)
         for images in _chunks(coco.images):
             objects = {i.image_id: coco.objects.get(i.image_id, ()) for i in images}
             parts.append(part(source=replace(coco, objects=objects, images=(), annotations=()), items=images))
         return {str(image.image_id): root / image.file_name for image in coco.images}, parts
     folder = open_voc_folder(root, config.year)
     listed = read_split(folder, name)
-    for problem in listed.problems:
-        tally.add(problem)
+    for issue in listed.issues:
+        tally.add(issue)
     for ids in _chunks(listed.image_ids):
         names = {key: folder.images[key] for key in ids if key in folder.images}
         parts.append(part(source=VocFolder(path=folder.path, images=names), items=ids))
@@ -201,7 +201,7 @@ def _check_part(part: _Part) -> Tally:
     tally = Tally()
     for item in _examine_part(part):
         tally.add_image(item)
-        unreadable = any(problem.kind == UNREADABLE for problem in item.problems)
+        unreadable = any(issue.kind == UNREADABLE for issue in item.issues)
         if unreadable or item.size is None:
             continue
         height, width = item.size
@@ -213,7 +213,7 @@ def _check_part(part: _Part) -> Tally:
     return tally
 
 
-def _examine_part(part: _Part) -> Iterator[Examined]:
+def _examine_part(part: _Part) -> Iterator[CheckedImage]:
     rules = Rules(strict=True)
     if isinstance(part.source, VocFolder):
         return examine(part.source, cast("Sequence[str]", part.items), rules)
@@ -236,12 +236,12 @@ def _add_class_problems(total: Tally, config: DataConfig, train: _Checked | None
     """Compare the classes found with those configured, or else with the training list's."""
     known = set(config.class_names or (train.tally.objects if train is not None else ()))
     for name in sorted(set(total.objects) - known) if known else ():
-        places = total.places[name]
+        locations = total.locations[name]
         what = f"expected a known class, got {name[:60]!r}; {nearest(name, known)}"
         action: Action = "skip" if config.ignore_unknown_classes else "stop"
-        for number, place in enumerate(places):
-            count = 1 if number else total.objects[name] - len(places) + 1
-            total.add(_note("unknown class", place, what, action), count)
+        for number, location in enumerate(locations):
+            count = 1 if number else total.objects[name] - len(locations) + 1
+            total.add(_note("unknown class", location, what, action), count)
     usable = Counter(dict.fromkeys(known, 1))
     if train is not None:
         usable = train.tally.objects if config.train_difficult else train.tally.easy
@@ -264,7 +264,7 @@ def _add_twins(total: Tally) -> None:
     for digest, path in total.contents:
         other = first.setdefault(digest, path)
         if other != path:
-            what = f"expected a photograph of its own, got the same file as {other}; remove one"
+            what = f"expected an image of its own, got the same file as {other}; remove one"
             total.add(_note("same image twice", path, what, "note"))
 
 
@@ -281,8 +281,8 @@ def _add_orphans(total: Tally, config: DataConfig, listed: Collection[str]) -> N
 
 
 def _findings(total: Tally) -> tuple[Finding, ...]:
-    found = [
+    findings = [
         Finding(kind=kind, action=action, count=count, firsts=tuple(total.firsts[kind, action]))
         for (kind, action), count in total.counts.items()
     ]
-    return tuple(sorted(found, key=lambda f: (_ORDER.index(f.action), -f.count, f.kind)))
+    return tuple(sorted(findings, key=lambda f: (_ORDER.index(f.action), -f.count, f.kind)))

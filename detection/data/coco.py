@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, category_ids, open_coco
-from detection.data.examined import Examined, assemble, examine_objects, settle_size
+from detection.data.annotations import CheckedImage, assemble, examine_objects, settle_size
 from detection.data.overlap import Place, place_of
-from detection.data.problems import Allowed, Problem, Rules, stop_at
+from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
 from detection.structures import CocoTerms, Dataset
 
 __all__ = ["category_ids", "examine_coco", "read_coco"]
@@ -52,14 +52,14 @@ def read_coco(
         max_skipped=max_skipped,
     )
     coco = open_coco(images, annotations)
-    stop_at((*coco.problems, *twins(coco, images)))
+    stop_at((*coco.issues, *twins(coco, images)))
     names = tuple(class_names) or coco.used_names()
     examined = []
     for item in examine_coco(coco, images, coco.images, rules, known=names):
-        stop_at(item.problems)
+        stop_at(item.issues)
         examined.append(item)
-    problems = [*coco.problems, *(problem for item in examined for problem in item.problems)]
-    dataset = assemble(coco.path.stem, coco.path.stem, examined, problems, names, rules)
+    issues = [*coco.issues, *(issue for item in examined for issue in item.issues)]
+    dataset = assemble(coco.path.stem, coco.path.stem, examined, issues, names, rules)
     return replace(dataset, coco=terms_of(coco, names))
 
 
@@ -101,20 +101,20 @@ def _has_area(row: Mapping[str, Any]) -> bool:
     return bool(row["bbox"][2] > 0 and row["bbox"][3] > 0)
 
 
-def twins(coco: CocoFile, folder: Path) -> list[Problem]:
+def twins(coco: CocoFile, folder: Path) -> list[AnnotationIssue]:
     """Return a problem for each file that the table of images lists under a second identifier."""
     seen: dict[Place | str, CocoImage] = {}
-    problems = []
+    issues = []
     for image in coco.images:
         first = seen.setdefault(place_of(folder / image.file_name) or image.file_name, image)
         if first is not image:
             what = (
                 f"expected each file once, got it as image {first.image_id!r} and as image "
-                f"{image.image_id!r}; give all its objects to one"
+                f"{image.image_id!r}; return all its objects to one"
             )
-            place = f"{coco.path}: {image.file_name}"
-            problems.append(Problem(kind="file under two ids", place=place, what=what, action="stop"))
-    return problems
+            location = f"{coco.path}: {image.file_name}"
+            issues.append(AnnotationIssue(kind="file under two ids", location=location, what=what, action="stop"))
+    return issues
 
 
 def examine_coco(
@@ -124,20 +124,20 @@ def examine_coco(
     rules: Rules,
     *,
     known: Sequence[str] = (),
-) -> Iterator[Examined]:
+) -> Iterator[CheckedImage]:
     """Read images' headers and say what is wrong with each and with its objects."""
     known_names = frozenset(known)
     for image in images:
-        problems: list[Problem] = []
+        issues: list[AnnotationIssue] = []
         path = folder / image.file_name
-        place = f"{coco.path}: image {image.image_id!r}"
-        size = settle_size(path, image.size, place, rules, problems)
-        found = coco.objects.get(image.image_id, ()) if size is not None else ()
-        kept, more = examine_objects(found, size or (1, 1), rules, known_names, one_based=False)
-        yield Examined(
+        location = f"{coco.path}: image {image.image_id!r}"
+        size = settle_size(path, image.size, location, rules, issues)
+        parsed = coco.objects.get(image.image_id, ()) if size is not None else ()
+        kept, more = examine_objects(parsed, size or (1, 1), rules, known_names, one_based=False)
+        yield CheckedImage(
             image_id=str(image.image_id),
             path=path,
             size=size,
             objects=kept,
-            problems=(*problems, *more),
+            issues=(*issues, *more),
         )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from detection.data.examined import FoundObject
+from detection.data.annotations import FoundObject
 from detection.data.images import read_file
-from detection.data.problems import Corners, Problem, stop_at
+from detection.data.issues import Corners, AnnotationIssue, stop_at
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -37,7 +37,7 @@ class CocoFile:
         objects: image identifier -> its objects.
         annotations: the same objects as they stand: ``id`` (None where there is none) ``image_id
             category_id bbox area iscrowd``.
-        problems: everything that is wrong with the tables.
+        issues: everything that is wrong with the tables.
     """
 
     path: Path
@@ -45,22 +45,22 @@ class CocoFile:
     images: tuple[CocoImage, ...]
     objects: Mapping[Identifier, Sequence[FoundObject]]
     annotations: tuple[dict[str, Any], ...]
-    problems: tuple[Problem, ...]
+    issues: tuple[AnnotationIssue, ...]
 
     def used_names(self) -> tuple[str, ...]:
-        """Give the names of the categories that have objects, in the order of their identifiers."""
+        """Return the names of the categories that have objects, ordered by id."""
         used = {item.class_name for objects in self.objects.values() for item in objects}
         return tuple(name for name in self.categories.values() if name in used)
 
 
 def category_ids(annotations: Path) -> dict[str, Identifier]:
-    """Give the identifier of each category name, to write results in the file's own terms.
+    """Return the id of each category name, for writing results with the file's own ids.
 
     Raises:
         DataError: if the file is no COCO file.
     """
     coco = _read(annotations)
-    stop_at(coco.problems)
+    stop_at(coco.issues)
     return {name: identifier for identifier, name in coco.categories.items()}
 
 
@@ -80,7 +80,7 @@ class _Tables:
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         self.path = path
         self.content = content
-        self.problems: list[Problem] = []
+        self.issues: list[AnnotationIssue] = []
         self.categories: dict[Identifier, str] = {}
         self.images: dict[Identifier, CocoImage] = {}
         self.objects: dict[Identifier, list[FoundObject]] = {}
@@ -95,18 +95,18 @@ class _Tables:
             message = f"{self.path}: expected a list {table!r}, got {_type(entries)}; not COCO"
             raise DataError(message)
         for number, entry in enumerate(entries, start=1):
-            place = f"{self.path}: {table}[{number}]"
+            location = f"{self.path}: {table}[{number}]"
             try:
                 if not isinstance(entry, dict):
                     message = f"expected an object, got {_type(entry)}"
                     raise DataError(message)
                 if "id" in entry:
-                    place = f"{self.path}: {_SINGULAR[table]} {entry['id']!r:.60}"
-                add(entry, place)
+                    location = f"{self.path}: {_SINGULAR[table]} {entry['id']!r:.60}"
+                add(entry, location)
             except DataError as error:
-                self.problems.append(
-                    Problem(
-                        kind=f"bad {_SINGULAR[table]}", place=place, what=str(error), action="stop"
+                self.issues.append(
+                    AnnotationIssue(
+                        kind=f"bad {_SINGULAR[table]}", location=location, what=str(error), action="stop"
                     )
                 )
 
@@ -134,7 +134,7 @@ class _Tables:
         size = (int(sides[0] or 0), int(sides[1] or 0)) if known else None
         self.images[identifier] = CocoImage(image_id=identifier, file_name=str(parts), size=size)
 
-    def add_object(self, entry: dict[str, Any], place: str) -> None:
+    def add_object(self, entry: dict[str, Any], location: str) -> None:
         """Take an annotation."""
         if "id" in entry:
             identifier = _identifier(entry, "id")
@@ -153,11 +153,11 @@ class _Tables:
             message = f"expected iscrowd 0 or 1, got {shown(crowd)}; correct it"
             raise DataError(message)
         corners = _corners(entry.get("bbox"))
-        self._note_flags(entry, place)
+        self._note_flags(entry, location)
         self.annotations.append(_as_it_stands(entry))
         self.objects.setdefault(image_id, []).append(
             FoundObject(
-                place=place,
+                location=location,
                 class_name=self.categories[category_id],
                 corners=corners,
                 difficult=bool(crowd),
@@ -166,11 +166,11 @@ class _Tables:
         )
 
 
-    def _note_flags(self, entry: Mapping[str, Any], place: str) -> None:
+    def _note_flags(self, entry: Mapping[str, Any], location: str) -> None:
         """Count what makes an object count otherwise than one may expect."""
 
         def note(kind: str, what: str) -> None:
-            self.problems.append(Problem(kind=kind, place=place, what=what, action="note"))
+            self.issues.append(AnnotationIssue(kind=kind, location=location, what=what, action="note"))
 
         if entry.get("iscrowd"):
             note("crowd", "expected a single object, got a crowd; read as difficult")
@@ -203,10 +203,10 @@ def _read(path: Path) -> CocoFile:
     tables.read("categories", tables.add_category)
     tables.read("images", tables.add_image)
     tables.read("annotations", tables.add_object)
-    if not tables.images and not tables.problems:
+    if not tables.images and not tables.issues:
         what = "expected at least one image, got none; list the images"
-        tables.problems.append(
-            Problem(kind="empty list", place=str(path), what=what, action="stop")
+        tables.issues.append(
+            AnnotationIssue(kind="empty list", location=str(path), what=what, action="stop")
         )
     ordered = sorted(tables.categories, key=lambda key: (isinstance(key, str), key))
     return CocoFile(
@@ -215,7 +215,7 @@ def _read(path: Path) -> CocoFile:
         images=tuple(tables.images.values()),
         objects=tables.objects,
         annotations=tuple(tables.annotations),
-        problems=tuple(tables.problems),
+        issues=tuple(tables.issues),
     )
 
 
@@ -281,7 +281,7 @@ def _type(value: object) -> str:
 
 
 def _is_unicode(value: Identifier) -> bool:
-    """Tell whether a text can be written to a file: JSON can spell halves of characters."""
+    """Return whether a text is valid Unicode: JSON can spell lone surrogates."""
     return not isinstance(value, str) or not any("\ud800" <= c <= "\udfff" for c in value)
 
 

@@ -13,11 +13,11 @@ import torch
 from detection.config import DataConfig
 from detection.data.coco import narrowed, read_coco
 from detection.data.coco_file import open_coco
-from detection.data.examined import UNREADABLE
+from detection.data.annotations import UNREADABLE
 from detection.data.overlap import shared_files
-from detection.data.problems import Allowed
+from detection.data.issues import Allowed
 from detection.data.voc import read_voc
-from detection.data.voc_folder import open_voc_folder, read_split
+from detection.data.voc import open_voc_folder, read_split
 from detection.errors import DataError
 from detection.structures import Dataset, Record, Skipped
 
@@ -105,23 +105,23 @@ def without_images(dataset: Dataset, reasons: Mapping[str, str], config: DataCon
 
 
 def unreadable(dataset: Dataset, reasons: Mapping[str, str]) -> tuple[Skipped, ...]:
-    """Give the entries of images that turned out to be unreadable and are not listed yet.
+    """Return entries for images that proved unreadable and are not listed yet.
 
     Args:
         dataset: as ``read_dataset`` gave it.
         reasons: image -> why it cannot be read.
     """
     listed = {entry.file for entry in dataset.skipped}
-    found = ((str(r.path), reasons[r.image_id]) for r in dataset.records if r.image_id in reasons)
+    failed = ((str(r.path), reasons[r.image_id]) for r in dataset.records if r.image_id in reasons)
     return tuple(
         Skipped(file=file, kind=UNREADABLE, reason=reason.removeprefix(f"{file}: "))
-        for file, reason in found
+        for file, reason in failed
         if file not in listed
     )
 
 
 def may_skip(dataset: Dataset, max_skipped: float) -> float:
-    """Give the fraction of a data set's images that may still turn out to be unreadable.
+    """Return the fraction of a data set's images that may still prove unreadable.
 
     Args:
         dataset: as ``read_dataset`` gave it.
@@ -164,16 +164,16 @@ def _read(
 
 def _with_every_class(dataset: Dataset, config: DataConfig) -> Dataset:
     """Make sure that each class has an object to train on, or drop those that have none."""
-    found: set[int] = set()
+    present: set[int] = set()
     for record in dataset.records:
         used = torch.ones_like(record.truth.difficult)
         if not config.train_difficult:
             used = ~record.truth.difficult
-        found.update(record.truth.labels[used].tolist())
-    empty = [name for label, name in enumerate(dataset.class_names) if label not in found]
+        present.update(record.truth.labels[used].tolist())
+    empty = [name for label, name in enumerate(dataset.class_names) if label not in present]
     if not empty:
         return dataset
-    if not config.drop_empty_classes or not found:
+    if not config.drop_empty_classes or not present:
         message = (
             f"{dataset.name}: expected objects of every class to train on, got none of "
             f"{', '.join(map(repr, empty))}; correct data.class_names, add images or set "
@@ -181,7 +181,7 @@ def _with_every_class(dataset: Dataset, config: DataConfig) -> Dataset:
         )
         raise DataError(message)
     _LOG.warning("%s: dropped the classes without objects: %s", dataset.name, ", ".join(empty))
-    return _select_classes(dataset, sorted(found))
+    return _select_classes(dataset, sorted(present))
 
 
 def _select_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:

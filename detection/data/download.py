@@ -10,7 +10,7 @@ from pathlib import Path
 from detection.data.archive import extract_tar
 from detection.data.transfer import Patience, fetch, md5_of_file
 from detection.errors import ConfigError, DataError
-from detection.runs.files import FolderLock, write_json_atomic
+from detection.io.files import FolderLock, write_json_atomic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class VocArchive:
 
 
 def voc_archives() -> Mapping[str, VocArchive]:
-    """Give the archives by year; ``2007-test`` is the one test set with public annotations.
+    """Return the archives by year; only ``2007-test`` has public test annotations.
 
     Source:
         torchvision.datasets.voc, which keeps the addresses and checksums up to date.
@@ -55,7 +55,7 @@ def download_voc(
     archive: Sequence[Path] = (),
     patience: Patience | None = None,
 ) -> Path:
-    """Make sure that a year of VOC is below ``root``, and give its folder.
+    """Make sure that a year of VOC is below ``root``, and return its folder.
 
     An archive is fetched, or taken from ``archive``, compared with its checksum, extracted beside
     its place and moved there as a whole; a stamp then says that it is complete. What is stamped is
@@ -151,6 +151,6 @@ def _merge(source: Path, target: Path) -> None:
     """Move every file to its place, the lists of images last."""
     files = [path for path in source.rglob("*") if path.is_file()]
     for path in sorted(files, key=lambda p: ("ImageSets" in p.parts, p)):
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(place)
+        destination = target / path.relative_to(source)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(destination)

@@ -1,4 +1,4 @@
-"""Photographs without annotations: files and folders that somebody names."""
+"""Images without annotations: files and folders that somebody names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def name_images(inputs: Sequence[Path], paths: Sequence[Path]) -> dict[Path, str
 
 
 def list_images(inputs: Sequence[Path]) -> list[Path]:
-    """Give the image files among ``inputs`` and, sorted, those directly inside its folders.
+    """Return the image files in ``inputs`` and, sorted, those directly inside its folders.
 
     A file is taken whatever its name; in a folder the extension decides. One that is named twice
     is taken once.
@@ -40,18 +40,18 @@ def list_images(inputs: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: for a path that is not there, and if no image is left.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for path in inputs:
         if path.is_dir():
             inside = (f for f in path.iterdir() if f.suffix.lower() in EXTENSIONS and f.is_file())
-            found += sorted(inside)
+            paths += sorted(inside)
         elif path.exists():
-            found.append(path)
+            paths.append(path)
         else:
             message = f"{path}: expected an image or a folder of images, got no such file"
             raise DataError(message)
-    if not found:
+    if not paths:
         places = ", ".join(str(path) for path in inputs) or "nothing"
         message = f"{places}: expected images ({' '.join(EXTENSIONS)}), got none"
         raise DataError(message)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(paths))

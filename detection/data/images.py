@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from detection.errors import DataError, ImageError
-from detection.runs.image_errors import file_error, raise_unless_own
-from detection.runs.files import odd_kind
+from detection.io.image_errors import file_error, raise_unless_own
+from detection.io.files import odd_kind
 from detection.structures import Image, Size
 
 MAX_PIXELS = 89_000_000
@@ -73,17 +73,17 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ima
     return Image(image_id=name, pixels=_decode(data, name, max_pixels))
 
 
-def convert_picture(picture: PIL.Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Give a picture that Pillow holds, turned and converted as one from a file.
+def from_pillow(image: PIL.Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return a Pillow image, oriented and converted like one read from a file.
 
     Raises:
         ImageError: where it is too large, its pixels cannot be had or have no known range.
     """
-    return Image(image_id=name, pixels=_pixels(picture, name, max_pixels))
+    return Image(image_id=name, pixels=_pixels(image, name, max_pixels))
 
 
 def read_size(path: Path) -> Size:
-    """Give the upright (height, width) of an image file from its header alone.
+    """Return the upright (height, width) of an image file, reading only its header.
 
     Raises:
         DataError: where the file cannot be read or is no image.
@@ -93,7 +93,7 @@ def read_size(path: Path) -> Size:
 
 
 def read_sizes(path: Path) -> tuple[Size, Size]:
-    """Give the (height, width) as shown and as stored; they differ where EXIF turns the image.
+    """Return the (height, width) as shown and as stored; EXIF rotation makes them differ.
 
     Raises:
         DataError: where the file cannot be read or is no image.
@@ -114,7 +114,7 @@ def read_sizes(path: Path) -> tuple[Size, Size]:
 
 
 def read_file(path: Path) -> bytes:
-    """Give the bytes of a file.
+    """Return a file's bytes.
 
     Raises:
         DataError: naming path and reason where it cannot be read.
@@ -139,39 +139,39 @@ def _unreadable(path: Path, error: OSError | UnicodeEncodeError) -> DataError:
     return file_error(str(path), error)
 
 
-def _decode(data: bytes, place: str, max_pixels: int) -> torch.Tensor:
+def _decode(data: bytes, location: str, max_pixels: int) -> torch.Tensor:
     if not data:
-        message = f"{place}: expected an image, got an empty file; fetch it again"
+        message = f"{location}: expected an image, got an empty file; fetch it again"
         raise ImageError(message)
-    with _open(io.BytesIO(data), place) as image:
-        return _pixels(image, place, max_pixels)
+    with _open(io.BytesIO(data), location) as image:
+        return _pixels(image, location, max_pixels)
 
 
-def _pixels(image: PIL.Image.Image, place: str, max_pixels: int) -> torch.Tensor:
-    """Decode a picture whose header is read."""
+def _pixels(image: PIL.Image.Image, location: str, max_pixels: int) -> torch.Tensor:
+    """Decode an image whose header is read."""
     width, height = image.size
     if width * height > max_pixels:
         message = (
-            f"{place}: expected at most {max_pixels:,} pixels, got {width} x {height} = "
+            f"{location}: expected at most {max_pixels:,} pixels, got {width} x {height} = "
             f"{width * height:,}; make the image smaller or raise data.max_pixels"
         )
         raise ImageError(message)
     try:
         orientation = _orientation(image)
-        pixels = np.array(_upright(_to_rgb(image, place), orientation))
+        pixels = np.array(_upright(_to_rgb(image, location), orientation))
     except ImageError:
         raise
     except Exception as error:  # the decoders raise whatever they like on damaged files
-        raise_unless_own(error, place)
+        raise_unless_own(error, location)
         message = (
-            f"{place}: expected a whole {image.format} image, got one that cannot be decoded "
+            f"{location}: expected a whole {image.format} image, got one that cannot be decoded "
             f"({_words(error)}); fetch or save it again"
         )
         raise ImageError(message) from error
     return torch.from_numpy(pixels)
 
 
-def _open(file: io.BytesIO | io.BufferedReader, place: str) -> PIL.Image.Image:
+def _open(file: io.BytesIO | io.BufferedReader, location: str) -> PIL.Image.Image:
     """Read the header."""
     try:
         with _OPENING, warnings.catch_warnings():
@@ -179,46 +179,46 @@ def _open(file: io.BytesIO | io.BufferedReader, place: str) -> PIL.Image.Image:
             image = PIL.Image.open(file, formats=FORMATS)
     except PIL.Image.DecompressionBombError as error:
         message = (
-            f"{place}: expected at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels, got more "
+            f"{location}: expected at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels, got more "
             f"({_words(error)}); make the image smaller"
         )
         raise ImageError(message) from error
     except Exception as error:
-        raise_unless_own(error, place)
+        raise_unless_own(error, location)
         head = file.seek(0) or file.read(12)
         message = (
-            f"{place}: expected an image ({_FORMAT_LIST}), got a file that begins with {head!r}; "
+            f"{location}: expected an image ({_FORMAT_LIST}), got a file that begins with {head!r}; "
             "convert or remove it"
         )
         raise ImageError(message) from error
     return image
 
 
-def _to_rgb(image: PIL.Image.Image, place: str) -> PIL.Image.Image:
-    """Give 8-bit RGB, transparent pixels laid over white."""
+def _to_rgb(image: PIL.Image.Image, location: str) -> PIL.Image.Image:
+    """Return 8-bit RGB with transparent pixels composited over white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F":
         message = (
-            f"{place}: expected 8- or 16-bit pixels, got floating-point ones whose range is "
+            f"{location}: expected 8- or 16-bit pixels, got floating-point ones whose range is "
             "unknown; convert the image to 8 bits"
         )
         raise ImageError(message)
     if image.mode.startswith("I"):
-        return PIL.Image.fromarray(_high_bytes(np.array(image), place)).convert("RGB")
+        return PIL.Image.fromarray(_high_bytes(np.array(image), location)).convert("RGB")
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", picture.size, "white")
-        return PIL.Image.alpha_composite(white, picture).convert("RGB")
+        rgba = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", rgba.size, "white")
+        return PIL.Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
 
 
-def _high_bytes(values: NDArray[np.generic], place: str) -> NDArray[np.uint8]:
+def _high_bytes(values: NDArray[np.generic], location: str) -> NDArray[np.uint8]:
     """Scale 16 bits to 8 by their high byte, as Pillow does with 16-bit colour."""
     wide = values.astype(np.int64)
     if wide.min() < 0 or wide.max() > 0xFFFF:
         message = (
-            f"{place}: expected 8- or 16-bit pixels, got values from {wide.min()} to {wide.max()}; "
+            f"{location}: expected 8- or 16-bit pixels, got values from {wide.min()} to {wide.max()}; "
             "convert the image to 8 bits"
         )
         raise ImageError(message)
@@ -231,7 +231,7 @@ def _upright(image: PIL.Image.Image, orientation: int) -> PIL.Image.Image:
 
 
 def _orientation(image: PIL.Image.Image) -> int:
-    """Give the EXIF orientation that stands before the pixels, 1 where there is none.
+    """Return the EXIF orientation stored before the pixels, 1 if there is none.
 
     A TIFF's is not among them: Pillow turns its pixels itself.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from detection.errors import ImageError
-from detection.runs.files import sha256_of_file
+from detection.io.files import sha256_of_file
 
 Place = tuple[int, int]
 """Device and number of a file: the same through links and other spellings of a path."""

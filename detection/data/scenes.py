@@ -1,4 +1,4 @@
-"""Draw synthetic photographs: textured shapes on cluttered, textured backgrounds.
+"""Draw synthetic images: textured shapes on cluttered, textured backgrounds.
 
 Each class has a shape of its own; its colour and texture are typical but not certain. Objects come
 in sizes 1:8, stretched, turned, cut by the border and hidden by others.
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.data.problems import Corners
+from detection.data.issues import Corners
 from detection.structures import Size
 
 Field = NDArray[np.float32]
@@ -53,7 +53,7 @@ class SceneObject:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Scene:
-    """A drawn photograph, 8-bit RGB, and its objects."""
+    """A drawn image, 8-bit RGB, and its objects."""
 
     pixels: Pixels
     objects: tuple[SceneObject, ...]
@@ -70,7 +70,7 @@ class _Placement:
     angle: float
 
     def reach(self) -> tuple[float, float]:
-        """Give half the width and height of the upright rectangle around the shape."""
+        """Return half the width and height of the shape's axis-aligned bounding box."""
         cos, sin = abs(np.cos(self.angle)), abs(np.sin(self.angle))
         return (
             (self.width * cos + self.height * sin) / 2,
@@ -174,12 +174,12 @@ def _free_place(
             side = max(side_range[0], 0.9 * float(np.sqrt(other.width * other.height)))
         else:
             x, y = rng.uniform(0.08, 0.92, 2) * (width, height)
-        place = _Placement(
+        placement = _Placement(
             x=float(x), y=float(y), width=side * stretch, height=side / stretch, angle=angle
         )
-        overlap = 0.0 if hiding else max((_overlap(place, other) for other in others), default=0.0)
-        overlap = max(overlap, _outside(place, size))
-        trials.append((overlap, place))
+        overlap = 0.0 if hiding else max((_overlap(placement, other) for other in others), default=0.0)
+        overlap = max(overlap, _outside(placement, size))
+        trials.append((overlap, placement))
         if overlap <= allowed:
             break
         side = max(side_range[0], 0.93 * side)
@@ -187,39 +187,39 @@ def _free_place(
 
 
 def _overlap(a: _Placement, b: _Placement) -> float:
-    """Give the shared area over the smaller area of the rectangles around two shapes."""
+    """Return the overlap of two shapes' bounding boxes over the smaller box's area."""
     (aw, ah), (bw, bh) = a.reach(), b.reach()
     wide = min(a.x + aw, b.x + bw) - max(a.x - aw, b.x - bw)
     high = min(a.y + ah, b.y + bh) - max(a.y - ah, b.y - bh)
     return max(wide, 0.0) * max(high, 0.0) / (4 * min(aw * ah, bw * bh))
 
 
-def _outside(place: _Placement, size: Size) -> float:
-    """Give the fraction of the rectangle around a shape that lies outside the image."""
-    half_width, half_height = place.reach()
-    wide = min(place.x + half_width, size[1]) - max(place.x - half_width, 0)
-    high = min(place.y + half_height, size[0]) - max(place.y - half_height, 0)
+def _outside(placement: _Placement, size: Size) -> float:
+    """Return the fraction of a shape's bounding box that lies outside the image."""
+    half_width, half_height = placement.reach()
+    wide = min(placement.x + half_width, size[1]) - max(placement.x - half_width, 0)
+    high = min(placement.y + half_height, size[0]) - max(placement.y - half_height, 0)
     return 1 - wide * high / (4 * half_width * half_height)
 
 
 def _local(
-    place: _Placement, size: Size, margin: float = 2.0
+    placement: _Placement, size: Size, margin: float = 2.0
 ) -> tuple[tuple[slice, slice], Field, Field]:
-    """Give the pixels that a shape may cover and their coordinates, -1..1 within the shape."""
-    half_width, half_height = place.reach()
+    """Return the pixels that a shape may cover and their coordinates, -1..1 inside the shape."""
+    half_width, half_height = placement.reach()
     rows = slice(
-        max(0, int(place.y - half_height - margin)), max(0, int(place.y + half_height + margin) + 1)
+        max(0, int(placement.y - half_height - margin)), max(0, int(placement.y + half_height + margin) + 1)
     )
     columns = slice(
-        max(0, int(place.x - half_width - margin)), max(0, int(place.x + half_width + margin) + 1)
+        max(0, int(placement.x - half_width - margin)), max(0, int(placement.x + half_width + margin) + 1)
     )
     y, x = np.mgrid[
         rows.start : min(rows.stop, size[0]), columns.start : min(columns.stop, size[1])
     ]
-    dx, dy = x.astype(np.float32) + 0.5 - place.x, y.astype(np.float32) + 0.5 - place.y
-    cos, sin = np.float32(np.cos(place.angle)), np.float32(np.sin(place.angle))
-    u = (dx * cos + dy * sin) / np.float32(place.width / 2)
-    v = (dy * cos - dx * sin) / np.float32(place.height / 2)
+    dx, dy = x.astype(np.float32) + 0.5 - placement.x, y.astype(np.float32) + 0.5 - placement.y
+    cos, sin = np.float32(np.cos(placement.angle)), np.float32(np.sin(placement.angle))
+    u = (dx * cos + dy * sin) / np.float32(placement.width / 2)
+    v = (dy * cos - dx * sin) / np.float32(placement.height / 2)
     return (rows, columns), u, v
 
 
@@ -282,13 +282,13 @@ def _draw_object(
     owners: NDArray[np.int32],
     rng: np.random.Generator,
     class_name: str,
-    place: _Placement,
+    placement: _Placement,
     number: int,
 ) -> float:
-    """Draw a shape, claim its pixels, and give its whole area, also outside the image."""
+    """Draw a shape, claim its pixels, and return its whole area, also outside the image."""
     size = (canvas.shape[0], canvas.shape[1])
-    where, u, v = _local(place, size)
-    distance = _DISTANCES[class_name](u, v) * np.float32(min(place.width, place.height) / 2)
+    where, u, v = _local(placement, size)
+    distance = _DISTANCES[class_name](u, v) * np.float32(min(placement.width, placement.height) / 2)
     cover = (0.5 - distance).clip(0, 1)
     typical = rng.uniform() < _TYPICAL_COLOUR
     hue = _HUES[class_name] + rng.normal(0, 0.03) if typical else rng.uniform()
@@ -301,8 +301,8 @@ def _draw_object(
     canvas[where] += cover[:, :, None] * (paint - canvas[where])
     owners[where][cover > 0.5] = number
     return (
-        place.width
-        * place.height
+        placement.width
+        * placement.height
         * {"box": 1.0, "cross": 0.5644, "disc": 0.7854}.get(class_name, 0.5)
     )
 
@@ -312,8 +312,8 @@ def _draw_clutter(canvas: Field, rng: np.random.Generator, side: float) -> None:
     size = (canvas.shape[0], canvas.shape[1])
     x, y = rng.uniform(0, size[1]), rng.uniform(0, size[0])
     stretch = float(np.exp(rng.uniform(-0.5, 0.5)))
-    place = _Placement(x=x, y=y, width=side * stretch, height=side / stretch, angle=0.0)
-    where, u, v = _local(place, size)
+    placement = _Placement(x=x, y=y, width=side * stretch, height=side / stretch, angle=0.0)
+    where, u, v = _local(placement, size)
     around = np.arctan2(v, u)
     lobes = sum(
         rng.uniform(0.1, 0.3) * np.cos(k * around + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5)

@@ -16,8 +16,8 @@ import PIL.Image
 from detection.data.scenes import SCENE_CLASSES, Scene, draw_scene
 from detection.data.voc_xml import VocObject, write_voc_annotation
 from detection.errors import DataError
-from detection.runs.files import write_json_atomic
-from detection.runs.progress import track
+from detection.io.files import write_json_atomic
+from detection.io.progress import track
 from detection.structures import Size
 
 _LOG = logging.getLogger(__name__)

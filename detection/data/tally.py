@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from detection.data.examined import Examined
-from detection.data.problems import Action, Problem
+from detection.data.annotations import CheckedImage
+from detection.data.issues import Action, AnnotationIssue
 
 _FIRSTS = 5
 
@@ -20,7 +20,7 @@ class Tally:
         firsts: (kind, action) -> the first messages.
         objects: class name -> objects.
         easy: class name -> objects that are not difficult.
-        places: class name -> where the first objects are.
+        locations: class name -> where the first objects are.
         contents: (digest of an image file, its path).
     """
 
@@ -28,30 +28,30 @@ class Tally:
     firsts: dict[tuple[str, Action], list[str]] = field(default_factory=dict)
     objects: Counter[str] = field(default_factory=Counter)
     easy: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
+    locations: dict[str, list[str]] = field(default_factory=dict)
     contents: list[tuple[bytes, str]] = field(default_factory=list)
 
-    def add(self, problem: Problem, count: int = 1) -> None:
+    def add(self, issue: AnnotationIssue, count: int = 1) -> None:
         """Count a problem."""
-        key = (problem.kind, problem.action)
+        key = (issue.kind, issue.action)
         self.counts[key] += count
-        _keep(self.firsts.setdefault(key, []), problem.message)
+        _keep(self.firsts.setdefault(key, []), issue.message)
 
-    def add_image(self, item: Examined) -> None:
+    def add_image(self, item: CheckedImage) -> None:
         """Count an image's problems and objects."""
-        for problem in item.problems:
-            self.add(problem)
+        for issue in item.issues:
+            self.add(issue)
         seen = set()
-        for found in item.objects:
-            self.objects[found.class_name] += 1
-            self.easy[found.class_name] += not found.difficult
-            _keep(self.places.setdefault(found.class_name, []), found.place)
-            if (found.class_name, found.box) in seen:
-                what = f"expected each object once, got a second {found.class_name!r} in its place"
+        for checked in item.objects:
+            self.objects[checked.class_name] += 1
+            self.easy[checked.class_name] += not checked.difficult
+            _keep(self.locations.setdefault(checked.class_name, []), checked.location)
+            if (checked.class_name, checked.box) in seen:
+                what = f"expected each object once, got a second {checked.class_name!r} in its place"
                 self.add(
-                    Problem(kind="duplicate object", place=found.place, what=what, action="note")
+                    AnnotationIssue(kind="duplicate object", location=checked.location, what=what, action="note")
                 )
-            seen.add((found.class_name, found.box))
+            seen.add((checked.class_name, checked.box))
 
     def merge(self, other: Tally) -> None:
         """Add another tally."""
@@ -61,9 +61,9 @@ class Tally:
                 _keep(self.firsts.setdefault(key, []), message)
         self.objects += other.objects
         self.easy += other.easy
-        for name, places in other.places.items():
-            for place in places:
-                _keep(self.places.setdefault(name, []), place)
+        for name, locations in other.locations.items():
+            for location in locations:
+                _keep(self.locations.setdefault(name, []), location)
         self.contents += other.contents
 
 

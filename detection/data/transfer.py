@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from detection.errors import DataError
-from detection.runs.progress import track
+from detection.io.progress import track
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 18
@@ -49,7 +49,7 @@ class _UselessError(Exception):
 
 
 def md5_of_file(path: Path) -> str:
-    """Give the hexadecimal MD5 of a file's content, the checksum that archives are published with.
+    """Return the hexadecimal MD5 of a file, the checksum that archives are published with.
 
     Raises:
         DataError: if the file cannot be read.
@@ -100,7 +100,7 @@ def fetch(urls: Sequence[str], target: Path, *, md5: str, patience: Patience | N
 
 
 def _fetch_from(url: str, part: Path, md5: str, patience: Patience) -> str:
-    """Try one address; give the reason of the failure, empty if the file is there."""
+    """Try one address; return the reason of the failure, empty if the file is there."""
     reason = ""
     for attempt in range(patience.attempts):
         if attempt:

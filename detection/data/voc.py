@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-
-from detection.data.examined import (
-    Examined,
-    ExaminedObject,
-    FoundObject,
-    assemble,
-    examine_objects,
-    problem_of,
-    settle_size,
-)
+from detection.data.annotations import CheckedImage, CheckedObject, FoundObject, assemble, examine_objects, issue_of, settle_size
 from detection.data.images import read_file
-from detection.data.problems import Allowed, Problem, Rules, stop_at
-from detection.data.voc_folder import VocFolder, open_voc_folder, read_split
+from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
 from detection.data.voc_xml import Annotation, VocObject, parse_annotation, write_voc_annotation
 from detection.errors import DataError
 from detection.structures import Dataset
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from detection.data.images import EXTENSIONS, read_file
+from detection.data.issues import AnnotationIssue
+
 
 __all__ = ["VOC_CLASSES", "VocObject", "read_voc", "write_voc_annotation"]
 
@@ -83,18 +79,18 @@ def read_voc(
     )
     folder = open_voc_folder(root, year)
     listed = read_split(folder, split)
-    stop_at(listed.problems)
+    stop_at(listed.issues)
     examined = []
     for item in examine(folder, listed.image_ids, rules, known=class_names):
-        stop_at(item.problems)
+        stop_at(item.issues)
         examined.append(item)
-    problems = [*listed.problems, *(problem for item in examined for problem in item.problems)]
-    return assemble(f"{folder.name} {split}", split, examined, problems, tuple(class_names), rules)
+    issues = [*listed.issues, *(issue for item in examined for issue in item.issues)]
+    return assemble(f"{folder.name} {split}", split, examined, issues, tuple(class_names), rules)
 
 
 def examine(
     folder: VocFolder, image_ids: Iterable[str], rules: Rules, *, known: Sequence[str] = ()
-) -> Iterator[Examined]:
+) -> Iterator[CheckedImage]:
     """Read images' headers and annotations, one after another, and say what is wrong with each.
 
     Args:
@@ -108,23 +104,23 @@ def examine(
         yield _examine_one(folder, image_id, rules, known_names)
 
 
-def _examine_one(folder: VocFolder, image_id: str, rules: Rules, known: frozenset[str]) -> Examined:
+def _examine_one(folder: VocFolder, image_id: str, rules: Rules, known: frozenset[str]) -> CheckedImage:
     path, xml_path = folder.image_path(image_id), folder.annotation_path(image_id)
-    place = str(xml_path)
+    location = str(xml_path)
     try:
-        annotation = parse_annotation(read_file(xml_path), place)
+        annotation = parse_annotation(read_file(xml_path), location)
     except DataError as error:
-        missing = problem_of("missing annotation", place, error, "stop")
-        annotation = Annotation(filename="", size=None, objects=(), problems=(missing,))
-    problems = list(annotation.problems)
-    size = settle_size(path, annotation.size, place, rules, problems)
+        missing = issue_of("missing annotation", location, error, "stop")
+        annotation = Annotation(filename="", size=None, objects=(), issues=(missing,))
+    issues = list(annotation.issues)
+    size = settle_size(path, annotation.size, location, rules, issues)
     stem = Path(annotation.filename.replace("\\", "/")).stem
     if annotation.filename and image_id not in {stem, annotation.filename}:
         what = f"expected the <filename> of {image_id}, got {annotation.filename[:80]!r}; not used"
-        problems.append(Problem(kind="other filename", place=place, what=what, action="note"))
-    found = (
+        issues.append(AnnotationIssue(kind="other filename", location=location, what=what, action="note"))
+    parsed = (
         FoundObject(
-            place=f"{place}: object {item.number}",
+            location=f"{location}: object {item.number}",
             class_name=item.class_name,
             corners=item.corners,
             difficult=item.difficult,
@@ -132,14 +128,161 @@ def _examine_one(folder: VocFolder, image_id: str, rules: Rules, known: frozense
         for item in annotation.objects
     )
     if size is None:
-        objects: tuple[ExaminedObject, ...] = ()
+        objects: tuple[CheckedObject, ...] = ()
     else:
-        objects, more = examine_objects(found, size, rules, known, one_based=True)
-        problems += more
-    return Examined(
+        objects, more = examine_objects(parsed, size, rules, known, one_based=True)
+        issues += more
+    return CheckedImage(
         image_id=image_id,
         path=path,
         size=size,
         objects=objects,
-        problems=tuple(problems),
+        issues=tuple(issues),
     )
+
+
+MAX_NAME = 200
+"""Letters of an identifier; file systems end at 255 bytes."""
+
+_MEMBERSHIP = {"1": True, "0": False, "-1": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocFolder:
+    """A folder with ``JPEGImages``, ``Annotations`` and ``ImageSets/Main``.
+
+    Attributes:
+        path: the folder.
+        images: stem -> file name in ``JPEGImages``.
+    """
+
+    path: Path
+    images: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The folder's name, for example ``VOC2012``."""
+        return self.path.name
+
+    def image_path(self, image_id: str) -> Path:
+        """Return the path of an image; its usual name if it does not exist."""
+        return self.path / "JPEGImages" / self.images.get(image_id, f"{image_id}.jpg")
+
+    def annotation_path(self, image_id: str) -> Path:
+        """Return the path of an annotation."""
+        return self.path / "Annotations" / f"{image_id}.xml"
+
+    def split_path(self, split: str) -> Path:
+        """Return the path of a split's image list."""
+        return self.path / "ImageSets" / "Main" / f"{split}.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The image ids of a split, in the order of its list, and what was wrong with the list."""
+
+    image_ids: tuple[str, ...]
+    issues: tuple[AnnotationIssue, ...]
+
+
+def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
+    """Find the folder in VOC layout at or below ``root``.
+
+    Args:
+        root: the folder itself, a ``VOCdevkit`` with ``VOC<year>`` folders, or what contains one.
+        year: which ``VOC<year>``; 0 takes the only one there is.
+
+    Raises:
+        DataError: if there is none, or more than one and no year.
+    """
+    if not root.is_dir():
+        message = f"{root}: expected a folder, got none; correct data.root or fetch the data"
+        raise DataError(message)
+    folders = [root] if _is_voc(root) else []
+    for devkit in (root, root / "VOCdevkit"):
+        if not folders and devkit.is_dir():
+            pattern = f"VOC{year}" if year else "VOC*"
+            folders = sorted(path for path in devkit.glob(pattern) if _is_voc(path))
+    if len(folders) != 1:
+        wanted = f"VOC{year}" if year else "one VOC<year> folder"
+        names = ", ".join(path.name for path in folders) or "none"
+        message = (
+            f"{root}: expected {wanted} with JPEGImages, Annotations and ImageSets/Main, got "
+            f"{names}; set data.root or data.year"
+        )
+        raise DataError(message)
+    return VocFolder(path=folders[0], images=_index_images(folders[0] / "JPEGImages"))
+
+
+def _is_voc(path: Path) -> bool:
+    parts = ("JPEGImages", "Annotations", "ImageSets/Main")
+    return all((path / part).is_dir() for part in parts)
+
+
+def _index_images(folder: Path) -> dict[str, str]:
+    """Map stems to file names; of several with one stem, the earliest in EXTENSIONS."""
+    rank = {extension: number for number, extension in enumerate(EXTENSIONS)}
+    best: dict[str, tuple[int, str]] = {}
+    for name in os.listdir(folder):  # noqa: PTH208 - a Path for each of 20,000 files is slow
+        stem, extension = os.path.splitext(name)  # noqa: PTH122
+        candidate = (rank.get(extension.lower(), len(rank)), name)
+        if candidate[0] < len(rank) and candidate < best.get(stem, (len(rank), "")):
+            best[stem] = candidate
+    return {stem: name for stem, (_, name) in best.items()}
+
+
+def read_split(folder: VocFolder, split: str) -> Split:
+    """Read ``ImageSets/Main/<split>.txt``.
+
+    A second column, as in ``cat_train.txt``, says whether the image shows the class: images with 1
+    are taken, those with -1 (absent) and 0 (difficult objects only) are left out.
+
+    Raises:
+        DataError: if the list is missing, no text, or lists nothing.
+    """
+    path = folder.split_path(split)
+    if not path.is_file():
+        lists = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))[:20]) or "none"
+        message = f"{path}: expected a list of images, got no such file; the lists are: {lists}"
+        raise DataError(message)
+    try:
+        text = read_file(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{path}: expected UTF-8 text, got byte {error.start} that is not; save it anew"
+        raise DataError(message) from error
+    image_ids: dict[str, None] = {}
+    issues: list[AnnotationIssue] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        image_id, issue = _read_line(line.strip(), f"{path}: line {number}", folder.images)
+        if image_id in image_ids:
+            what = f"expected each image once, got {image_id!r} again; counted once"
+            issue = AnnotationIssue(
+                kind="duplicate in the list",
+                location=f"{path}: line {number}",
+                what=what,
+                action="note",
+            )
+        if image_id is not None:
+            image_ids[image_id] = None
+        if issue is not None:
+            issues.append(issue)
+    if not image_ids and all(issue.action != "stop" for issue in issues):
+        what = "expected at least one image, got none; list the images, one identifier a line"
+        issues.append(AnnotationIssue(kind="empty list", location=str(path), what=what, action="stop"))
+    return Split(image_ids=tuple(image_ids), issues=tuple(issues))
+
+
+def _read_line(
+    line: str, location: str, images: Mapping[str, str]
+) -> tuple[str | None, AnnotationIssue | None]:
+    """Return the line's image id, or the issue with it; neither for a blank line."""
+    columns = line.split()
+    if len(columns) == 2 and columns[1] in _MEMBERSHIP and line not in images:
+        if not _MEMBERSHIP[columns[1]]:
+            what = f"expected 1 in the second column, got {columns[1]}; the image is left out"
+            return None, AnnotationIssue(kind="listed as absent", location=location, what=what, action="note")
+        line = columns[0]
+    if line in {".", ".."} or any(mark in line for mark in "/\\:\0") or len(line) > MAX_NAME:
+        what = f"expected a plain identifier, got {line[:60]!r}; write the file's stem"
+        return None, AnnotationIssue(kind="bad identifier", location=location, what=what, action="stop")
+    return line or None, None

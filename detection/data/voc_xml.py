@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, ElementTree, ParseError, SubElement, 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from detection.data.problems import Corners, Problem
+from detection.data.issues import Corners, AnnotationIssue
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -58,13 +58,13 @@ class Annotation:
         filename: of the image, to be compared only.
         size: (height, width), None where absent or zero.
         objects: those that could be read.
-        problems: everything that was wrong.
+        issues: everything that was wrong.
     """
 
     filename: str
     size: Size | None
     objects: tuple[VocObject, ...]
-    problems: tuple[Problem, ...]
+    issues: tuple[AnnotationIssue, ...]
 
 
 class _BoundedBuilder:
@@ -92,37 +92,37 @@ class _BoundedBuilder:
         return self._builder.close()
 
 
-def parse_annotation(data: bytes, place: str) -> Annotation:
+def parse_annotation(data: bytes, location: str) -> Annotation:
     """Read the bytes of an annotation file; what is wrong stands in the result's ``problems``."""
     try:
         root = _parse_xml(data)
     except DataError as error:
-        return _nothing("not an annotation", place, str(error))
-    problems: list[Problem] = []
+        return _nothing("not an annotation", location, str(error))
+    issues: list[AnnotationIssue] = []
     objects: list[VocObject] = []
     for number, element in enumerate(root.findall("object"), start=1):
         try:
-            objects.append(_object(element, number, place, problems))
+            objects.append(_object(element, number, location, issues))
         except DataError as error:
-            where = f"{place}: object {number}"
-            problems.append(
-                Problem(kind="unreadable object", place=where, what=str(error), action="stop")
+            where = f"{location}: object {number}"
+            issues.append(
+                AnnotationIssue(kind="unreadable object", location=where, what=str(error), action="stop")
             )
     size = _size(root)
     if size is None:
         what = "expected a size, got none; taken from the image"
-        problems.append(Problem(kind="no size", place=place, what=what, action="note"))
+        issues.append(AnnotationIssue(kind="no size", location=location, what=what, action="note"))
     return Annotation(
         filename=_text(root, "filename") or "",
         size=size,
         objects=tuple(objects),
-        problems=tuple(problems),
+        issues=tuple(issues),
     )
 
 
-def _nothing(kind: str, place: str, what: str) -> Annotation:
-    problem = Problem(kind=kind, place=place, what=what, action="stop")
-    return Annotation(filename="", size=None, objects=(), problems=(problem,))
+def _nothing(kind: str, location: str, what: str) -> Annotation:
+    issue = AnnotationIssue(kind=kind, location=location, what=what, action="stop")
+    return Annotation(filename="", size=None, objects=(), issues=(issue,))
 
 
 def _parse_xml(data: bytes) -> Element:
@@ -164,7 +164,7 @@ def _cause(data: bytes, error: ParseError) -> str:
     return f"{reason}; write the file again"
 
 
-def _object(element: Element, number: int, place: str, problems: list[Problem]) -> VocObject:
+def _object(element: Element, number: int, location: str, issues: list[AnnotationIssue]) -> VocObject:
     class_name = _text(element, "name")
     if not class_name:
         message = "expected <name>, got none; add the class name"
@@ -180,10 +180,10 @@ def _object(element: Element, number: int, place: str, problems: list[Problem]) 
         message = f"expected <difficult> 0 or 1, got {shown(flag)}; correct it"
         raise DataError(message)
     if flag is None or flag.lower() in {"unspecified", ""}:
-        problems.append(
-            Problem(
+        issues.append(
+            AnnotationIssue(
                 kind="difficult unspecified",
-                place=f"{place}: object {number}",
+                location=f"{location}: object {number}",
                 what=f"expected <difficult> 0 or 1, got {flag or 'none'}; read as 0",
                 action="note",
             )
@@ -209,7 +209,7 @@ def _number(box: Element, side: str) -> float:
 
 
 def _text(element: Element, tag: str) -> str | None:
-    """Give the stripped text of a direct child, None where there is no such child."""
+    """Return the stripped text of a direct child, or None without such a child."""
     child = element.find(tag)
     return None if child is None else (child.text or "").strip()
 
@@ -223,7 +223,7 @@ def _size(root: Element) -> Size | None:
 
 
 def _length(text: str | None) -> int:
-    """Give a whole number of pixels, 0 where there is none."""
+    """Return a whole number of pixels, 0 if absent."""
     value = float(text) if text is not None and _NUMBER.fullmatch(text) else math.nan
     return round(value) if math.isfinite(value) else 0
 

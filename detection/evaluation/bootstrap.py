@@ -21,7 +21,7 @@ def bootstrap_map(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Give the percentile interval of the 11-point mAP over images drawn with replacement.
+    """Return the bootstrap percentile interval of the 11-point mAP over images.
 
     Nothing is matched again: in each resampling every image counts as often as it was drawn, its
     objects and its detections alike. A class none of whose objects was drawn is left out of that
@@ -51,7 +51,7 @@ def bootstrap_map(
 def resampled_maps(
     matches: Sequence[ClassMatches], *, resamplings: int, seed: int
 ) -> Float[np.ndarray, " b"]:
-    """Give the 11-point mAP of each resampling."""
+    """Return the 11-point mAP of each bootstrap sample."""
     num_images = len(matches[0].objects) if matches else 0
     if num_images == 0:
         return np.full(resamplings, np.nan)
@@ -73,7 +73,7 @@ def draw_counts(num_images: int, resamplings: int, seed: int) -> Float[np.ndarra
 def weighted_eleven_points(
     match: ClassMatches, weights: Float[np.ndarray, "i b"]
 ) -> Float[np.ndarray, " b"]:
-    """Give one class's 11-point AP where image i counts ``weights[i]`` times; NaN without objects.
+    """Return one class's 11-point AP, image i counted ``weights[i]`` times; NaN without objects.
 
     Law: with all weights 1 this is ``eleven_points``. The best precision at a recall is always
     reached just after a right detection, so that only those are looked at.

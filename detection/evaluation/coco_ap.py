@@ -64,12 +64,12 @@ class _BoxEvaluation(COCOeval):  # type: ignore[misc]
     """
 
     def computeIoU(self, imgId: Any, catId: Any) -> Any:  # noqa: N802, N803
-        """Give the ordinary IoU of the best detections with the objects of a class."""
-        objects, found = self._gts[imgId, catId], self._dts[imgId, catId]
-        if not objects or not found:
+        """Return the plain IoU of the best detections with the objects of a class."""
+        objects, detected = self._gts[imgId, catId], self._dts[imgId, catId]
+        if not objects or not detected:
             return []
-        order = np.argsort([-row["score"] for row in found], kind="mergesort")
-        best = [found[index]["bbox"] for index in order[: self.params.maxDets[-1]]]
+        order = np.argsort([-row["score"] for row in detected], kind="mergesort")
+        best = [detected[index]["bbox"] for index in order[: self.params.maxDets[-1]]]
         crowds = [int(row["crowd"]) for row in objects]
         return mask.iou(best, [row["bbox"] for row in objects], crowds)
 
@@ -120,7 +120,7 @@ def evaluate_coco(
 
 
 def _precision(evaluation: _BoxEvaluation) -> Float[np.ndarray, "t r k"]:
-    """Give the interpolated precision by IoU, recall and class; NaN without objects.
+    """Return the interpolated precision per IoU, recall and class; NaN without objects.
 
     pycocotools divides by a count plus 2e-16, so that one right detection of one has a precision
     just below 1: that is set right here.
@@ -132,9 +132,9 @@ def _precision(evaluation: _BoxEvaluation) -> Float[np.ndarray, "t r k"]:
 
 def _warn_of_surplus(detections: Sequence[Detections]) -> None:
     surplus = sum(
-        int(np.maximum(np.bincount(found.labels.numpy()) - MAX_DETECTIONS, 0).sum())
-        for found in detections
-        if len(found.labels) > MAX_DETECTIONS
+        int(np.maximum(np.bincount(image_detections.labels.numpy()) - MAX_DETECTIONS, 0).sum())
+        for image_detections in detections
+        if len(image_detections.labels) > MAX_DETECTIONS
     )
     if surplus:
         logger.warning(
@@ -142,7 +142,7 @@ def _warn_of_surplus(detections: Sequence[Detections]) -> None:
             "read",
             MAX_DETECTIONS,
             surplus,
-            sum(len(found.labels) for found in detections),
+            sum(len(image_detections.labels) for image_detections in detections),
         )
 
 
@@ -158,9 +158,9 @@ def _indices(
     pycocotools sorts them, on which the order of equal scores depends.
     """
     if terms is None:
-        objects, found = _truth_rows(truths), _found_rows(detections)
+        objects, image_detections = _truth_rows(truths), _detection_rows(detections)
         size = len(truths), class_names
-        return _index(_numbered(objects), *size), _index(_numbered(found), *size)
+        return _index(_numbered(objects), *size), _index(_numbered(image_detections), *size)
     own = [terms.image_ids[truth.image_id] for truth in truths]
     images = dict(zip(own, _ranks(own), strict=True))
     ranks = _ranks(terms.category_ids)
@@ -175,23 +175,23 @@ def _indices(
         for row in terms.annotations
         if row["image_id"] in images
     ]
-    found = [
+    image_detections = [
         {
             **row,
             "image_id": images[own[row["image_id"]]],
             "category_id": ranks[row["category_id"]],
         }
-        for row in _found_rows(detections)
+        for row in _detection_rows(detections)
     ]
     size = len(truths), class_names
-    return _index(objects, *size), _index(_numbered(found), *size)
+    return _index(objects, *size), _index(_numbered(image_detections), *size)
 
 
 def _ranks(identifiers: Sequence[int | str]) -> list[int]:
     """Return the place of each identifier in their order, numbers before texts."""
     order = sorted(identifiers, key=lambda key: (isinstance(key, str), key))
-    place = {identifier: rank for rank, identifier in enumerate(order)}
-    return [place[identifier] for identifier in identifiers]
+    position = {identifier: rank for rank, identifier in enumerate(order)}
+    return [position[identifier] for identifier in identifiers]
 
 
 def _truth_rows(truths: Sequence[GroundTruth]) -> list[dict[str, Any]]:
@@ -211,13 +211,13 @@ def _crowds(truth: GroundTruth) -> list[bool]:
     return [False] * len(truth.labels) if truth.crowd is None else truth.crowd.tolist()
 
 
-def _found_rows(detections: Sequence[Detections]) -> list[dict[str, Any]]:
+def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, Any]]:
     return [
         {**row, "score": score}
-        for image, found in enumerate(detections)
+        for image, image_detections in enumerate(detections)
         for row, score in zip(
-            _rows(image, found.boxes.numpy(), found.labels.numpy()),
-            found.scores.tolist(),
+            _rows(image, image_detections.boxes.numpy(), image_detections.labels.numpy()),
+            image_detections.scores.tolist(),
             strict=True,
         )
     ]
@@ -235,12 +235,12 @@ def _rows(image: int, boxes: Float[np.ndarray, "n 4"], labels: np.ndarray) -> li
 
 
 def _numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give each row an id; they start at 1, for pycocotools reads 0 as *not matched*."""
-    return [{**row, "id": place} for place, row in enumerate(rows, start=1)]
+    """Number the rows from 1: pycocotools reads the id 0 as *not matched*."""
+    return [{**row, "id": position} for position, row in enumerate(rows, start=1)]
 
 
 def _index(rows: list[dict[str, Any]], num_images: int, class_names: Sequence[str]) -> COCO:
-    """Give pycocotools' index of rows that have their ids."""
+    """Return pycocotools' index of rows that have their ids."""
     index = COCO()
     index.dataset = {
         "images": [{"id": image} for image in range(num_images)],

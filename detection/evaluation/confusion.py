@@ -32,7 +32,7 @@ class Confusion:
 
 
 def best_threshold(matches: Sequence[ClassMatches]) -> float:
-    """Give the score at which detections of all classes together have the best F1.
+    """Return the score threshold with the best F1 over all classes together.
 
     Returns:
         The lowest score to keep; infinity where nothing right was detected.
@@ -76,12 +76,12 @@ def confusion_matrix(
         DataError: see ``evaluate_voc``.
     """
     counts = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
-    for truth, found in zip(truths, align(truths, detections, num_classes), strict=True):
-        kept = found.scores.numpy() >= threshold
-        order = np.argsort(-found.scores.numpy()[kept], kind="stable")
-        labels = found.labels.numpy()[kept][order]
+    for truth, image_detections in zip(truths, align(truths, detections, num_classes), strict=True):
+        kept = image_detections.scores.numpy() >= threshold
+        order = np.argsort(-image_detections.scores.numpy()[kept], kind="stable")
+        labels = image_detections.labels.numpy()[kept][order]
         overlap = pairwise_iou(
-            found.boxes.numpy()[kept][order].astype(np.float64),
+            image_detections.boxes.numpy()[kept][order].astype(np.float64),
             truth.boxes.numpy().astype(np.float64),
         )
         _count_pairs(counts, overlap >= iou, overlap, labels, truth)

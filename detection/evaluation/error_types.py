@@ -136,8 +136,8 @@ def _judge(
     targets = np.full(starts[-1], -1)
     found = []
     num_objects = 0
-    for place, (truth, guess) in enumerate(zip(truths, aligned, strict=True)):
-        here = slice(starts[place], starts[place + 1])
+    for index, (truth, guess) in enumerate(zip(truths, aligned, strict=True)):
+        here = slice(starts[index], starts[index + 1])
         easy = ~truth.difficult.numpy()
         overlap = pairwise_iou(
             guess.boxes.numpy().astype(np.float64), truth.boxes.numpy()[easy].astype(np.float64)
@@ -178,7 +178,7 @@ def _by_detection(
 def _kinds(
     overlap: Float[np.ndarray, "n g"], same: Bool[np.ndarray, "n g"], iou: float
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Give the kind that each detection has if it is wrong, and the object it is about."""
+    """Return the error type each detection would have if wrong, and its object."""
     if overlap.shape[1] == 0:
         return np.full(len(overlap), _BKG), np.zeros(len(overlap), dtype=np.int64)
     of_class, of_others = np.where(same, overlap, 0.0), np.where(same, 0.0, overlap)
@@ -218,7 +218,7 @@ def _mean_ap(
     num_objects: Int[np.ndarray, " k"],
     classes: Int[np.ndarray, " k"],
 ) -> float:
-    """Give the area mAP of the kept detections over the classes that have objects."""
+    """Return the mAP (area under the curve) of the kept detections over classes with objects."""
     ap = np.full(len(classes), np.nan)
     for label in np.flatnonzero(classes):
         rows = np.flatnonzero(keep & (labels == label))

@@ -49,7 +49,7 @@ class ClassMatches:
 def pairwise_iou(
     a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]
 ) -> Float[np.ndarray, "n m"]:
-    """Give the intersection over union of each pair in float64, as the devkit computes it."""
+    """Return the intersection over union of each pair in float64, as the devkit computes it."""
     shared = pairwise_intersection(a, b)
     union = box_area(a)[:, None] + box_area(b)[None, :] - shared
     overlap: Float[np.ndarray, "n m"] = shared / np.where(union > 0, union, 1)
@@ -59,7 +59,7 @@ def pairwise_iou(
 def pairwise_intersection(
     a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]
 ) -> Float[np.ndarray, "n m"]:
-    """Give the area that each box of ``a`` shares with each box of ``b``."""
+    """Return the intersection area of each box of ``a`` with each box of ``b``."""
     width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
     height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
     shared: Float[np.ndarray, "n m"] = np.maximum(width, 0) * np.maximum(height, 0)
@@ -67,7 +67,7 @@ def pairwise_intersection(
 
 
 def box_area(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
-    """Give each box's area."""
+    """Return the area of each box."""
     areas: Float[np.ndarray, " n"] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
 
@@ -75,7 +75,7 @@ def box_area(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
 def align(
     truths: Sequence[GroundTruth], detections: Sequence[Detections], num_classes: int
 ) -> list[Detections]:
-    """Give for each ground truth the detections of its image, checked; none where there are none.
+    """Return the checked detections of each ground truth's image, empty where there are none.
 
     Every image of the ground truth stays in: one without detections lowers the recall.
 
@@ -90,39 +90,40 @@ def align(
     for truth in truths:
         _check_labels(truth.image_id, truth.labels.numpy(), num_classes, "object")
     by_id: dict[str, Detections] = {}
-    for found in detections:
-        _check(found, num_classes)
-        if found.image_id not in known:
+    for image_detections in detections:
+        _check(image_detections, num_classes)
+        if image_detections.image_id not in known:
             message = (
-                f"{found.image_id}: expected detections of images of the split, got an image "
-                "without ground truth; evaluate on the split that was detected"
+                f"{image_detections.image_id}: expected detections of images of the split, "
+                "got an image without ground truth; evaluate on the split that was detected"
             )
             raise DataError(message)
-        if found.image_id in by_id:
-            message = f"{found.image_id}: expected one set of detections, got two"
+        if image_detections.image_id in by_id:
+            message = f"{image_detections.image_id}: expected one set of detections, got two"
             raise DataError(message)
-        by_id[found.image_id] = found
+        by_id[image_detections.image_id] = image_detections
     return [by_id.get(truth.image_id) or Detections.none(truth.image_id) for truth in truths]
 
 
-def _check(found: Detections, num_classes: int) -> None:
-    if found.num_unusable:
+def _check(detections: Detections, num_classes: int) -> None:
+    if detections.num_unusable:
         message = (
-            f"{found.image_id}: expected finite scores and boxes, got {found.num_unusable} that "
-            "are not; the model's weights or features hold NaN or infinity"
+            f"{detections.image_id}: expected finite scores and boxes, got "
+            f"{detections.num_unusable} that are not; "
+            "the model's weights or features hold NaN or infinity"
         )
         raise DataError(message)
-    scores, boxes = found.scores.numpy(), found.boxes.numpy()
+    scores, boxes = detections.scores.numpy(), detections.boxes.numpy()
     for name, finite in (("score", np.isfinite(scores)), ("box", np.isfinite(boxes).all(axis=1))):
         if not finite.all():
             first = int(np.flatnonzero(~finite)[0])
             message = (
-                f"{found.image_id}: detection {first}: expected a finite {name}, got "
+                f"{detections.image_id}: detection {first}: expected a finite {name}, got "
                 f"{scores[first] if name == 'score' else boxes[first].tolist()}; "
                 "the model's weights or features hold NaN or infinity"
             )
             raise DataError(message)
-    _check_labels(found.image_id, found.labels.numpy(), num_classes, "detection")
+    _check_labels(detections.image_id, detections.labels.numpy(), num_classes, "detection")
 
 
 def _check_labels(
@@ -139,17 +140,19 @@ def _check_labels(
 
 
 def best_object(
-    found: Detections, truth: GroundTruth
+    detections: Detections, truth: GroundTruth
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Give each detection's nearest object of its own class, difficult ones included, and the IoU.
+    """Return each detection's best object of its class, difficult ones included, and the IoU.
 
     The first of equally near objects is taken. The IoU is -1 where the image has no object of the
     class.
     """
-    if len(truth.labels) == 0 or len(found.labels) == 0:
-        return np.zeros(len(found.labels), dtype=np.int64), np.full(len(found.labels), -1.0)
-    overlap = pairwise_iou(found.boxes.double().numpy(), truth.boxes.double().numpy())
-    overlap[found.labels.numpy()[:, None] != truth.labels.numpy()[None, :]] = -1
+    if len(truth.labels) == 0 or len(detections.labels) == 0:
+        return np.zeros(len(detections.labels), dtype=np.int64), np.full(
+            len(detections.labels), -1.0
+        )
+    overlap = pairwise_iou(detections.boxes.double().numpy(), truth.boxes.double().numpy())
+    overlap[detections.labels.numpy()[:, None] != truth.labels.numpy()[None, :]] = -1
     best = overlap.argmax(axis=1)
     return best, overlap[np.arange(len(best)), best]
 
@@ -161,7 +164,7 @@ def match_detections(
     *,
     iou: float = 0.5,
 ) -> tuple[ClassMatches, ...]:
-    """Judge every detection by the devkit's rules; give the matches of each class.
+    """Judge every detection by the devkit's rules; return the matches of each class.
 
     A detection claims the one object of its class that it overlaps most, difficult objects
     included, if the IoU is ``iou`` or more. The best-scored claim of an object is right, every
@@ -179,14 +182,20 @@ def match_detections(
     aligned = align(truths, detections, num_classes)
     starts = np.cumsum([0, *(len(truth.labels) for truth in truths)])
     claimed = []
-    for found, truth, start in zip(aligned, truths, starts, strict=False):
-        best, overlap = best_object(found, truth)
+    for image_detections, truth, start in zip(aligned, truths, starts, strict=False):
+        best, overlap = best_object(image_detections, truth)
         claimed.append(np.where(overlap >= iou, start + best, -1))
     claims = _concatenate(claimed, np.int64)
     hard = _concatenate([truth.difficult.numpy() for truth in truths], np.bool_)
-    labels = _concatenate([found.labels.numpy() for found in aligned], np.int64)
-    scores = _concatenate([found.scores.numpy() for found in aligned], np.float64)
-    counts = np.array([len(found.labels) for found in aligned], dtype=np.int64)
+    labels = _concatenate(
+        [image_detections.labels.numpy() for image_detections in aligned], np.int64
+    )
+    scores = _concatenate(
+        [image_detections.scores.numpy() for image_detections in aligned], np.float64
+    )
+    counts = np.array(
+        [len(image_detections.labels) for image_detections in aligned], dtype=np.int64
+    )
     images = np.repeat(np.arange(len(aligned)), counts)
     boxes = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts)
     objects, difficult = _count_objects(truths, num_classes)

@@ -48,12 +48,12 @@ def recall_by_size(
         DataError: see ``evaluate_voc``.
     """
     areas, covered = [np.zeros(0)], [np.zeros(0, dtype=bool)]
-    for truth, found in zip(truths, align(truths, detections, num_classes), strict=True):
+    for truth, image_detections in zip(truths, align(truths, detections, num_classes), strict=True):
         easy = ~truth.difficult.numpy()
-        kept = found.scores.numpy() >= threshold
+        kept = image_detections.scores.numpy() >= threshold
         boxes = truth.boxes.numpy()[easy].astype(np.float64)
-        overlap = pairwise_iou(boxes, found.boxes.numpy()[kept].astype(np.float64))
-        same = truth.labels.numpy()[easy][:, None] == found.labels.numpy()[kept][None, :]
+        overlap = pairwise_iou(boxes, image_detections.boxes.numpy()[kept].astype(np.float64))
+        same = truth.labels.numpy()[easy][:, None] == image_detections.labels.numpy()[kept][None, :]
         areas.append(box_area(boxes))
         covered.append(((overlap >= iou) & same).any(axis=1))
     area, is_covered = np.concatenate(areas), np.concatenate(covered)

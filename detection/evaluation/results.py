@@ -20,7 +20,7 @@ from detection.evaluation.bootstrap import bootstrap_map
 from detection.evaluation.coco_ap import evaluate_coco
 from detection.evaluation.matching import match_detections
 from detection.evaluation.voc_ap import describe_rule, score_matches
-from detection.runs.files import remove_leftovers, write_json_atomic, write_text_atomic
+from detection.io.files import remove_leftovers, write_json_atomic, write_text_atomic
 from detection.structures import CocoTerms, Detections, GroundTruth
 
 CONFIDENCE = 0.95
@@ -38,7 +38,7 @@ def metrics(
     config: EvaluationConfig | None = None,
     terms: CocoTerms | None = None,
 ) -> dict[str, Any]:
-    """Score detections by every rule; give what ``metrics.json`` holds.
+    """Score detections by every rule; return what ``metrics.json`` holds.
 
     ``map`` and each entry of ``per_class`` hold ``voc07`` (11 points), ``voc10`` (area), ``coco``
     and ``coco50``; a value is None where there is nothing to find. ``interval`` is the 95% interval
@@ -105,7 +105,7 @@ def metrics(
         "class_names": list(class_names),
         "num_objects": sum(voc07.num_objects),
         "num_difficult": sum(voc07.num_difficult),
-        "num_detections": sum(len(found.scores) for found in detections),
+        "num_detections": sum(len(image_detections.scores) for image_detections in detections),
         "classes_without_ground_truth": list(voc07.classes_without_ground_truth),
     }
 
@@ -115,7 +115,7 @@ def _known(value: float) -> float | None:
 
 
 def format_table(values: dict[str, Any]) -> str:
-    """Give a metrics.json as text: rule, split, counts, and a line for each class."""
+    """Return a metrics.json as text: rule, split, counts and one line per class."""
     names = list(values["per_class"])
     width = max([len(one_line(name)) for name in names] + [len("class"), len("mean")])
     header = f"{'class':<{width}}  11-point   area   COCO  objects  difficult"
@@ -161,7 +161,7 @@ def _is_said(name: str, values: Mapping[str, Any]) -> bool:
 
 
 def one_line(name: str) -> str:
-    """Give a class's name as a table can hold it, whatever letters it has."""
+    """Return a class name that fits one line of a table, whatever characters it holds."""
     return " ".join(name.split())[:40]
 
 
@@ -170,7 +170,7 @@ def _percent(value: float | None) -> str:
 
 
 def slug(name: str) -> str:
-    """Give a file name for any text: itself where it is safe, else its safe part and a hash."""
+    """Return a file name for any text: itself if safe, else its safe part and a hash."""
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._")[:60]
     if safe == name:
         return name
@@ -181,7 +181,7 @@ def slug(name: str) -> str:
 def write_voc_files(
     folder: Path, detections: Sequence[Detections], class_names: Sequence[str], split: str
 ) -> list[Path]:
-    """Write the devkit's ``comp4_det_<split>_<class>.txt`` files; give their paths.
+    """Write the devkit's ``comp4_det_<split>_<class>.txt`` files; return their paths.
 
     One line a detection: image, score, then 1-based inclusive xmin ymin xmax ymax with all digits,
     so that a devkit computes from them the numbers that stand in metrics.json. Letters that are
@@ -191,12 +191,19 @@ def write_voc_files(
         DataError: if the folder cannot be written.
     """
     lines: list[list[str]] = [[] for _ in class_names]
-    for found in detections:
-        boxes = found.boxes.double() + torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
-        rows = zip(boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    for image_detections in detections:
+        boxes = image_detections.boxes.double() + torch.tensor(
+            [1.0, 1.0, 0.0, 0.0], dtype=torch.float64
+        )
+        rows = zip(
+            boxes.tolist(),
+            image_detections.scores.tolist(),
+            image_detections.labels.tolist(),
+            strict=True,
+        )
         for box, score, label in rows:
             corners = " ".join(f"{value:.10g}" for value in box)
-            lines[label].append(f"{found.image_id} {score:.9g} {corners}\n")
+            lines[label].append(f"{image_detections.image_id} {score:.9g} {corners}\n")
     paths = [Path(folder) / f"comp4_det_{slug(split)}_{slug(name)}.txt" for name in class_names]
     for path, content in zip(paths, lines, strict=True):
         write_text_atomic(path, "".join(content))
@@ -224,8 +231,8 @@ def write_coco_json(
     category_ids = None if terms is None else terms.category_ids
     text = ",\n".join(
         json.dumps(row)
-        for found in detections
-        for row in found.to_coco(image_ids.get(found.image_id), category_ids)
+        for image_detections in detections
+        for row in image_detections.to_coco(image_ids.get(image_detections.image_id), category_ids)
     )
     write_text_atomic(path, f"[\n{text}\n]\n")
 
@@ -266,11 +273,11 @@ def _label_reader(metrics_file: Path) -> Callable[[Any], int]:
     labels |= {key: label for label, key in enumerate(category_ids)}
 
     def label_of(identifier: Any) -> int:
-        found = labels.get(identifier, labels.get(str(identifier)))
-        if found is None:
+        image_detections = labels.get(identifier, labels.get(str(identifier)))
+        if image_detections is None:
             message = f"expected a category_id among {category_ids}, got {shown(identifier)}"
             raise ValueError(message)
-        return found
+        return image_detections
 
     return label_of
 

@@ -132,7 +132,7 @@ def score_matches(
     iou: float = 0.5,
     rule: Rule = "voc07",
 ) -> VocResult:
-    """Give the average precision of each class from its matches.
+    """Return the average precision of each class from its matches.
 
     Raises:
         DataError: at a score that is not finite.
@@ -162,13 +162,13 @@ def score_matches(
 
 
 def mean_of_known(ap: Float[np.ndarray, " k"]) -> float:
-    """Give the mean of the values that are not NaN; NaN where none is left."""
+    """Return the mean of the values that are not NaN; NaN if none is left."""
     known = ap[~np.isnan(ap)]
     return float(known.mean()) if len(known) else np.nan
 
 
 def precision_recall(match: ClassMatches) -> Curve:
-    """Give the curve of one class; ignored detections leave no trace in it."""
+    """Return the precision-recall curve of one class; ignored detections do not affect it."""
     right = np.cumsum(match.outcomes == TRUE_POSITIVE)
     wrong = np.cumsum(match.outcomes == FALSE_POSITIVE)
     counted = match.outcomes != 0
@@ -181,12 +181,12 @@ def precision_recall(match: ClassMatches) -> Curve:
 
 
 def eleven_points(recall: Float[np.ndarray, " n"], precision: Float[np.ndarray, " n"]) -> float:
-    """Give the mean over 11 recalls of the best precision at that recall or above (VOC2007)."""
+    """Return the mean over 11 recalls of the best precision at or above each (VOC2007)."""
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     return float(best[np.searchsorted(recall, RECALL_THRESHOLDS)].mean())
 
 
 def area_under_curve(recall: Float[np.ndarray, " n"], precision: Float[np.ndarray, " n"]) -> float:
-    """Give the area under the curve made monotone, from recall 0 (VOC2010 and later)."""
+    """Return the area under the monotone curve, from recall 0 (VOC2010 and later)."""
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * best))

@@ -14,7 +14,7 @@ from detection.boxes import clip, decode_deltas
 from detection.config import FeatureConfig
 from detection.detector import Detector
 from detection.export.pooling import pool_by_table
-from detection.features.power import raise_to
+from detection.features.power import power_normalize
 from detection.features.projection import RELEASED_SHRINK, windows_of_pixels
 from detection.features.scale import MAX_ASPECT
 from detection.heads.layer import FcLayer
@@ -48,7 +48,7 @@ class Heads(nn.Module):
             self.deltas_read_pool5 = regressors.reads == "pool5"
 
     def forward(self, pool5: Tensor) -> tuple[Tensor, Tensor]:
-        """Give scores (r, k) and deltas (r, k, 4); the deltas are 0 without regressors."""
+        """Return scores (r, k) and deltas (r, k, 4); the deltas are 0 without regressors."""
         features = pool5 if self.fc is None else self.fc(pool5, self.layer)
         scores = self.scores(features * self.factor)
         if self.softmax:
@@ -87,7 +87,7 @@ class SppGraph(nn.Module):
     def forward(
         self, image: Tensor, boxes: Tensor, image_size: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Give scores (r, k) and boxes (r, k, 4), input pixels.
+        """Return scores (r, k) and boxes (r, k, 4) in input pixels.
 
         Args:
             image: normalised and resized, (1, 3, h, w), float32.
@@ -103,7 +103,7 @@ class SppGraph(nn.Module):
         map_size = (conv5.shape[1], conv5.shape[2])
         windows = windows_of_pixels(first, last, self.geometry, map_size, shrink)
         pool5 = pool_by_table(conv5, windows, self.levels, self.longest)
-        scores, deltas = self.heads(raise_to(pool5, self.power))
+        scores, deltas = self.heads(power_normalize(pool5, self.power))
         refined = clip(decode_deltas(boxes, deltas.double()), (height, width))
         # a table that is too small would give wrong maxima in silence
         fits = (windows[:, 2:] - windows[:, :2] <= self.longest).all(dim=1)
@@ -141,14 +141,14 @@ class RcnnGraph(nn.Module):
         self.crop_size: int = backbone.crop_size
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Give scores (n, k) and deltas (n, k, 4) of normalised crops (n, 3, s, s), float32."""
+        """Return scores (n, k) and deltas (n, k, 4) of normalised crops (n, 3, s, s), float32."""
         pool5 = self.last_pool(self.trunk(crops)).flatten(1)
-        scores, deltas = self.heads(raise_to(pool5, self.power))
+        scores, deltas = self.heads(power_normalize(pool5, self.power))
         return scores, deltas
 
 
 def longest_side(config: FeatureConfig) -> int:
-    """Give the longest side that a resized image can have."""
+    """Return the longest side a resized image can have."""
     return min(config.max_long_side or math.inf, MAX_ASPECT * config.scales[0]).__ceil__()
 
 
@@ -159,7 +159,7 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """Give a float32 copy on the CPU, in the ordinary layout of memory, that can be traced."""
+    """Return a contiguous float32 copy on the CPU that can be traced."""
     own = copy.deepcopy(module).cpu().float().to(memory_format=torch.contiguous_format)
     return _without_ceil(own).requires_grad_(requires_grad=False).eval()
 
@@ -177,13 +177,13 @@ class PaddedMaxPool(nn.Module):
         self.pool = nn.MaxPool2d(kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give what ``MaxPool2d(kernel, stride, padding, ceil_mode=True)`` gives."""
+        """Return the result of ``MaxPool2d(kernel, stride, padding, ceil_mode=True)``."""
         pooled: Tensor = self.pool(functional.pad(x, self.border, value=-torch.inf))
         return pooled
 
 
 def _without_ceil(module: nn.Module) -> nn.Module:
-    """Give the module with its pools that round up replaced, where that is the same."""
+    """Return the module with its ceil-mode pools replaced by equivalent ones."""
     if isinstance(module, nn.MaxPool2d) and module.ceil_mode and module.dilation == 1:
         sizes = module.kernel_size, module.stride, module.padding
         kernel, stride, padding = (size if isinstance(size, int) else -1 for size in sizes)

@@ -1,4 +1,4 @@
-"""What an exported graph reads, from a photograph and its boxes; and back to image pixels."""
+"""What an exported graph reads, from an image and its boxes; and back to image pixels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def graph_inputs(detector: Detector, image: Image, boxes: Float[Tensor, "r 4"]) -> Arrays:
-    """Give the inputs by their names.
+    """Return the graph's inputs, keyed by name.
 
     Args:
         detector: the one that was exported.
-        image: the photograph.
+        image: the image.
         boxes: image pixels.
     """
     extractor = detector.extractor
@@ -42,17 +42,17 @@ def graph_inputs(detector: Detector, image: Image, boxes: Float[Tensor, "r 4"]) 
 def to_image_pixels(
     boxes: NDArray[np.float32], input_size: Size, image_size: Size
 ) -> NDArray[np.float32]:
-    """Carry boxes that a graph gives, in input pixels, to the pixels of the photograph.
+    """Carry boxes that a graph gives, in input pixels, to the pixels of the image.
 
     Args:
         boxes: x1 y1 x2 y2 along the last axis.
         input_size: (height, width) of the resized image.
-        image_size: (height, width) of the photograph.
+        image_size: (height, width) of the image.
     """
     return (boxes / _scale(image_size, input_size)).astype(np.float32)
 
 
 def _scale(size: Size, new_size: Size) -> NDArray[np.float64]:
-    """Give the factors of x1 y1 x2 y2 from an image to its resized version."""
+    """Return the factors that scale x1 y1 x2 y2 from an image to its resized version."""
     y, x = new_size[0] / size[0], new_size[1] / size[1]
     return np.array([x, y, x, y])

@@ -23,7 +23,7 @@ def pool_by_table(
     levels: Sequence[int],
     longest: int,
 ) -> Float[Tensor, "r d"]:
-    """Give what `pyramid_pool` gives, in the layout of the paper.
+    """Return the result of `pyramid_pool`, in the paper's layout.
 
     Args:
         values: a feature map.
@@ -41,14 +41,14 @@ def pool_by_table(
 
 
 def longest_bin(longest: int, level: int) -> int:
-    """Give the most cells that a bin of a window of ``longest`` cells can have along one axis."""
+    """Return the most cells along one axis of any bin of a window ``longest`` cells long."""
     return min(longest, -(-longest // level) + 1)
 
 
 def bin_edges(
     low: Int[Tensor, " r"], high: Int[Tensor, " r"], level: int
 ) -> tuple[Int[Tensor, "r n"], Int[Tensor, "r n"]]:
-    """Give the half-open ranges of each window's bins along one axis.
+    """Return the half-open ranges of each window's bins along one axis.
 
     ``floor(j w / n)`` to ``ceil((j + 1) w / n)``, in whole numbers.
     """
@@ -72,16 +72,16 @@ def _pool_level(
     pooled: Tensor | None = None
     for row in y:
         for column in x:
-            place = (first + row[:, :, None]) * width + column[:, None, :]
-            found = table[place.flatten()]
-            pooled = found if pooled is None else torch.maximum(pooled, found)
+            cells = (first + row[:, :, None]) * width + column[:, None, :]
+            candidates = table[cells.flatten()]
+            pooled = candidates if pooled is None else torch.maximum(pooled, candidates)
     if pooled is None:
         return values.new_zeros(0)
     return pooled.view(-1, level, level, values.shape[0]).permute(0, 3, 1, 2)
 
 
 def _table(cells: Float[Tensor, "h w c"], sizes: int) -> Float[Tensor, "s s h w c"]:
-    """Give the maximum over the 2^i x 2^j cells that begin at each cell, for i and j < sizes.
+    """Return the maximum over the 2^i x 2^j cells starting at each cell, for i and j < sizes.
 
     What reaches beyond the map is cut off at its border.
     """
@@ -100,7 +100,7 @@ def _table(cells: Float[Tensor, "h w c"], sizes: int) -> Float[Tensor, "s s h w 
 def _two_starts(
     low: Int[Tensor, "r n"], high: Int[Tensor, "r n"], sizes: int
 ) -> tuple[tuple[Int[Tensor, "r n"], Int[Tensor, "r n"]], Int[Tensor, "r n"]]:
-    """Give where two ranges of a power of two begin that together are each bin, and which power."""
+    """Return the starts of two power-of-two ranges that together cover each bin, and the power."""
     length = high - low
     power = torch.zeros_like(low)
     side = torch.ones_like(low)

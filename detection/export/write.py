@@ -20,8 +20,8 @@ from torch.export import Dim, ExportedProgram
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.export.graph import RcnnGraph, SppGraph
-from detection.model_file import load_detector
-from detection.runs.files import write_bytes_atomic
+from detection.io.files import write_bytes_atomic
+from detection.model_io import load_detector
 
 Format = Literal["onnx", "torch-export"]
 
@@ -33,7 +33,7 @@ MAX_ONNX_BYTES = 2**31
 
 
 def export_run(run: Path, form: Format, out: Path) -> dict[str, str]:
-    """Write a trained detector as one graph; give what the file says about itself.
+    """Write a trained detector as one graph; return what the file says about itself.
 
     Args:
         run: the folder that ``detection train`` wrote.
@@ -56,7 +56,7 @@ def export_run(run: Path, form: Format, out: Path) -> dict[str, str]:
 
 
 def trace(detector: Detector) -> ExportedProgram:
-    """Give the graph of a detector's network and heads, with dynamic sizes.
+    """Return the traced graph of a detector's network and heads, with dynamic sizes.
 
     Raises:
         ConfigError: for SPPnet at several scales: one graph sees one image.
@@ -73,7 +73,7 @@ def trace(detector: Detector) -> ExportedProgram:
 
 
 def example(detector: Detector) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Any, ...]]:
-    """Give the module, inputs to trace it with, and which of their axes are dynamic."""
+    """Return the module, inputs to trace it with, and which of their axes are dynamic."""
     if detector.config.features.method == "rcnn":
         crops = RcnnGraph(detector)
         side = crops.crop_size
@@ -98,7 +98,7 @@ def example(detector: Detector) -> tuple[nn.Module, tuple[Tensor, ...], tuple[An
 
 
 def describe(detector: Detector) -> dict[str, str]:
-    """Give what a program needs besides the graph, as text."""
+    """Return what a program needs besides the graph, as text."""
     config, preprocessing = detector.config, detector.extractor.backbone.preprocessing
     features = config.features
     described: dict[str, object] = {
@@ -126,7 +126,7 @@ def describe(detector: Detector) -> dict[str, str]:
 
 
 def onnx_bytes(program: ExportedProgram, notes: dict[str, str]) -> bytes:
-    """Give an ONNX file.
+    """Return the bytes of an ONNX file.
 
     Raises:
         ConfigError: if the network is too large for one file.
@@ -169,7 +169,7 @@ def check_size(size: int) -> None:
 
 
 def torch_bytes(program: ExportedProgram, notes: dict[str, str]) -> bytes:
-    """Give a file for ``torch.export.load``; the notes are in it as ``detection.json``."""
+    """Return a file for ``torch.export.load``; it holds the notes as ``detection.json``."""
     file = io.BytesIO()
     with _quiet():
         torch.export.save(program, file, extra_files={"detection.json": json.dumps(notes)})

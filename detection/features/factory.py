@@ -9,7 +9,7 @@ from detection.features.sppnet import SppExtractor
 
 
 def make_extractor(backbone: Backbone, config: FeatureConfig) -> SppExtractor | RcnnExtractor:
-    """Give the extractor of ``config.method``."""
+    """Return the feature extractor of ``config.method``."""
     if config.method == "sppnet":
         return SppExtractor(backbone, config)
     return RcnnExtractor(backbone, config)

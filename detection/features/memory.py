@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detection.errors import DataError
 from detection.features.extractor import FeatureExtractor
-from detection.runs.device import release_cached_memory
+from detection.io.device import release_cached_memory
 from detection.structures import Image, RoIFeatures
 
 _LOG = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _FITTING: WeakKeyDictionary[FeatureExtractor, int] = WeakKeyDictionary()
 def extract_within_memory(
     extractor: FeatureExtractor, image: Image, boxes: Float[Tensor, "r 4"]
 ) -> RoIFeatures:
-    """Give each box its vector as ``extractor.extract`` does, with less memory where it runs out.
+    """Return one vector per box like ``extractor.extract``, falling back to less memory.
 
     First the boxes are taken in parts, which changes no vector and holds for the next images too;
     then the largest scales are left out one after the other, for this image. Each step is said in
@@ -34,7 +34,7 @@ def extract_within_memory(
 
     Args:
         extractor: of the method.
-        image: the photograph.
+        image: the image.
         boxes: image pixels.
 
     Raises:
@@ -69,25 +69,25 @@ def extract_within_memory(
 def extract_in_parts(
     extractor: FeatureExtractor, image: Image, boxes: Float[Tensor, "r 4"], part: int
 ) -> RoIFeatures:
-    """Give each box its vector, pooling at most ``part`` boxes at a time."""
+    """Return one vector per box, pooling at most ``part`` boxes at a time."""
     if len(boxes) <= part:
         return extractor.extract(image, boxes)
     maps = extractor.encode_image(image)
-    found = [extractor.pool(maps, some) for some in torch.split(boxes, part)]
-    starts = torch.tensor([0, *(len(features.values) for features in found)]).cumsum(0).tolist()
-    rows = [features.rows + start for features, start in zip(found, starts, strict=False)]
+    parts = [extractor.pool(maps, some) for some in torch.split(boxes, part)]
+    starts = torch.tensor([0, *(len(features.values) for features in parts)]).cumsum(0).tolist()
+    rows = [features.rows + start for features, start in zip(parts, starts, strict=False)]
     return RoIFeatures(
-        values=torch.cat([features.values for features in found]), rows=torch.cat(rows)
+        values=torch.cat([features.values for features in parts]), rows=torch.cat(rows)
     )
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether an error of torch says that a device's or the machine's memory is used up."""
+    """Return whether a torch error means that the device or the machine is out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _ways(extractor: FeatureExtractor, count: int) -> Iterator[tuple[FeatureExtractor, int]]:
-    """Give extractors and numbers of boxes at a time, each needing less memory than before."""
+    """Yield (extractor, boxes per batch) pairs, each needing less memory than the one before."""
     yield extractor, max(count, 1)
     for part in _PARTS:
         if part < count:

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def raise_to(values: Float[Tensor, "u d"], power: float) -> Float[Tensor, "u d"]:
-    """Give ``sign(x) |x|^power``; the values themselves where the power is 1.
+def power_normalize(values: Float[Tensor, "u d"], power: float) -> Float[Tensor, "u d"]:
+    """Return ``sign(x) |x|^power``; the values unchanged if the power is 1.
 
     Max-pooled conv features have heavy tails: a linear SVM on their square roots is not ruled by
     a few large numbers. Neither paper does it; it helps where the conv layers stay frozen.

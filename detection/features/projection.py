@@ -49,7 +49,7 @@ def project_boxes(
 def input_pixels(
     boxes: Float[Tensor, "r 4"], image_size: Size, input_size: Size, rule: ProjectionRule
 ) -> tuple[Float[Tensor, "r 2"], Float[Tensor, "r 2"]]:
-    """Give the first and the last pixel (x, y; 0-based, inclusive) of each box when resized.
+    """Return each resized box's first and last pixel (x, y; 0-based, inclusive).
 
     A box's last pixel is one before its right or lower edge. ``paper``: the edges are scaled with
     the image. ``released_code``: the pixel numbers are scaled so that the image's first and last

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from detection.features.buffers import Buffers
 from detection.features.torchvision_bins import pool_level
+from detection.kernels.buffers import Buffers
 
 kernels: ModuleType | None
 try:
-    from detection.features import kernels
+    from detection.kernels import pyramid as kernels
 except ImportError:
     kernels = None
 
@@ -74,7 +74,7 @@ def pyramid_pool(
 
 
 def bin_major_permutation(channels: int, levels: Sequence[int]) -> Int[Tensor, " d"]:
-    """Give ``p`` such that ``bin_major == paper[:, p]``: permute fc6's columns with it once."""
+    """Return ``p`` such that ``bin_major == paper[:, p]``, to permute fc6's columns once."""
     parts: list[Tensor] = []
     start = 0
     for level in levels:
@@ -85,7 +85,7 @@ def bin_major_permutation(channels: int, levels: Sequence[int]) -> Int[Tensor, "
 
 
 def merge_bins(bins: Float[Tensor, "r c m m"], level: int) -> Float[Tensor, "r c n n"]:
-    """Give the bins of a coarser level, where its side divides the finer one's.
+    """Return the bins of a coarser level whose side divides the finer one's.
 
     With m = k n, ``floor(i w / n) == floor(k i w / m)``, likewise the ceilings, and adjacent bins
     touch or overlap: a coarse bin is exactly the union of k x k fine ones.
@@ -96,7 +96,7 @@ def merge_bins(bins: Float[Tensor, "r c m m"], level: int) -> Float[Tensor, "r c
 
 
 def finer_levels(levels: Sequence[int]) -> dict[int, int | None]:
-    """Give for each level, finest first, the level it can be merged from; None if there is none."""
+    """Return for each level, finest first, the level it can be merged from, or None."""
     plan: dict[int, int | None] = {}
     for level in sorted(set(levels), reverse=True):
         plan[level] = min((n for n in plan if n % level == 0), default=None)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
 from detection.errors import require
-from detection.features.network import Network
-from detection.features.power import raise_to
+from detection.features.power import power_normalize
+from detection.features.trunk import ConvTrunk
 from detection.features.warp import warp_boxes
-from detection.runs.device import is_host
+from detection.io.device import is_host
 from detection.structures import ConvGeometry, FeatureMap, Image, RoIFeatures
 
 _CPU_BATCH, _GPU_BATCH = 32, 256
@@ -41,7 +41,7 @@ class RcnnExtractor:
         require(config.context <= room, "features.context", expected, config.context)
         self.backbone = backbone
         self.config = config
-        self.network = Network(backbone, config, num_trainable)
+        self.network = ConvTrunk(backbone, config, num_trainable)
         self.channels = backbone.channels
         self.num_scales = 1
         self.feature_dim = backbone.channels * backbone.grid**2
@@ -78,13 +78,13 @@ class RcnnExtractor:
         boxes: Float[Tensor, "r 4"],
         scale: Int[Tensor, " r"] | None = None,
     ) -> RoIFeatures:
-        """Give each box its vector, a batch of crops at a time; equal boxes share one."""
+        """Return one vector per box, computed in batches of crops; equal boxes share one."""
         boxes, rows = torch.unique(boxes.to(self.network.device), dim=0, return_inverse=True)
         parts = [self.conv(self.warp(maps, part)) for part in torch.split(boxes, self.batch_size)]
-        return RoIFeatures(values=raise_to(torch.cat(parts), self.config.power), rows=rows)
+        return RoIFeatures(values=power_normalize(torch.cat(parts), self.config.power), rows=rows)
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
-        """Give each box its vector; equal boxes share one."""
+        """Return one vector per box; equal boxes share one."""
         return self.pool(self.encode_image(image), boxes)
 
     def unfreeze(self, count: int) -> RcnnExtractor:
@@ -109,7 +109,7 @@ class RcnnExtractor:
     def warp(
         self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"]
     ) -> Float[Tensor, "r 3 s s"]:
-        """Give the crop of each box."""
+        """Return the warped crop of each box."""
         return warp_boxes(
             maps[0].values,
             boxes.to(self.network.device),
@@ -119,7 +119,7 @@ class RcnnExtractor:
         )
 
     def conv(self, crops: Float[Tensor, "r 3 s s"]) -> Float[Tensor, "r d"]:
-        """Give pool5 of each crop: conv layers and the network's own last pool."""
+        """Return pool5 of each crop: the conv layers and the network's own last pool."""
         if len(crops) == 0:
             return torch.zeros(0, self.feature_dim, device=self.network.device)
         pool5: Tensor = self.backbone.last_pool(self.network.conv(crops))

@@ -24,7 +24,7 @@ ours for strips such as 1 x 500, which would otherwise grow to 688 x 344,000."""
 
 
 def resized_size(size: Size, short_side: int, max_long_side: int = 0, *, min_size: int = 1) -> Size:
-    """Give the (height, width) to which an image is resized.
+    """Return the (height, width) to which an image is resized.
 
     The shorter side becomes ``short_side``, unless the longer one would pass ``max_long_side`` (0
     for no cap) or ``MAX_ASPECT`` times the short side; then the longer side is what fits. No side
@@ -51,7 +51,7 @@ def choose_scale(
     scales: Sequence[int],
     rule: ScaleRule = "paper",
 ) -> Int[Tensor, " r"]:
-    """Give the index of the scale at which each box has about the size of a training crop.
+    """Return, per box, the index of the scale at which it is closest to a training crop in size.
 
     ``paper``: the box's area in the resized image is nearest to 224 x 224. ``released_code``: the
     scale is nearest to the one at which the box is 208 x 208. Ties go to the first scale.

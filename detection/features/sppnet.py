@@ -13,11 +13,11 @@ from torch.nn import functional
 
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
-from detection.features.network import Network
-from detection.features.power import raise_to
+from detection.features.power import power_normalize
 from detection.features.projection import project_boxes
 from detection.features.pyramid import pyramid_pool
 from detection.features.scale import choose_scale, resized_size
+from detection.features.trunk import ConvTrunk
 from detection.structures import FeatureMap, Image, RoIFeatures
 
 
@@ -42,7 +42,7 @@ class SppExtractor:
     def __init__(self, backbone: Backbone, config: FeatureConfig, num_trainable: int = 0) -> None:
         self.backbone = backbone
         self.config = config
-        self.network = Network(backbone, config, num_trainable)
+        self.network = ConvTrunk(backbone, config, num_trainable)
         self.channels = backbone.channels
         self.num_scales = len(config.scales)
         self.feature_dim = backbone.channels * sum(n * n for n in config.levels)
@@ -72,13 +72,13 @@ class SppExtractor:
         boxes: Float[Tensor, "r 4"],
         scale: Int[Tensor, " r"] | None = None,
     ) -> RoIFeatures:
-        """Give each box its vector; boxes that fall on the same cells share one."""
+        """Return one vector per box; boxes that cover the same cells share one."""
         windows, rows = self.project(maps, boxes, scale)
-        values = raise_to(self.pool_windows(maps, windows), self.config.power)
+        values = power_normalize(self.pool_windows(maps, windows), self.config.power)
         return RoIFeatures(values=values, rows=rows)
 
     def extract(self, image: Image, boxes: Float[Tensor, "r 4"]) -> RoIFeatures:
-        """Give each box its vector; boxes that fall on the same cells share one."""
+        """Return one vector per box; boxes that cover the same cells share one."""
         return self.pool(self.encode_image(image), boxes)
 
     def unfreeze(self, count: int) -> SppExtractor:
@@ -110,7 +110,7 @@ class SppExtractor:
         return fewer
 
     def resize(self, image: Image) -> list[Float[Tensor, "3 h w"]]:
-        """Give the normalised image at each scale, bilinear without antialiasing.
+        """Return the normalised image at each scale, resized bilinearly without antialiasing.
 
         Both steps are linear, so that their order does not matter: the smaller image is normalised.
         """
@@ -126,7 +126,7 @@ class SppExtractor:
         ]
 
     def conv(self, inputs: Float[Tensor, "3 h w"]) -> Float[Tensor, "c rows columns"]:
-        """Give conv5 of one normalised image."""
+        """Return conv5 of one normalised image."""
         return self.network.conv(inputs[None])[0]
 
     def project(
@@ -135,7 +135,7 @@ class SppExtractor:
         boxes: Float[Tensor, "r 4"],
         scale: Int[Tensor, " r"] | None = None,
     ) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
-        """Give the distinct windows (scale index, x1, y1, x2, y2), ascending, and each box's."""
+        """Return the distinct windows (scale index, x1, y1, x2, y2), ascending, and box -> row."""
         boxes = boxes.to(self.network.device)
         if scale is None:
             scale = choose_scale(

@@ -32,7 +32,7 @@ def pool_windows(
 
 @functools.cache
 def is_exact(level: int, longest: int) -> bool:
-    """Tell whether torchvision's bins, computed in float32, are the exact ones up to a size.
+    """Return whether torchvision's float32 bin edges are exact up to a size.
 
     They are for 1, 2, 3 and 6 bins of up to 399 cells, but not for 7 bins of 57.
     """

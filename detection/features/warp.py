@@ -133,7 +133,7 @@ def _round(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def sample_positions(plan: CropPlan, crop_size: int, side: int) -> Float[Tensor, "r s"]:
-    """Give for each crop pixel where to read along one axis, -1 to 1; outside, far outside."""
+    """Return, per crop pixel, the grid position (-1 to 1) to read along one axis."""
     index = torch.arange(crop_size, device=plan.start.device, dtype=torch.float64)[None, :]
     inner = index - plan.target[:, None]
     ratio = (plan.length / plan.target_length.double())[:, None]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detection.config import BBoxConfig
 from detection.errors import DataError
-from detection.runs.device import is_host
+from detection.io.device import is_host
 
 CHUNK = 2048
 WHITENING_FLOOR = 0.001
@@ -34,7 +34,7 @@ class BBoxRegressors:
     reads: Literal["pool5", "scored"] = "pool5"
 
     def scaled(self, factor: float) -> BBoxRegressors:
-        """Give the regressors that read features ``factor`` times smaller; the bias stays."""
+        """Return the regressors for features ``factor`` times smaller; the bias stays."""
         return replace(self, weight=self.weight * factor)
 
     def to(self, device: torch.device) -> BBoxRegressors:
@@ -42,7 +42,7 @@ class BBoxRegressors:
         return replace(self, weight=self.weight.to(device), bias=self.bias.to(device))
 
     def deltas(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k 4"]:
-        """Give (dx, dy, dw, dh) of every row for every class."""
+        """Return the deltas (dx, dy, dw, dh) of every row for every class."""
         weight = self.weight.flatten(0, 1).to(features.dtype)
         deltas = torch.addmm(self.bias.flatten().to(features.dtype), features, weight.T)
         return deltas.view(len(features), -1, 4)
@@ -120,7 +120,7 @@ def fit_one(
 def whitening(
     targets: Float[Tensor, "n 4"],
 ) -> tuple[Float[Tensor, "4 4"], Float[Tensor, "4 4"]]:
-    """Give T that makes the targets' covariance the identity (up to the floor), and its inverse.
+    """Return T that whitens the targets (their covariance, up to a floor) and its inverse.
 
     Law: ``cov(targets @ T) == V diag(D / (D + floor)) V'``.
     """

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.heads.fc import FcHead, Layer
-from detection.heads.quantise_kernel import round_to_bytes
-from detection.proposals.jit import NATIVE_AVAILABLE
-from detection.runs.device import has_bfloat16_unit, sums_bytes_in_32_bits
-from detection.runs.threads import in_threads
+from detection.io.device import has_bfloat16_unit, sums_bytes_in_32_bits
+from detection.kernels.jit import NUMBA_AVAILABLE
+from detection.kernels.quantize import round_to_bytes
+from detection.kernels.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +36,14 @@ class FastFc:
 
     Attributes:
         kind: what was asked for.
-        steps: what is applied, in order; the last gives float32.
+        steps: what is applied, in order; the last returns float32.
     """
 
     kind: Kind
     steps: tuple[Step, ...]
 
     def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n f"]:
-        """Give the layer's outputs after its ReLU."""
+        """Return the layer's outputs after its ReLU."""
         with torch.no_grad():
             for step in self.steps:
                 x = step(x)
@@ -135,18 +135,18 @@ def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
 
 
 def quantise(x: Float[Tensor, "n d"]) -> tuple[UInt8[Tensor, "n d"], float, int]:
-    """Give 8-bit numbers q, a step and a zero point: ``x ~ step * (q - zero)``; 0 stays 0."""
+    """Return 8-bit values q, a step and a zero point: ``x ~ step * (q - zero)``; 0 stays 0."""
     low, high = (float(edge) for edge in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
     low, high = min(low, 0.0), max(high, 0.0)
     step = max(high - low, 1e-12) / 255
     zero = round(-low / step)
-    if NATIVE_AVAILABLE and x.is_cpu:
+    if NUMBA_AVAILABLE and x.is_cpu:
         return _quantise_compiled(x.contiguous(), 1 / step, zero + 0.5), step, zero
     return quantise_plain(x, 1 / step, zero + 0.5), step, zero
 
 
 def quantise_plain(x: Float[Tensor, "n d"], factor: float, shift: float) -> UInt8[Tensor, "n d"]:
-    """Give ``x * factor + shift``, cut to 0..255 and to whole numbers: what the kernel does."""
+    """Return ``x * factor + shift`` clamped to 0..255 and truncated, as the kernel does."""
     return (x * factor).add_(shift).clamp_(0, 255).to(torch.uint8)
 
 
@@ -183,7 +183,7 @@ def _low_rank(layer: nn.Linear, rank: int, make: Callable[..., Step]) -> tuple[S
 def truncate(
     weight: Float[Tensor, "m n"], rank: int
 ) -> tuple[Float[Tensor, "r n"], Float[Tensor, "m r"]]:
-    """Give the factors of the nearest matrix of this rank: ``weight ~ second @ first``."""
+    """Return the factors of the best approximation of this rank: ``weight ~ second @ first``."""
     _, vectors = torch.linalg.eigh(weight @ weight.T)
     second = vectors[:, -rank:].contiguous()
     return second.T @ weight, second

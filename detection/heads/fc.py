@@ -47,7 +47,7 @@ class FcHead(nn.Module):
             nn.init.constant_(layer.bias, bias)
 
     def forward(self, x: Float[Tensor, "n d"], layer: Layer = "fc7") -> Float[Tensor, "n f"]:
-        """Give fc6 or fc7 after its ReLU, and after dropout while training."""
+        """Return fc6 or fc7 after its ReLU, and after dropout in training mode."""
         fc6 = self._drop(torch.relu(self.fc6(x)))
         return fc6 if layer == "fc6" else self._drop(torch.relu(self.fc7(fc6)))
 

@@ -16,7 +16,7 @@ from detection.heads.fc import FcHead, Layer
 
 
 def identity(pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u d"]:
-    """Give pool5 itself, for SVMs that read it."""
+    """Return pool5 unchanged, for SVMs that read it."""
     return pool5
 
 
@@ -35,14 +35,14 @@ class FcLayer:
     fast: FastFc | None = None
 
     def __call__(self, pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u f"]:
-        """Give the layer of each row."""
+        """Return the layer's output for each row."""
         if self.fast is not None:
             return self.fast(pool5)
         with torch.no_grad():
             return self.head.eval().forward(pool5, self.layer)
 
     def prepared(self, kind: Kind) -> FcLayer:
-        """Give the layer in a faster form; its weights are frozen from now on."""
+        """Return the layer in a faster form; its weights are frozen from now on."""
         return replace(self, fast=prepare_fast(self.head, kind, self.layer))
 
     def to(self, device: torch.device, kind: Kind) -> FcLayer:
@@ -59,7 +59,7 @@ class FcLayer:
 
 
 def fc_kind(config: FeatureConfig, dtype: torch.dtype) -> Kind:
-    """Give the form of fc6 and fc7 at test.
+    """Return how fc6 and fc7 are computed at test time.
 
     Args:
         config: which form.

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from detection.heads import skinny
+from detection.kernels import tall_matmul
 
 MAX_ITERATIONS = 60
 MAX_CG_ITERATIONS = 40
@@ -34,17 +34,17 @@ class _Problem:
     constant: float
 
     def margins(self, point: Float[Tensor, "k e"]) -> Float[Tensor, "n k"]:
-        """Give the scores of all rows; the last column of ``point`` multiplies the constant."""
-        scores = skinny.times(self.blocks, point[:, :-1].contiguous())
+        """Return the scores of all rows; the last column of ``point`` multiplies the constant."""
+        scores = tall_matmul.times(self.blocks, point[:, :-1].contiguous())
         return scores.add_(point[:, -1] * self.constant)
 
     def pull(self, factors: Float[Tensor, "n k"]) -> Float[Tensor, "k e"]:
-        """Give the sums of the rows times their factors, and of the constant."""
-        sums = skinny.transposed_times(self.blocks, factors)
+        """Return the factor-weighted sums of the rows and of the constant."""
+        sums = tall_matmul.transposed_times(self.blocks, factors)
         return torch.cat((sums, self.constant * factors.sum(dim=0)[:, None]), dim=1)
 
     def of(self, classes: Tensor) -> _Problem:
-        """Give the problem of some of the classes."""
+        """Return the problem restricted to some of the classes."""
         return _Problem(
             self.blocks,
             self.signs[:, classes].contiguous(),
@@ -103,7 +103,7 @@ def minimise(
 def _gradient_and_gap(
     problem: _Problem, point: Float[Tensor, "k e"], scores: Float[Tensor, "n k"]
 ) -> tuple[Float[Tensor, "k e"], Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Give the gradient, the objective and the relative duality gap.
+    """Return the gradient, the objective and the relative duality gap.
 
     The dual point is ``alpha = 2 * cost * slack``; its objective is ``sum(alpha) - sum(alpha^2 / (4
     cost)) - 0.5 |sum(alpha * sign * x)|^2``.
@@ -121,7 +121,7 @@ def _gradient_and_gap(
 def _newton_step(
     problem: _Problem, gradient: Float[Tensor, "k e"], scores: Float[Tensor, "n k"]
 ) -> tuple[Float[Tensor, "k e"], Float[Tensor, "n k"]]:
-    """Solve ``H step = -gradient`` by conjugate gradients; give the step and its scores."""
+    """Solve ``H step = -gradient`` by conjugate gradients; return the step and its scores."""
     curvature = 2 * problem.costs * (problem.signs * scores < 1)
     step, moved = torch.zeros_like(gradient), torch.zeros_like(scores)
     residual = -gradient

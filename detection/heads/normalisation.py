@@ -22,7 +22,7 @@ class Normaliser:
     factor: float = 1.0
 
     def scale(self, values: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """Give the features times the factor."""
+        """Return the features multiplied by the factor."""
         return values * self.factor
 
 

@@ -19,7 +19,7 @@ class Scorer(Protocol):
     """Row-wise: one score a class, higher is better."""
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
-        """Give the scores of each RoI."""
+        """Return the scores of each RoI."""
         ...
 
     def to(self, device: torch.device) -> Scorer:
@@ -40,7 +40,7 @@ class SvmScorer:
     svms: Svms
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
-        """Give unbounded scores; the margin's edges are at -1 and 1 (RC §2.3).
+        """Return unbounded scores; the margin lies between -1 and 1 (RC §2.3).
 
         The factor goes into the weights: the features, 100 MB an image, are not copied.
         """
@@ -64,7 +64,7 @@ class SoftmaxScorer:
     bias: Float[Tensor, " k1"]
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
-        """Give the probabilities of the classes, background left out."""
+        """Return the class probabilities without background."""
         return functional.linear(features, self.weight, self.bias).softmax(dim=1)[:, :-1]
 
     def to(self, device: torch.device) -> SoftmaxScorer:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from detection.config import SvmConfig
 from detection.errors import DataError
-from detection.heads import newton, skinny
+from detection.heads import newton
+from detection.kernels import tall_matmul
 
 Rows = Float[Tensor, "n d"] | Sequence[Float[Tensor, "_ d"]]
 """Features: one matrix, or its rows in blocks."""
@@ -32,7 +33,7 @@ class Svms:
     bias: Float[Tensor, " k"]
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
-        """Give the score of every row for every class.
+        """Return the score of every row for every class.
 
         Some rows at a time: products of few columns with very many rows take more a row.
         """
@@ -46,14 +47,14 @@ class Svms:
 
     @staticmethod
     def zero(num_classes: int, feature_dim: int) -> Svms:
-        """Give the SVMs that score everything 0."""
+        """Return SVMs that score everything 0."""
         return Svms(weight=torch.zeros(num_classes, feature_dim), bias=torch.zeros(num_classes))
 
 
 def svm_objective(
     svms: Svms, x: Rows, targets: Int[Tensor, "n k"], config: SvmConfig
 ) -> Float[Tensor, " k"]:
-    """Give ``0.5 |w|^2 + 0.5 (b / B)^2 + C * sum(weight * loss)`` of each class, in float64.
+    """Return each class's ``0.5 |w|^2 + 0.5 (b / B)^2 + C * sum(weight * loss)`` in float64.
 
     Args:
         svms: where to evaluate.
@@ -66,7 +67,7 @@ def svm_objective(
         liblinear's L2 loss.
     """
     svms = svms.to(targets.device)
-    scores = skinny.times(_blocks(x), svms.weight.float()).double() + svms.bias.double()
+    scores = tall_matmul.times(_blocks(x), svms.weight.float()).double() + svms.bias.double()
     slack = (1 - targets * scores).clamp(min=0)
     loss = slack if config.loss == "hinge" else slack.square()
     bias = svms.bias.double() / config.bias_multiplier
@@ -75,7 +76,7 @@ def svm_objective(
 
 
 def example_costs(targets: Int[Tensor, "n k"], config: SvmConfig) -> Float[Tensor, "n k"]:
-    """Give what each example's loss weighs: C times the class weight, 0 where it is ignored."""
+    """Return the weight of each example's loss: C times the class weight, 0 if ignored."""
     costs = config.c * (targets != 0).float()
     return torch.where(targets > 0, costs * config.positive_weight, costs)
 
@@ -127,8 +128,8 @@ def _blocks(x: Rows) -> Sequence[Tensor]:
 
 
 def _check_both_signs(targets: Int[Tensor, "n k"], class_names: Sequence[str]) -> None:
-    for kind, found in (("positive", targets > 0), ("negative", targets < 0)):
-        missing = (~found.any(dim=0)).nonzero().flatten().tolist()
+    for kind, mask in (("positive", targets > 0), ("negative", targets < 0)):
+        missing = (~mask.any(dim=0)).nonzero().flatten().tolist()
         if missing:
             names = ", ".join(repr(class_names[i]) if class_names else str(i) for i in missing)
             message = (

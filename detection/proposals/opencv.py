@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 
 from detection.config import ProposalConfig
 from detection.errors import ConfigError
-from detection.proposals.ranking import (
+from detection.proposals.selective_search.ranking import (
     distinct_first,
     puts_distinct_first,
     rank_by_area,
@@ -70,7 +70,7 @@ def selective_search_opencv(
 
 
 def segmentation_module() -> Any:
-    """Give ``cv2.ximgproc.segmentation``.
+    """Return ``cv2.ximgproc.segmentation``.
 
     Raises:
         ConfigError: with the commands that mend the installation, if OpenCV lacks it.
@@ -101,13 +101,13 @@ def check_installation() -> None:
 
 def installed_distributions() -> tuple[str, ...]:
     """List the packages that put a ``cv2`` into this environment; more than one is a mistake."""
-    found = []
+    installed = []
     for name in DISTRIBUTIONS:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            installed.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return tuple(found)
+    return tuple(installed)
 
 
 def _missing(installed: tuple[str, ...]) -> str:
@@ -120,7 +120,7 @@ def _missing(installed: tuple[str, ...]) -> str:
 
 
 def _commands(installed: tuple[str, ...]) -> str:
-    """Give the commands that leave one OpenCV, with the contributed modules."""
+    """Return the pip commands that leave only OpenCV with the contrib modules."""
     wanted = "opencv-contrib-python"
     if any("headless" in name for name in installed):
         wanted += "-headless"

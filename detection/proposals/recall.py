@@ -42,7 +42,7 @@ class RecallTable:
     mean_boxes: float
 
     def curve(self, counts: Sequence[int]) -> Float[Tensor, "t c"]:
-        """Give the recall at any numbers of boxes, for a plot."""
+        """Return the recall at any number of boxes, for a plot."""
         limits = torch.tensor(counts, dtype=torch.float32)
         covered = self.ranks[:, :, None] <= limits
         return covered.float().mean(dim=1)
@@ -78,15 +78,17 @@ def proposal_recall(
     Raises:
         ValueError: if the two lists are not of the same images.
     """
-    if [truth.image_id for truth in truths] != [found.image_id for found in proposals]:
+    if [truth.image_id for truth in truths] != [
+        image_proposals.image_id for image_proposals in proposals
+    ]:
         message = "proposals: expected those of the truths' images, in the same order"
         raise ValueError(message)
     if counts is None:
-        most = max((len(found.boxes) for found in proposals), default=0)
+        most = max((len(image_proposals.boxes) for image_proposals in proposals), default=0)
         counts = [count for count in COUNTS if count < most]
     per_image = [
-        first_cover(truth.boxes[~truth.difficult], found.boxes, ious)
-        for truth, found in zip(truths, proposals, strict=True)
+        first_cover(truth.boxes[~truth.difficult], image_proposals.boxes, ious)
+        for truth, image_proposals in zip(truths, proposals, strict=True)
     ]
     ranks = torch.cat([torch.zeros(len(ious), 0), *per_image], dim=1).sort(dim=1).values
     limits = torch.tensor(tuple(counts), dtype=torch.float32)
@@ -98,14 +100,15 @@ def proposal_recall(
         ranks=ranks,
         num_images=len(truths),
         num_objects=int(ranks.shape[1]),
-        mean_boxes=sum(len(found.boxes) for found in proposals) / max(len(proposals), 1),
+        mean_boxes=sum(len(image_proposals.boxes) for image_proposals in proposals)
+        / max(len(proposals), 1),
     )
 
 
 def first_cover(
     objects: Float[Tensor, "o 4"], boxes: Float[Tensor, "r 4"], ious: Sequence[float]
 ) -> Float[Tensor, "t o"]:
-    """Give the rank, from 1, of the first box that covers each object; infinity where none does."""
+    """Return the rank, from 1, of the first box that covers each object; infinity if none does."""
     if len(boxes) == 0:
         return torch.full((len(ious), len(objects)), torch.inf)
     overlaps = iou(objects, boxes)

@@ -13,9 +13,9 @@ from jaxtyping import Float32, UInt8
 
 from detection.config import ProposalConfig
 from detection.errors import DataError, ImageError
-from detection.proposals.jit import NATIVE_AVAILABLE
-from detection.runs.image_errors import NO_MEMORY
-from detection.runs.interrupts import raise_if_interrupted
+from detection.io.image_errors import NO_MEMORY
+from detection.io.interrupts import raise_if_interrupted
+from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.structures import Image, Proposals
 
 Backend = Literal["native", "opencv"]
@@ -36,8 +36,8 @@ def propose(image: Image, config: ProposalConfig, *, threads: int = 1) -> Propos
         ConfigError: if the backend is not installed or lacks the mode.
         ImageError: naming the image, if OpenCV refuses it.
     """
-    found = propose_all(image, config, threads=threads)
-    return truncate(found, config.max_boxes)
+    proposals = propose_all(image, config, threads=threads)
+    return truncate(proposals, config.max_boxes)
 
 
 def truncate(proposals: Proposals, max_boxes: int) -> Proposals:
@@ -65,9 +65,9 @@ def propose_all(image: Image, config: ProposalConfig, *, threads: int = 1) -> Pr
 
 
 def resolve_backend(config: ProposalConfig) -> Backend:
-    """Give the backend that is used: ``auto`` is native where numba is installed."""
+    """Return the backend to use: ``auto`` is native if numba is installed."""
     if config.backend == "auto":
-        return "native" if NATIVE_AVAILABLE or config.mode == "paper_fast" else "opencv"
+        return "native" if NUMBA_AVAILABLE or config.mode == "paper_fast" else "opencv"
     return config.backend
 
 
@@ -100,7 +100,7 @@ def _search(
         from detection.proposals.opencv import selective_search_opencv
 
         return selective_search_opencv(pixels, replace(config, min_side=min_side), seed)
-    from detection.proposals.native import selective_search
+    from detection.proposals.selective_search.native import selective_search
 
     return selective_search(
         pixels,

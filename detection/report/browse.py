@@ -12,10 +12,10 @@ from PIL import Image as PilImage
 from detection.config import DataConfig
 from detection.report import plots
 from detection.report.drawing import data_uri, draw_truth
+from detection.report.images import read_or_none
 from detection.report.page import write_page
 from detection.report.parts import Section, svg
-from detection.report.photographs import read_or_none
-from detection.report.spp_picture import heat
+from detection.report.spp_figure import heat
 from detection.structures import Dataset, GroundTruth
 
 MAX_SIDE = 420
@@ -35,8 +35,8 @@ def browse(
     Args:
         dataset: as read for training or evaluation.
         output: the HTML file.
-        num_images: how many photographs to draw; each class is on one as long as they last.
-        max_pixels: a larger photograph is not decoded.
+        num_images: how many images to draw; each class is on one as long as they last.
+        max_pixels: a larger image is not decoded.
 
     Raises:
         DataError: if the page cannot be written.
@@ -54,7 +54,7 @@ def browse(
 
 
 def overview(dataset: Dataset) -> list[tuple[str, str]]:
-    """Give the data set's counts, each with its name."""
+    """Return the data set's counts, each with its name."""
     labels = [len(record.truth.labels) for record in dataset.records]
     difficult = sum(int(record.truth.difficult.sum()) for record in dataset.records)
     sizes = {record.truth.size for record in dataset.records}
@@ -70,7 +70,7 @@ def overview(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def classes(truths: Sequence[GroundTruth], class_names: Sequence[str]) -> Section:
-    """Give a bar a class, most objects first, and the classes without any."""
+    """Return one bar per class, most objects first, and the classes without objects."""
     counts = np.zeros((len(class_names), 2), dtype=int)
     for truth in truths:
         np.add.at(counts, (truth.labels.numpy(), truth.difficult.numpy().astype(int)), 1)
@@ -88,7 +88,7 @@ def classes(truths: Sequence[GroundTruth], class_names: Sequence[str]) -> Sectio
 
 
 def sizes(truths: Sequence[GroundTruth]) -> Section:
-    """Give histograms of the boxes' sizes and shapes, and where on the images they lie."""
+    """Return histograms of box sizes and aspect ratios, and a heat map of box positions."""
     boxes = np.concatenate([np.zeros((0, 4)), *(truth.boxes.double().numpy() for truth in truths)])
     extents = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
     per_image = np.array([len(truth.labels) for truth in truths], dtype=float)
@@ -133,7 +133,7 @@ def occupancy(truths: Sequence[GroundTruth], cells: int = 32) -> Float[np.ndarra
 
 
 def gallery(dataset: Dataset, count: int, max_pixels: int) -> list[Section]:
-    """Draw the annotations on photographs of all classes."""
+    """Draw the annotations on images of all classes."""
     items = []
     for index in choose(dataset, count):
         record = dataset.records[index]

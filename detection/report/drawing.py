@@ -1,4 +1,4 @@
-"""Boxes and labels drawn on photographs."""
+"""Boxes and labels drawn on images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from detection.runs.files import write_bytes_atomic
+from detection.io.files import write_bytes_atomic
 from detection.structures import Detections, GroundTruth, Image
 
 Box = tuple[float, float, float, float]
@@ -66,7 +66,7 @@ class Mark:
 
 
 def class_colour(label: int) -> str:
-    """Give the colour of a class."""
+    """Return the colour of a class."""
     return CLASS_COLOURS[label % len(CLASS_COLOURS)]
 
 
@@ -78,11 +78,11 @@ def draw_detections(
     threshold: float = 0.0,
     max_side: int = 0,
 ) -> PilImage.Image:
-    """Give the photograph with the detections of at least a score, each labelled with its score.
+    """Return the image with its detections above a score drawn, each labelled with its score.
 
     Args:
-        image: the photograph.
-        detections: of that photograph.
+        image: the image.
+        detections: of that image.
         class_names: label -> name.
         threshold: the lowest score to draw; the papers' figures use 0.
         max_side: shrink a larger picture to this longer side; 0 keeps its size.
@@ -103,7 +103,7 @@ def draw_detections(
 def draw_truth(
     image: Image, truth: GroundTruth, class_names: Sequence[str], *, max_side: int = 0
 ) -> PilImage.Image:
-    """Give the photograph with its annotated objects; difficult ones have a broken line."""
+    """Return the image with its annotated objects drawn; difficult ones are dashed."""
     marks = [
         Mark(
             box=box,
@@ -119,15 +119,15 @@ def draw_truth(
 
 
 def as_boxes(boxes: Float[Tensor, "n 4"]) -> list[Box]:
-    """Give a tensor of boxes as tuples."""
+    """Return a tensor of boxes as tuples."""
     return [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist()]
 
 
 def draw_marks(image: Image, marks: Sequence[Mark], *, max_side: int = 0) -> PilImage.Image:
-    """Give the photograph with boxes, the first mark on top; labels keep clear of each other.
+    """Return the image with boxes drawn, the first mark on top; labels avoid each other.
 
     Args:
-        image: the photograph.
+        image: the image.
         marks: what to draw, most important first.
         max_side: shrink a larger picture to this longer side; 0 keeps its size.
     """
@@ -211,7 +211,7 @@ def _brightness(colour: str) -> float:
 
 @lru_cache(maxsize=32)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Give the sans-serif font that comes with matplotlib: Latin, Greek, Cyrillic and more."""
+    """Return matplotlib's bundled sans-serif font: Latin, Greek, Cyrillic and more."""
     return ImageFont.truetype(
         str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"), size
     )
@@ -227,7 +227,7 @@ def write_png(path: Path, picture: PilImage.Image) -> None:
 
 
 def encode(picture: PilImage.Image, kind: str, *, quality: int = 82) -> bytes:
-    """Give a picture's file content, as ``PNG`` or ``JPEG``."""
+    """Return a drawing encoded as ``PNG`` or ``JPEG``."""
     buffer = io.BytesIO()
     if kind == "JPEG":
         picture.convert("RGB").save(buffer, kind, quality=quality, optimize=True)
@@ -237,6 +237,6 @@ def encode(picture: PilImage.Image, kind: str, *, quality: int = 82) -> bytes:
 
 
 def data_uri(picture: PilImage.Image, kind: str = "JPEG", *, quality: int = 82) -> str:
-    """Give a picture as a ``data:`` address to put into an HTML file."""
+    """Return a drawing as a ``data:`` URI to embed in an HTML file."""
     content = base64.b64encode(encode(picture, kind, quality=quality)).decode()
     return f"data:image/{kind.lower()};base64,{content}"

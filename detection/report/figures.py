@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from detection.runs.files import write_bytes_atomic
+from detection.io.files import write_bytes_atomic
 
 _INK = "#010203"
 WIDTH = 4.8
@@ -68,7 +68,7 @@ def logarithmic_x(axes: Axes) -> None:
 
 
 def canvas(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """Give an empty chart of a size in inches."""
+    """Return an empty figure of a size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
@@ -86,7 +86,7 @@ def finish(axes: Axes, x_label: str, y_label: str, title: str, grid: str = "y") 
 
 
 def as_svg(figure: Figure, *, label: str, salt: str) -> str:
-    """Give a figure as an SVG element whose ink follows the page's text colour.
+    """Return a figure as an SVG element whose ink follows the page's text colour.
 
     Args:
         figure: to draw.

@@ -1,4 +1,4 @@
-"""Which photographs to show, and what became of each object on them."""
+"""Which images to show, and what became of each object on them."""
 
 from __future__ import annotations
 
@@ -115,13 +115,13 @@ def mark_image(
     run: Judged, index: int, truth: GroundTruth, class_names: Sequence[str]
 ) -> list[Mark]:
     """Mark the detections of one image as right, wrong or ignored, and the objects missed."""
-    found = run.detections[index]
-    outcomes = np.zeros(len(found.scores), dtype=int)
+    detections = run.detections[index]
+    outcomes = np.zeros(len(detections.scores), dtype=int)
     for match in run.matches:
         rows = match.images == index
         outcomes[match.boxes[rows]] = match.outcomes[rows]
-    shown = found.scores.numpy() >= run.threshold
-    nearest, _ = best_object(found, truth)
+    shown = detections.scores.numpy() >= run.threshold
+    nearest, _ = best_object(detections, truth)
     taken = set(nearest[shown & (outcomes == TRUE_POSITIVE)].tolist())
     colours = {TRUE_POSITIVE: RIGHT, FALSE_POSITIVE: WRONG, 0: DIFFICULT}
     marks = [
@@ -131,9 +131,9 @@ def mark_image(
             colour=colours[int(outcome)],
         )
         for box, label, score, outcome, is_shown in zip(
-            as_boxes(found.boxes),
-            found.labels.tolist(),
-            found.scores.tolist(),
+            as_boxes(detections.boxes),
+            detections.labels.tolist(),
+            detections.scores.tolist(),
             outcomes,
             shown,
             strict=True,

@@ -10,10 +10,10 @@ from typing import Any
 from detection.errors import DataError, DetectionError
 from detection.report import quality
 from detection.report.gallery import Judged, judge
+from detection.report.images import images, spp
 from detection.report.loading import Run, load_dataset, load_runs
 from detection.report.page import write_page
 from detection.report.parts import Absent, colour_of
-from detection.report.photographs import photographs, spp
 from detection.report.speed import speed
 from detection.report.summary import class_table, making, summary
 from detection.structures import Dataset
@@ -21,7 +21,7 @@ from detection.structures import Dataset
 logger = logging.getLogger(__name__)
 
 
-def report_run(run_folders: Sequence[Path], output: Path, *, photographs_each: int = 3) -> None:
+def report_run(run_folders: Sequence[Path], output: Path, *, images_each: int = 3) -> None:
     """Write one self-contained HTML page on one run or several, side by side.
 
     What a run folder lacks leaves out its section; the page says which command would add it.
@@ -29,7 +29,7 @@ def report_run(run_folders: Sequence[Path], output: Path, *, photographs_each: i
     Args:
         run_folders: of training and evaluation, or holding a benchmark.json.
         output: the HTML file.
-        photographs_each: how many photographs to show as best, worst, most different.
+        images_each: how many images to show as best, worst, most different.
 
     Raises:
         DataError: if a folder holds nothing to report, or the page cannot be written.
@@ -51,7 +51,7 @@ def report_run(run_folders: Sequence[Path], output: Path, *, photographs_each: i
         "speed": speed(runs),
         "making": making(runs),
         "notes": why,
-        **_on_photographs(detectors, judged, dataset, photographs_each),
+        **_on_images(detectors, judged, dataset, images_each),
     }
     write_page(Path(output), "report.html.j2", values)
 
@@ -92,11 +92,11 @@ def _iou(run: Run) -> float:
     return float((run.metrics or {}).get("iou", 0.5))
 
 
-def _on_photographs(
+def _on_images(
     runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset | None, count: int
 ) -> dict[str, Any]:
-    """Give the sections that need detections and the data set's annotations."""
-    names = ("curves", "photographs", "errors", "sizes", "confusion", "proposals", "spp")
+    """Return the sections that need detections and the data set's annotations."""
+    names = ("curves", "images", "errors", "sizes", "confusion", "proposals", "spp")
     if dataset is None:
         absent = Absent(
             "detections, or the images they belong to, are not there", "detection evaluate"
@@ -108,7 +108,7 @@ def _on_photographs(
     max_pixels = first.config.data.max_pixels if first.config else 0
     return {
         "curves": quality.curves(judged, dataset.class_names),
-        "photographs": photographs(judged, dataset, count=count, max_pixels=max_pixels),
+        "images": images(judged, dataset, count=count, max_pixels=max_pixels),
         "errors": quality.errors(judged, truths, iou),
         "sizes": quality.sizes(judged, truths, iou),
         "confusion": quality.confusion(judged, truths, dataset.class_names, iou),

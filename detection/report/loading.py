@@ -186,14 +186,14 @@ def read_benchmark(path: Path) -> dict[str, Any] | None:
 
 
 def _check_kinds(
-    place: Path | str, value: Any, kinds: Mapping[str, type | UnionType], command: str
+    location: Path | str, value: Any, kinds: Mapping[str, type | UnionType], command: str
 ) -> None:
     for key, kind in kinds.items():
         got = value.get(key, MISSING) if isinstance(value, dict) else MISSING
         if got is MISSING or not isinstance(got, kind):
             name = getattr(kind, "__name__", str(kind))
             message = (
-                f"{place}: {key}: expected {name}, got {str(got)[:40]}; write it with {command}"
+                f"{location}: {key}: expected {name}, got {str(got)[:40]}; write it with {command}"
             )
             raise DataError(message)
 

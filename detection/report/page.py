@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import detection
+from detection.io.files import write_text_atomic
 from detection.report.parts import Absent
-from detection.runs.files import write_text_atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
 DASH = "\N{EN DASH}"
@@ -42,14 +42,14 @@ def _environment() -> Environment:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Give a fraction as a percentage without its sign; a dash for None and NaN."""
+    """Return a fraction as a percentage without the sign; a dash for None and NaN."""
     if value is None or value != value:  # noqa: PLR0124
         return DASH
     return f"{100 * value:.{digits}f}"
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Give seconds as milliseconds with three digits; a dash for None."""
+    """Return seconds as milliseconds with three digits; a dash for None."""
     if seconds is None:
         return DASH
     value = 1000 * seconds

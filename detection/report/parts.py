@@ -24,10 +24,10 @@ class Absent:
 
 
 def colour_of(index: int) -> str:
-    """Give a run's colour, the same in all charts."""
+    """Return a run's colour, the same in all charts."""
     return plots.SERIES[index % len(plots.SERIES)]
 
 
 def svg(figure: Figure, label: str, salt: str) -> Markup:
-    """Give a figure as markup; its texts were escaped when it was drawn."""
+    """Return a figure as markup; its text was escaped when it was drawn."""
     return Markup(as_svg(figure, label=label, salt=salt))

@@ -56,7 +56,7 @@ def line_chart(
     width: float = WIDTH,
     logarithmic: bool = False,
 ) -> Figure:
-    """Give a chart of curves whose y values are fractions, from 0 to 1."""
+    """Return a chart of curves whose y values are fractions from 0 to 1."""
     figure, axes = canvas(height, width)
     for index, line in enumerate(lines):
         axes.plot(
@@ -78,7 +78,7 @@ def line_chart(
 
 @styled
 def precision_recall_chart(title: str, lines: Sequence[Line]) -> Figure:
-    """Give a small chart of one class: precision (y) against recall (x), both as percentages."""
+    """Return a small chart of one class: precision (y) against recall (x), both as percentages."""
     figure, axes = canvas(1.75, 2.2)
     for index, line in enumerate(lines):
         recall, precision = thin_out(np.asarray(line.x), np.asarray(line.y))
@@ -118,7 +118,7 @@ def class_bars(
     x_label: str = "AP",
     title: str = "",
 ) -> Figure:
-    """Give horizontal bars, one group a class and one bar a series, as percentages."""
+    """Return horizontal bars in percent, one group per class and one bar per series."""
     count = max(len(series), 1)
     figure, axes = canvas(0.6 + len(class_names) * (0.1 + 0.13 * count), WIDTH)
     thickness = 0.8 / count
@@ -142,7 +142,7 @@ def class_bars(
 def stage_times(
     stages: Mapping[str, Mapping[str, float]], *, title: str = "", unit_scale: float = 0.0
 ) -> Figure:
-    """Give stacked horizontal bars of seconds an image, one bar a method.
+    """Return stacked horizontal bars of seconds per image, one bar per method.
 
     Args:
         stages: method -> stage -> seconds.
@@ -173,14 +173,14 @@ def stage_times(
 
 
 def stage_order(times: Iterable[Mapping[str, float]]) -> list[str]:
-    """Give the names of all stages in the order of the pipeline, unknown ones last."""
+    """Return the names of all stages in pipeline order, unknown ones last."""
     known = list(STAGE_COLOURS)
     names = dict.fromkeys(stage for row in times for stage in row)
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def stage_colours(names: Sequence[str]) -> list[str]:
-    """Give each stage its colour; a known stage has the same in every chart."""
+    """Return a colour per stage; a known stage has the same one in every chart."""
     return [
         STAGE_COLOURS.get(name, SERIES[(index + 3) % len(SERIES)])
         for index, name in enumerate(names)
@@ -197,7 +197,7 @@ def histogram(
     logarithmic: bool = False,
     whole: bool = False,
 ) -> Figure:
-    """Give how often values occur.
+    """Return a histogram of values.
 
     Args:
         values: what to count.
@@ -226,7 +226,7 @@ def histogram(
 def count_bars(
     names: Sequence[str], counts: Int[np.ndarray, "n s"], series: Sequence[str]
 ) -> Figure:
-    """Give stacked horizontal bars of counts, one bar a name.
+    """Return stacked horizontal bars of counts, one bar per name.
 
     Args:
         names: of the bars.

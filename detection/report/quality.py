@@ -30,7 +30,7 @@ def _largest_classes(judged: Sequence[Judged]) -> list[int]:
 
 
 def curves(judged: Sequence[Judged], class_names: Sequence[str]) -> Section:
-    """Give a precision-recall chart of each class, all runs in it."""
+    """Return a precision-recall chart per class, with all runs in it."""
     charts = []
     for label in _largest_classes(judged):
         lines = []
@@ -44,7 +44,7 @@ def curves(judged: Sequence[Judged], class_names: Sequence[str]) -> Section:
 
 
 def errors(judged: Sequence[Judged], truths: Sequence[GroundTruth], iou: float) -> Section:
-    """Give the six kinds of error of each run."""
+    """Return the six error types of each run."""
     tables = [error_types(truths, run.detections, len(run.matches), iou=iou) for run in judged]
     largest = max([max(table.delta.values()) for table in tables] + [1e-6])
     rows = [
@@ -66,7 +66,7 @@ def errors(judged: Sequence[Judged], truths: Sequence[GroundTruth], iou: float) 
 
 
 def sizes(judged: Sequence[Judged], truths: Sequence[GroundTruth], iou: float) -> Section:
-    """Give how many small, medium and large objects each run finds."""
+    """Return the recall of small, medium and large objects of each run."""
     tables = [
         recall_by_size(truths, run.detections, len(run.matches), threshold=run.threshold, iou=iou)
         for run in judged
@@ -88,7 +88,7 @@ def sizes(judged: Sequence[Judged], truths: Sequence[GroundTruth], iou: float) -
 def confusion(
     judged: Sequence[Judged], truths: Sequence[GroundTruth], class_names: Sequence[str], iou: float
 ) -> Section:
-    """Give each run's table of true against detected classes, rows as shares."""
+    """Return each run's confusion matrix, its rows normalised."""
     labels = _largest_classes(judged)
     keep = [*labels, len(class_names)]
     tables = []
@@ -106,10 +106,10 @@ def confusion(
                         "name": class_names[row] if row < len(class_names) else "nothing",
                         "cells": [
                             {"count": int(n), "share": float(share)}
-                            for n, share in zip(counts[place], shares[place], strict=True)
+                            for n, share in zip(counts[index], shares[index], strict=True)
                         ],
                     }
-                    for place, row in enumerate(keep)
+                    for index, row in enumerate(keep)
                 ],
             }
         )
@@ -121,17 +121,17 @@ def confusion(
 
 
 def proposals(run: Run, dataset: Dataset) -> Section | Absent:
-    """Give how many objects the stored proposals cover, against how many are looked at."""
+    """Return the recall of the stored proposals against their number."""
     command = Absent("the proposals of these images are not stored", "detection propose")
     if run.config is None:
         return command
     store = ProposalStore(Path(run.config.proposals.folder), run.config.proposals)
     loaded = [store.load(record) for record in dataset.records]
-    found = [boxes for boxes in loaded if boxes is not None]
-    if not found or len(found) < len(loaded):
+    stored = [boxes for boxes in loaded if boxes is not None]
+    if not stored or len(stored) < len(loaded):
         return command
-    table = proposal_recall([record.truth for record in dataset.records], found)
-    longest = int(max(len(boxes.boxes) for boxes in found))
+    table = proposal_recall([record.truth for record in dataset.records], stored)
+    longest = int(max(len(boxes.boxes) for boxes in stored))
     counts = np.unique(np.geomspace(1, max(longest, 2), 60).round().astype(int))
     figure = plots.line_chart(
         [

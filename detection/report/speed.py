@@ -54,7 +54,7 @@ RATIOS = {
 
 
 def speed(runs: Sequence[Run]) -> Section | Absent:
-    """Give the stages of both methods as bars and a table, beside the papers' seconds."""
+    """Return the stages of both methods as bars and a table, next to the papers' times."""
     benchmark = next((run.benchmark for run in runs if run.benchmark), None)
     if benchmark is None:
         return Absent("no speed was measured beside these runs", "detection benchmark")
@@ -95,7 +95,7 @@ def _setting(benchmark: Mapping[str, Any]) -> str:
     if "threads" in benchmark:
         words.append(f"{benchmark['threads']} threads")
     if "num_images" in benchmark:
-        words.append(f"median of {benchmark['num_images']} photographs")
+        words.append(f"median of {benchmark['num_images']} images")
     if "median_boxes" in benchmark:
         words.append(f"{benchmark['median_boxes']:,.0f} boxes each")
     return ", ".join(words)

@@ -16,7 +16,7 @@ from detection.runs.config_io import difference
 
 
 def summary(runs: Sequence[Run], judged: Sequence[Judged]) -> Section | Absent:
-    """Give a card for each run, the rules in words, and the difference of the first two."""
+    """Return a card per run, the rules in words and the difference of the first two."""
     scored = [run for run in runs if run.metrics]
     if not scored:
         return Absent("no run was evaluated", "detection evaluate RUN")
@@ -75,7 +75,7 @@ def _difference(judged: Sequence[Judged], resamplings: int = 1000) -> Section:
 
 
 def class_table(runs: Sequence[Run]) -> Section | Absent:
-    """Give the 11-point AP of each class and run, the best of each class marked."""
+    """Return the 11-point AP of each class and run, the best of each class marked."""
     scored = [run for run in runs if run.metrics]
     if not scored:
         return Absent("no run was evaluated", "detection evaluate RUN")
@@ -100,7 +100,7 @@ def class_table(runs: Sequence[Run]) -> Section | Absent:
 
 
 def making(runs: Sequence[Run]) -> Section:
-    """Give what each run departs from the defaults in, and where it ran."""
+    """Return how each run departs from the defaults, and where it ran."""
     return {
         "runs": [
             {

@@ -19,7 +19,7 @@ import yaml
 
 from detection.config import Config
 from detection.errors import ConfigError, shown
-from detection.runs.interrupts import raise_if_interrupted
+from detection.io.interrupts import raise_if_interrupted
 
 Departures = dict[str, dict[str, Any]]
 """Section -> field -> value: where a configuration departs from another."""
@@ -32,7 +32,7 @@ MAX_MERGED = 1000
 
 
 def config_to_dict(config: Config) -> Departures:
-    """Give every value of a configuration, as JSON and YAML can hold it.
+    """Return every value of a configuration as plain data for JSON and YAML.
 
     Law: ``config_from_dict(config_to_dict(c)) == c``.
     """
@@ -45,39 +45,39 @@ def config_to_dict(config: Config) -> Departures:
     }
 
 
-def config_from_dict(values: Mapping[str, Any], place: str = "config") -> Config:
+def config_from_dict(values: Mapping[str, Any], location: str = "config") -> Config:
     """Build a configuration; what is not named keeps its default.
 
     Args:
         values: section -> field -> value.
-        place: where they come from, for the message.
+        location: where they come from, for the message.
 
     Raises:
         ConfigError: for an unknown name, a wrong type, or a value out of range.
     """
-    return apply(Config(), read_departures(values, place))
+    return apply(Config(), read_departures(values, location))
 
 
-def read_departures(values: object, place: str) -> Departures:
+def read_departures(values: object, location: str) -> Departures:
     """Check names and types of what a file or a dictionary says, and convert the values.
 
     Raises:
-        ConfigError: for an unknown name or a wrong type; the message starts with ``place``.
+        ConfigError: for an unknown name or a wrong type; the message starts with ``location``.
     """
     if not isinstance(values, Mapping):
-        message = f"{place}: expected section: {{option: value}}, got {shown(values)}"
+        message = f"{location}: expected section: {{option: value}}, got {shown(values)}"
         raise ConfigError(message)
     hints = section_hints()
     departures: Departures = {}
     for section, options in values.items():
         if section not in hints:
-            message = f"{place}: {_name(section)}: unknown section{did_you_mean(section, hints)}"
+            message = f"{location}: {_name(section)}: unknown section{did_you_mean(section, hints)}"
             raise ConfigError(message)
         if not isinstance(options, Mapping):
-            message = f"{place}: {section}: expected options and values, got {shown(options)}"
+            message = f"{location}: {section}: expected options and values, got {shown(options)}"
             raise ConfigError(message)
         departures[section] = {
-            name: _convert_option(section, name, value, place) for name, value in options.items()
+            name: _convert_option(section, name, value, location) for name, value in options.items()
         }
     return departures
 
@@ -123,7 +123,7 @@ def read_config_file(path: Path) -> Departures:
 
 
 def write_config(config: Config) -> str:
-    """Give a whole configuration as YAML text that ``read_config_file`` understands."""
+    """Return a complete configuration as YAML that ``read_config_file`` can parse."""
     text: str = yaml.safe_dump(config_to_dict(config), sort_keys=False, default_flow_style=None)
     return text
 
@@ -138,7 +138,7 @@ def merge(*sources: Departures) -> Departures:
 
 
 def apply(config: Config, departures: Departures) -> Config:
-    """Give the configuration with the departures in place.
+    """Return the configuration with the departures applied.
 
     Raises:
         ConfigError: for a value out of range.
@@ -162,14 +162,14 @@ def difference(old: Config, new: Config) -> list[str]:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Give ``; did you mean X?`` if a known word is close, or nothing."""
+    """Return ``; did you mean X?`` if a known word is close, else an empty string."""
     close = difflib.get_close_matches(_name(word), list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 @functools.cache
 def section_hints() -> dict[str, dict[str, Any]]:
-    """Give section -> option -> type, in the order of the configuration."""
+    """Return section -> option -> type, in the order of the configuration."""
     return {name: get_type_hints(cls) for name, cls in get_type_hints(Config).items()}
 
 
@@ -189,34 +189,34 @@ def describe(hint: Any) -> str:
 
 
 def _name(word: object) -> str:
-    """Give what stands where a name should, cut short."""
+    """Return a truncated repr of a value that should have been a name."""
     return word[:80] if isinstance(word, str) else shown(word)
 
 
-def _convert_option(section: str, name: object, value: object, place: str) -> Any:
+def _convert_option(section: str, name: object, value: object, location: str) -> Any:
     """Convert the value of one option of a file."""
     hints = section_hints()
     if name not in hints[section]:
         known = [f"{other}.{option}" for other in hints for option in hints[other]]
         option = f"{section}.{_name(name)}"
-        message = f"{place}: {option}: unknown option{did_you_mean(option, known)}"
+        message = f"{location}: {option}: unknown option{did_you_mean(option, known)}"
         raise ConfigError(message)
-    return _convert(value, hints[section][str(name)], f"{place}: {section}.{name}")
+    return _convert(value, hints[section][str(name)], f"{location}: {section}.{name}")
 
 
-def _convert(value: Any, hint: Any, place: str) -> Any:
-    """Give ``value`` as the type that ``hint`` names, or raise ConfigError."""
+def _convert(value: Any, hint: Any, location: str) -> Any:
+    """Return ``value`` converted to the type ``hint``, or raise ConfigError."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal and value in arguments and type(value) in map(type, arguments):
         return value
     if origin is tuple and isinstance(value, list | tuple):
         types = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
         if len(types) == len(value):
-            return tuple(_convert(v, t, place) for v, t in zip(value, types, strict=True))
+            return tuple(_convert(v, t, location) for v, t in zip(value, types, strict=True))
     if origin in {Union, type(int | None)}:
         for argument in arguments:
             try:
-                return _convert(value, argument, place)
+                return _convert(value, argument, location)
             except ConfigError:
                 continue
     if hint is NoneType and value is None:
@@ -228,7 +228,7 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
     if hint in {int, bool, str} and type(value) is hint and _can_be_written(value):
         return value
     near = did_you_mean(value, map(str, arguments)) if origin is Literal else ""
-    message = f"{place}: expected {describe(hint)}, got {shown(value)}{near}"
+    message = f"{location}: expected {describe(hint)}, got {shown(value)}{near}"
     raise ConfigError(message)
 
 
@@ -274,14 +274,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def _can_be_written(value: float | str) -> bool:
-    """Tell whether a number is of a usual size, and a text one that a file can hold."""
+    """Return whether a number is of a sane size, and a string valid Unicode."""
     if isinstance(value, str):
         return not any("\ud800" <= letter <= "\udfff" for letter in value)
     return abs(value) < 2**63
 
 
 def _to_float(value: float | str) -> float | None:
-    """Give a number, also from YAML's ``1e-4``, which PyYAML takes for a text; None for NaN."""
+    """Return a float, also from ``1e-4``, which PyYAML reads as a string; None for NaN."""
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -290,7 +290,7 @@ def _to_float(value: float | str) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    """Give a value that both JSON and YAML can hold; an infinity becomes a text."""
+    """Return a value that both JSON and YAML can hold; an infinity becomes a string."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, float) and math.isinf(value) else value

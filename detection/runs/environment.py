@@ -31,7 +31,7 @@ _INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx_vnni", "avx512_bf16", "
 
 
 def describe_environment() -> dict[str, Any]:
-    """Give what ``environment.json`` of a run folder holds."""
+    """Return the content of a run folder's ``environment.json``."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -51,7 +51,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Give package -> version for those that influence a result and are installed."""
+    """Return package -> version of the installed packages that influence a result."""
     versions = {}
     for name in _PACKAGES:
         try:
@@ -62,7 +62,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """Give the processor's name as the system tells it."""
+    """Return the CPU's name as reported by the system."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -72,15 +72,15 @@ def processor_name() -> str:
 
 
 def instruction_sets() -> list[str]:
-    """Give those that decide how fast which precision is: one name hides several processors."""
-    from detection.runs.device import processor_units
+    """Return the instruction sets that decide each precision's speed: CPU names are ambiguous."""
+    from detection.io.device import processor_units
 
     units = processor_units()
     return [name for name in _INSTRUCTIONS if name in units]
 
 
 def source_revision() -> str | None:
-    """Give the commit of the source folder, with ``+`` for local changes; None outside git."""
+    """Return the source folder's commit, with ``+`` for local changes; None outside git."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
@@ -90,7 +90,7 @@ def source_revision() -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Give the output of a git command, or None where that does not work."""
+    """Return the output of a git command, or None if it fails."""
     try:
         command = ["git", "-C", str(folder), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

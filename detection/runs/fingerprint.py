@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from detection.errors import DataError
-from detection.runs.files import write_json_atomic
+from detection.io.files import write_json_atomic
 from detection.structures import Dataset
 
 NAME = "data.json"
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """Give names, counts, and a hash of every image's identifier, size, bytes and objects."""
+    """Return names, counts and a hash of every image's id, size, bytes and objects."""
     digest = hashlib.sha256()
     for record in dataset.records:
         truth = record.truth
@@ -62,7 +62,7 @@ def require_same_data(
 
 
 def num_bytes(path: Path) -> int:
-    """Give a file's size, which tells most replaced images without reading them; -1 if missing."""
+    """Return a file's size, which reveals most replaced images cheaply; -1 if missing."""
     try:
         return path.stat().st_size
     except OSError:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from detection.runs.files import write_text_atomic
+from detection.io.files import write_text_atomic
 from detection.structures import Skipped
 
 NAME = "skipped.csv"
@@ -38,16 +38,16 @@ def write_skipped(folder: Path, skipped: Mapping[str, Sequence[Skipped]]) -> Pat
 
 
 def read_skipped(folder: Path) -> dict[str, tuple[Skipped, ...]]:
-    """Give what ``write_skipped`` wrote: split -> what was left out; nothing without a file."""
-    found: dict[str, tuple[Skipped, ...]] = {}
+    """Return what ``write_skipped`` wrote: split -> skipped files; empty without a file."""
+    entries: dict[str, tuple[Skipped, ...]] = {}
     for split, file, kind, reason in _read(Path(folder) / NAME):
         entry = Skipped(file=file, kind=kind, reason=reason)
-        found[split] = (*found.get(split, ()), entry)
-    return found
+        entries[split] = (*entries.get(split, ()), entry)
+    return entries
 
 
 def _read(path: Path) -> list[list[str]]:
-    """Give the rows of an earlier file; none where there is no such file or it is another."""
+    """Return the rows of an earlier file; none if it is missing or of another kind."""
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, ValueError, csv.Error):

@@ -37,13 +37,13 @@ class Settings(BaseModel):
     models: list[ModelCard]
     max_upload_bytes: int
     max_pixels: int
-    examples: Annotated[list[str], Field(description="names of the example photographs")]
+    examples: Annotated[list[str], Field(description="names of the example images")]
 
 
 class Health(BaseModel):
     """How busy the server is."""
 
-    waiting: Annotated[int, Field(description="photographs in the queue")]
+    waiting: Annotated[int, Field(description="images in the queue")]
     queue: Annotated[int, Field(description="how many may wait")]
 
 
@@ -67,7 +67,7 @@ class ModelAnswer(BaseModel):
 
 
 class Answer(BaseModel):
-    """What was found in one photograph."""
+    """What was found in one image."""
 
     name: Annotated[str, Field(description="of the uploaded file")]
     width: int

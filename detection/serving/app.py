@@ -1,4 +1,4 @@
-"""The application: a page, example photographs, and the JSON interface."""
+"""The application: a page, example images, and the JSON interface."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Limits:
 
     Attributes:
         max_upload_bytes: the largest file.
-        places: how many photographs may wait.
+        places: how many images may wait.
         loopback_only: refuse requests sent to another name than this machine's own.
     """
 
@@ -53,12 +53,12 @@ class Limits:
 
 
 def make_app(service: Service, limits: Limits, examples: Sequence[Path] = ()) -> FastAPI:
-    """Give the application; it starts its worker thread when it is started itself.
+    """Return the application; its worker thread starts with it.
 
     Args:
         service: the detectors.
         limits: what is accepted.
-        examples: photographs that the page offers.
+        examples: images that the page offers.
     """
     worker: Worker[Upload, Answer] = Worker(service.answer, limits.places)
 
@@ -70,7 +70,7 @@ def make_app(service: Service, limits: Limits, examples: Sequence[Path] = ()) ->
     app = FastAPI(
         title="detection",
         version=VERSION,
-        description="Objects in photographs, by R-CNN and SPPnet.",
+        description="Objects in images, by R-CNN and SPPnet.",
         docs_url=None,  # both load scripts from another server
         redoc_url=None,
         lifespan=lifespan,
@@ -89,14 +89,14 @@ def make_app(service: Service, limits: Limits, examples: Sequence[Path] = ()) ->
 
 
 def _add_interface(app: FastAPI, worker: Worker[Upload, Answer], limits: Limits) -> None:
-    @app.post("/v1/detect", responses=_PROBLEMS, summary="Find the objects in a photograph")
+    @app.post("/v1/detect", responses=_PROBLEMS, summary="Find the objects in an image")
     async def detect(
         request: Request,
         image: Annotated[UploadFile, File(description="JPEG, PNG, BMP, WEBP, GIF, TIFF or PPM")],
     ) -> Answer:
         """Search boxes and let every detector score them.
 
-        Detections of low scores come too: choose a threshold. The photograph is not kept.
+        Detections of low scores come too: choose a threshold. The image is not kept.
         """
         data = await image.read()
         if len(data) > limits.max_upload_bytes:
@@ -126,7 +126,7 @@ def _add_settings(app: FastAPI, service: Service, limits: Limits, examples: Sequ
 
     @app.get(
         "/v1/examples/{name}",
-        summary="Fetch an example photograph",
+        summary="Fetch an example image",
         response_class=FileResponse,
         responses={404: {"model": Problem, "description": "there is no such example"}},
     )
@@ -138,7 +138,7 @@ def _add_settings(app: FastAPI, service: Service, limits: Limits, examples: Sequ
 
 
 def _add_pages(app: FastAPI) -> dict[str, str]:
-    """Add both pages; give the headers that they are sent with."""
+    """Add both pages; return the headers that they are sent with."""
     page, api = read_page(), render_api(app.openapi())
 
     @app.get("/", include_in_schema=False)
@@ -188,7 +188,7 @@ def _add_problems(app: FastAPI) -> None:
 
 
 async def _finished(request: Request, future: Future[Answer]) -> Answer:
-    """Wait for an answer; give up the place in the queue if the client went away."""
+    """Wait for an answer; return up the place in the queue if the client went away."""
     waiting = asyncio.wrap_future(future)
     while not waiting.done():
         await asyncio.wait([waiting], timeout=_POLL_SECONDS)
@@ -200,6 +200,6 @@ async def _finished(request: Request, future: Future[Answer]) -> Answer:
 
 
 def _name(filename: str | None) -> str:
-    """Give the last part of a file's name, short and printable: it goes into messages."""
+    """Return the last part of a file name, short and printable, for messages."""
     name = Path((filename or "").replace("\\", "/")).name
     return "".join(c for c in name if c.isprintable())[:100] or "image"

@@ -70,7 +70,7 @@ class Guard:
         await self._app(scope, limited, send_with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
-        """Give status and reason for a request that is not passed on."""
+        """Return the status and reason with which a request is refused."""
         host = headers.get("host", "")
         if self._rules.loopback_only and not is_loopback_name(host):
             return 400, (
@@ -106,7 +106,7 @@ def _host_of(origin: str) -> str | None:
 
 
 def is_loopback_name(host: str) -> bool:
-    """Tell whether a Host header, with or without a port, names this machine itself."""
+    """Return whether a Host header, with or without a port, names this machine."""
     match = _HOST.match(host)
     if match is None:
         return False

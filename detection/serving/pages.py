@@ -17,12 +17,12 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", flags=re.DOTALL)
 
 
 def read_page() -> str:
-    """Give the page that takes photographs."""
+    """Return the page that accepts images."""
     return _template("page.html")
 
 
 def render_api(openapi: Mapping[str, Any]) -> str:
-    """Give a page that explains the interface, from its OpenAPI description.
+    """Return a page that documents the API, rendered from its OpenAPI description.
 
     FastAPI's own pages load scripts from another server; this one needs none.
 
@@ -62,7 +62,7 @@ def type_name(schema: Mapping[str, Any]) -> str:
 
 
 def security_headers(pages: Sequence[str]) -> dict[str, str]:
-    """Give the headers under which the inline scripts and styles of these pages run, and no others.
+    """Return headers that allow only these pages' own inline scripts and styles.
 
     Args:
         pages: as they are sent.

@@ -17,7 +17,7 @@ from detection.errors import ConfigError
 _LOG = logging.getLogger(__name__)
 
 MAX_EXAMPLES = 12
-"""Example photographs on the page; a folder may hold more."""
+"""Example images on the page; a folder may hold more."""
 
 _NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 _GRACE_SECONDS = 5
@@ -31,8 +31,8 @@ class Options:
         host: the address to listen at.
         port: 0 takes a free one.
         max_upload_mib: the largest file.
-        queue: how many photographs may wait.
-        examples: a folder of photographs for the page.
+        queue: how many images may wait.
+        examples: a folder of images for the page.
     """
 
     host: str = "127.0.0.1"
@@ -47,14 +47,14 @@ def serve(runs: Sequence[Path], config: Config, options: Options, *, device: str
 
     Args:
         runs: folders that ``detection train`` wrote.
-        config: how photographs are decoded and proposals found.
+        config: how images are decoded and proposals found.
         options: address and limits.
         device: ``cpu``, ``cuda``, ``auto``.
 
     Raises:
         ConfigError: if a library is missing, or the address cannot be listened at.
         CheckpointError: if a model is missing or damaged.
-        DataError: if there is no example photograph in the folder.
+        DataError: if there is no example image in the folder.
     """
     require_libraries()
     import uvicorn
@@ -117,7 +117,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Give what to type into a browser on this machine."""
+    """Return the URL to open in a browser on this machine."""
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "127.0.0.1" if listener.family == socket.AF_INET else "::1"
@@ -125,7 +125,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address to listen at is reached from this machine only."""
+    """Return whether a listening address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Detectors in memory, and what they answer about one photograph."""
+"""Detectors in memory, and what they answer about one image."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch
 from detection.benchmark.clock import StageClock
 from detection.benchmark.instrument import instrument
 from detection.benchmark.speed import STAGES
-from detection.combination import Ensemble, combine
 from detection.config import Config
 from detection.data.images import decode_image
 from detection.detector import Detector
+from detection.ensemble import Ensemble, combine
 from detection.heads.scorer import SoftmaxScorer
-from detection.model_file import load_detector
+from detection.model_io import load_detector
 from detection.proposals.search import propose
 from detection.serving.answers import Answer, Found, ModelAnswer, ModelCard
 from detection.structures import Detections, Image, Proposals
@@ -60,14 +60,14 @@ class Served:
         """Detect, and time it."""
         self.clock.reset()
         start = time.perf_counter()
-        found = self.detector.detect(image, proposals)
+        detections = self.detector.detect(image, proposals)
         seconds = time.perf_counter() - start
         stages = self.clock.reset()
         stages["suppression"] = max(0.0, seconds - sum(stages.values()))
         return ModelAnswer(
             name=self.card.name,
             method=self.card.method,
-            detections=describe(found, self.card.class_names),
+            detections=describe(detections, self.card.class_names),
             stages={name: stages[name] for name in STAGES if name in stages},
             seconds=seconds,
         )
@@ -75,18 +75,18 @@ class Served:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Service:
-    """Detectors that all score the same boxes of a photograph.
+    """Detectors that all score the same boxes of an image.
 
     Attributes:
         models: the detectors.
-        config: how photographs are decoded and proposals found, for all of them.
+        config: how images are decoded and proposals found, for all of them.
     """
 
     models: tuple[Served, ...]
     config: Config
 
     def answer(self, upload: Upload) -> Answer:
-        """Decode a photograph, search its boxes and let every detector score them.
+        """Decode an image, search its boxes and let every detector score them.
 
         Args:
             upload: the file.
@@ -112,7 +112,7 @@ class Service:
         )
 
     def warm_up(self) -> None:
-        """Compile and allocate now what the first photograph would wait for."""
+        """Compile and allocate now what the first image would wait for."""
         proposals = propose(_WARM_UP, self.config.proposals)
         for model in self.models:
             model.answer(_WARM_UP, proposals)
@@ -123,7 +123,7 @@ def load_service(runs: Sequence[Path], config: Config, *, device: str = "auto") 
 
     Args:
         runs: folders that ``detection train`` wrote, or their model files.
-        config: how photographs are decoded and proposals found.
+        config: how images are decoded and proposals found.
         device: ``cpu``, ``cuda``, ``auto``.
 
     Raises:
@@ -150,9 +150,14 @@ def serve_detector(detector: Detector, name: str) -> Served:
     return Served(card=card, detector=combine([instrument(detector, clock)]), clock=clock)
 
 
-def describe(found: Detections, class_names: Sequence[str]) -> list[Found]:
-    """Give detections as the interface shows them, best first."""
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+def describe(detections: Detections, class_names: Sequence[str]) -> list[Found]:
+    """Return detections in the API's form, best first."""
+    rows = zip(
+        detections.labels.tolist(),
+        detections.scores.tolist(),
+        detections.boxes.tolist(),
+        strict=True,
+    )
     return [
         Found(class_name=class_names[label], label=label, score=score, box=(x1, y1, x2, y2))
         for label, score, (x1, y1, x2, y2) in rows
@@ -160,7 +165,7 @@ def describe(found: Detections, class_names: Sequence[str]) -> list[Found]:
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
-    """Give each folder its own name, numbered where two are alike."""
+    """Return a unique name per folder, numbered where two are alike."""
     names: list[str] = []
     for folder in folders:
         base = name = folder.resolve().name or "run"

@@ -93,4 +93,4 @@ class Worker(Generic[Job, Result]):
             else:
                 future.set_result(result)
             self._last_seconds = time.perf_counter() - start
-            del entry, job, future  # frees the photograph while nothing comes
+            del entry, job, future  # frees the image while nothing comes

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 
 from detection.errors import CheckpointError
-from detection.runs.files import (
+from detection.io.files import (
     remove_leftovers,
     sha256_of_bytes,
     write_bytes_atomic,
     write_json_atomic,
 )
-from detection.runs.tensors import check_plain
+from detection.io.tensors import check_plain
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class _Entry:
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int) -> Path:
-    """Write a checkpoint; give its file. At every moment the folder holds a good one.
+    """Write a checkpoint; return its file. At every moment the folder holds a good one.
 
     Args:
         folder: of the checkpoints of one training; made where it is missing.
@@ -115,9 +115,9 @@ def load_latest(folder: Path) -> Checkpoint | None:
         _LOG.warning("%s: the first checkpoint was not finished; starting anew", files[0])
         return None
     if problems or files:
-        found = "; ".join(problems) or f"no readable {_MANIFEST}"
+        reasons = "; ".join(problems) or f"no readable {_MANIFEST}"
         message = (
-            f"{folder}: expected a good checkpoint, got none ({found}); start anew with "
+            f"{folder}: expected a good checkpoint, got none ({reasons}); start anew with "
             "--overwrite, or restore the files"
         )
         raise CheckpointError(message)
@@ -166,14 +166,14 @@ def _read(path: Path, entry: _Entry) -> dict[str, Any]:
     return dict(state)
 
 
-def _check_plain(value: Any, place: str) -> None:
+def _check_plain(value: Any, location: str) -> None:
     """Raise TypeError for anything that is not a tensor or plain data."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _check_plain(item, f"{place}[{key!r}]")
+            _check_plain(item, f"{location}[{key!r}]")
     elif type(value) in {list, tuple}:
         for index, item in enumerate(value):
-            _check_plain(item, f"{place}[{index}]")
+            _check_plain(item, f"{location}[{index}]")
     elif not isinstance(value, Tensor) and type(value) not in {int, float, bool, str, type(None)}:
-        message = f"{place}: expected a tensor or plain data, got {type(value).__name__}"
+        message = f"{location}: expected a tensor or plain data, got {type(value).__name__}"
         raise TypeError(message)

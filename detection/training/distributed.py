@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detection.errors import ConfigError
-from detection.runs.interrupts import raise_if_interrupted
+from detection.io.interrupts import raise_if_interrupted
 from detection.runs.torchrun import world_size
 
 
@@ -33,18 +33,18 @@ class Workers:
         return bool(self.rank == 0)
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """Give the module whose backward pass averages the gradients over the processes.
+        """Return the module wrapped so that backward averages gradients over the processes.
 
         The parameters stay those of ``module``; all processes start from those of rank 0.
         """
         return self._accelerator.prepare(module) if self._accelerator else module
 
     def sum(self, values: Tensor) -> Tensor:
-        """Give the sum over the processes, the same on each."""
+        """Return the sum over all processes, the same on each."""
         return self._accelerator.reduce(values, "sum") if self._accelerator else values
 
     def max(self, value: int) -> int:
-        """Give the greatest of the processes' numbers, the same on each."""
+        """Return the maximum over all processes, the same on each."""
         if not self._accelerator:
             return value
         own = torch.tensor([value], device=self._accelerator.device)

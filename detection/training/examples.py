@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from detection.structures import Proposals, Record, RoIFeatures
+from detection.training.feature_cache import FeatureSource
 from detection.training.rois import LabelledRoIs, label_rois
-from detection.training.source import FeatureSource
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -53,14 +53,14 @@ class TrainingImages:
         return label_rois(boxes, record.truth, len(self.class_names), difficult=self.difficult)
 
     def examples(self) -> Iterator[Example]:
-        """Give every image with the features of all its proposals and objects."""
+        """Yield every image with the features of all its proposals and objects."""
         rois = [self.rois(record) for record in self.records]
         features = self.source.pool5(self.records, (r.boxes for r in rois))
         for record, its_rois, pool5 in zip(self.records, rois, features, strict=True):
             yield Example(record=record, rois=its_rois, pool5=pool5)
 
     def positives(self, min_iou: float = 1.0) -> Iterator[tuple[RoIFeatures, Int[Tensor, " r"]]]:
-        """Give the features and classes of the objects of every image that has some.
+        """Yield the features and classes of the objects of every image that has any.
 
         Args:
             min_iou: proposals that overlap an object by this much come with them; 1 leaves them
@@ -74,11 +74,11 @@ class TrainingImages:
             if len(chosen):
                 records.append(record)
                 boxes.append(rois.boxes[chosen])
-                labels.append(rois.gt_labels[rois.best_object[chosen]])
+                labels.append(rois.gt_labels[rois.matched_gt[chosen]])
         yield from zip(self.source.pool5(records, boxes), labels, strict=True)
 
     def random_boxes(self, num_boxes: int, seed: int) -> Iterator[Example]:
-        """Give every image with the features of a few of its proposals.
+        """Yield every image with the features of a few of its proposals.
 
         Args:
             num_boxes: at most so many of each image.
@@ -97,7 +97,7 @@ class TrainingImages:
             yield Example(record=record, rois=rois, pool5=pool5)
 
     def sample(self, num_images: int, num_boxes: int, seed: int) -> Iterator[RoIFeatures]:
-        """Give the features of a random sample of boxes of a random sample of images.
+        """Return the features of a random sample of boxes of a random sample of images.
 
         Args:
             num_images: at most so many.
@@ -109,6 +109,10 @@ class TrainingImages:
         records = [self.records[i] for i in sorted(order)]
         boxes: list[Float[Tensor, "r 4"]] = []
         for record in records:
-            found = self.proposals(record).boxes
-            boxes.append(found[torch.randperm(len(found), generator=random)[:num_boxes]])
+            proposals_of_image = self.proposals(record).boxes
+            boxes.append(
+                proposals_of_image[
+                    torch.randperm(len(proposals_of_image), generator=random)[:num_boxes]
+                ]
+            )
         yield from self.source.pool5(records, boxes)

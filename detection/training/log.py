@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from detection.runs.files import to_plain, write_text_atomic
+from detection.io.files import to_plain, write_text_atomic
 
 _LOG = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def write_csv(path: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """Give a writer of event files; None, said loudly, without the library."""
+    """Return a TensorBoard writer; None, with a warning, without the library."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from detection.errors import CheckpointError, DataError
-from detection.runs.progress import track
+from detection.io.progress import track
 from detection.training.checkpoint import load_latest, save_checkpoint
 from detection.training.distributed import ALONE, Workers
 from detection.training.log import StepLog
@@ -28,7 +28,7 @@ class Stateful(Protocol):
     """Anything whose state a checkpoint holds: a module, an optimiser, a snapshot."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give tensors and plain data."""
+        """Return the state as tensors and plain data."""
         ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
@@ -169,7 +169,7 @@ class GracefulStop:
 
 
 def _restore(parts: Mapping[str, Stateful], folder: Path) -> int:
-    """Take over the last checkpoint; give the number of its steps."""
+    """Take over the last checkpoint; return the number of its steps."""
     checkpoint = load_latest(folder)
     if checkpoint is None:
         return 0

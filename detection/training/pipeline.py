@@ -20,19 +20,20 @@ from detection.features.extractor import Trainable
 from detection.features.factory import make_extractor
 from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer, fc_kind, identity
-from detection.model_file import save_detector
-from detection.proposals.store import ProposalStore, propose_dataset
-from detection.runs.device import resolve_device
+from detection.io.device import resolve_device
+from detection.model_io import save_detector
+from detection.proposals.dataset import propose_dataset
+from detection.proposals.store import ProposalStore
 from detection.runs.fingerprint import describe_data, require_same_data
 from detection.runs.folder import RunFolder, open_run
 from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Proposals, Record
 from detection.training.distributed import Workers, start_workers
 from detection.training.examples import TrainingImages
+from detection.training.feature_cache import FeatureSource
 from detection.training.finetune import fine_tune
-from detection.training.heads import Layer, train_heads
-from detection.training.source import FeatureSource
-from detection.training.tuned import FineTuned
+from detection.training.finetune_model import FineTuned
+from detection.training.svms import Layer, train_heads
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def train(
     override: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Train a detector; give its run folder.
+    """Train a detector; return its run folder.
 
     Args:
         config: everything there is to choose.
@@ -125,7 +126,7 @@ def tuned_network(
 
 
 def train_detector(network: TrainedNetwork, config: Config) -> Detector:
-    """Give the detector that a configuration describes, the same stages for both methods.
+    """Return the trained detector; both methods go through the same stages.
 
     Args:
         network: fine-tuned or not.
@@ -147,7 +148,7 @@ def train_detector(network: TrainedNetwork, config: Config) -> Detector:
 
 
 def layer_of(extractor: Trainable, config: Config) -> Layer:
-    """Give the layer that the SVMs read, of a network that is not fine-tuned.
+    """Return the layer that the SVMs read, of a network that is not fine-tuned.
 
     Raises:
         ConfigError: if it is fc6 or fc7 and the weights have none that fit.
@@ -155,14 +156,14 @@ def layer_of(extractor: Trainable, config: Config) -> Layer:
     layer = config.features.layer
     if layer == "pool5":
         return identity
-    fixed = extractor.pretrained_fc()
-    if fixed is None:
+    pretrained = extractor.pretrained_fc()
+    if pretrained is None:
         message = (
             f"features.layer: expected pool5, as {config.backbone.name} brings no fc layers for "
             f"{extractor.feature_dim} numbers, got {layer}; or set finetune.enabled"
         )
         raise ConfigError(message)
-    head = FcHead.from_module(fixed).to(extractor.device)
+    head = FcHead.from_module(pretrained).to(extractor.device)
     return FcLayer(head=head, layer=layer).prepared(fc_kind(config.features, extractor.dtype))
 
 
@@ -180,7 +181,7 @@ def training_images(
 
 
 def feature_source(extractor: Trainable, config: Config) -> FeatureSource:
-    """Give the features of training images, kept in memory as far as configured."""
+    """Return the source of training features, cached in memory as configured."""
     return FeatureSource(
         extractor,
         max_pixels=config.data.max_pixels,
@@ -189,17 +190,17 @@ def feature_source(extractor: Trainable, config: Config) -> FeatureSource:
 
 
 def stored_proposals(store: ProposalStore) -> Callable[[Record], Proposals]:
-    """Give the stored boxes of a record; none for an image on which the search failed."""
+    """Return a function that loads a record's stored boxes, empty if its search failed."""
 
     def load(record: Record) -> Proposals:
-        found = store.load(record)
-        return found or Proposals(image_id=record.image_id, boxes=torch.zeros(0, 4))
+        proposals = store.load(record)
+        return proposals or Proposals(image_id=record.image_id, boxes=torch.zeros(0, 4))
 
     return load
 
 
 def _proposed(dataset: Dataset, config: Config, workers: Workers) -> ProposalStore:
-    """Give the store of proposals, filled by one process while the others wait."""
+    """Return the proposal store, filled by one process while the others wait."""
     folder = Path(config.proposals.folder)
     if workers.is_main:
         store = propose_dataset(
@@ -219,7 +220,7 @@ def _proposed(dataset: Dataset, config: Config, workers: Workers) -> ProposalSto
 
 
 def class_table(dataset: Dataset) -> str:
-    """Give the number of images and objects of each class as text, one line a class."""
+    """Return the number of images and objects of each class as text, one line per class."""
     labels = [record.truth.labels for record in dataset.records]
     difficult = [record.truth.difficult for record in dataset.records]
     num_classes = len(dataset.class_names)
@@ -228,8 +229,8 @@ def class_table(dataset: Dataset) -> str:
     objects = torch.bincount(all_labels, minlength=num_classes).tolist()
     hard_objects = torch.bincount(all_labels[hard], minlength=num_classes).tolist()
     images = [0] * num_classes
-    for found in labels:
-        for label in set(found.tolist()):
+    for image_labels in labels:
+        for label in set(image_labels.tolist()):
             images[label] += 1
     lines = [f"{dataset.name}: {len(dataset.records)} images, {len(all_labels)} objects"]
     lines += [f"  {kind}: {count}" for kind, count in sorted(dataset.notes.items())]

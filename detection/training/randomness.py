@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 import torch
 
-from detection.runs.device import random_devices
+from detection.io.device import random_devices
 
 
 def mixed(*parts: int | str) -> int:
-    """Give a seed of 32 bits that depends on every part; torch's CPU generator uses no more."""
+    """Return a 32-bit seed that depends on every part; torch's CPU generator uses no more."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
 def stream(*parts: int | str) -> torch.Generator:
-    """Give the generator that belongs to these parts, at its beginning."""
+    """Return a fresh generator seeded by these parts."""
     return torch.Generator().manual_seed(mixed(*parts))
 
 

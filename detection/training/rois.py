@@ -22,7 +22,7 @@ class LabelledRoIs:
         max_iou: the greatest IoU with the objects of each class, difficult ones included; 0 where
             there is none.
         best_iou: the greatest IoU with any object that is trained on.
-        best_object: which object that is; 0 where there is none.
+        matched_gt: which object that is; 0 where there is none.
         gt_boxes: the objects that are trained on.
         gt_labels: their classes.
     """
@@ -31,18 +31,18 @@ class LabelledRoIs:
     is_object: Bool[Tensor, " r"]
     max_iou: Float[Tensor, "r k"]
     best_iou: Float[Tensor, " r"]
-    best_object: Int[Tensor, " r"]
+    matched_gt: Int[Tensor, " r"]
     gt_boxes: Float[Tensor, "n 4"]
     gt_labels: Int[Tensor, " n"]
 
     def targets(self, chosen: Int[Tensor, " m"]) -> tuple[Int[Tensor, " m"], Float[Tensor, "m 4"]]:
-        """Give the class and the delta of the object that each chosen RoI overlaps most."""
-        objects = self.best_object[chosen]
+        """Return the class and the delta of each chosen RoI's matched object."""
+        objects = self.matched_gt[chosen]
         return self.gt_labels[objects], encode_deltas(self.boxes[chosen], self.gt_boxes[objects])
 
 
 def usable(truth: GroundTruth, *, difficult: bool) -> GroundTruth:
-    """Give the objects to train on.
+    """Return the objects to train on.
 
     Args:
         truth: all objects of the image.
@@ -76,15 +76,15 @@ def label_rois(
     boxes = torch.cat((proposals, objects.boxes))
     max_iou = torch.zeros(len(boxes), num_classes)
     max_iou.scatter_reduce_(1, truth.labels.expand(len(boxes), -1), iou(boxes, truth.boxes), "amax")
-    best_iou, best_object = torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64)
+    best_iou, matched_gt = torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64)
     if len(objects.boxes):
-        best_iou, best_object = iou(boxes, objects.boxes).max(dim=1)
+        best_iou, matched_gt = iou(boxes, objects.boxes).max(dim=1)
     return LabelledRoIs(
         boxes=boxes,
         is_object=torch.arange(len(boxes)) >= len(proposals),
         max_iou=max_iou,
         best_iou=best_iou,
-        best_object=best_object,
+        matched_gt=matched_gt,
         gt_boxes=objects.boxes,
         gt_labels=objects.labels,
     )

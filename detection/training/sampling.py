@@ -85,8 +85,8 @@ def pool_of(
     labels = torch.full((len(rois.boxes),), num_classes)
     gt_boxes = rois.boxes.clone()
     if len(rois.gt_boxes):
-        gt_boxes = rois.gt_boxes[rois.best_object]
-        labels[positive] = rois.gt_labels[rois.best_object[positive]]
+        gt_boxes = rois.gt_boxes[rois.matched_gt]
+        labels[positive] = rois.gt_labels[rois.matched_gt[positive]]
     return RoIPool(
         image_id=image_id,
         width=width,
@@ -114,8 +114,8 @@ class Sampler:
         self._positives = _places([pool.positives for pool in pools])
         self._negatives = _places([pool.negatives for pool in pools])
         self._usable = [i for i, p in enumerate(pools) if len(p.positives) + len(p.negatives)]
-        for kind, found in (("positive", self._positives), ("negative", self._negatives)):
-            if not len(found):
+        for kind, candidates in (("positive", self._positives), ("negative", self._negatives)):
+            if not len(candidates):
                 message = (
                     f"fine-tuning: expected at least one {kind} RoI in {len(pools)} images, got "
                     "none; check the proposals and finetune.positive_iou, finetune.negative_iou"
@@ -123,7 +123,7 @@ class Sampler:
                 raise DataError(message)
 
     def draw(self, step: int) -> list[ImageSample]:
-        """Give the mini-batch of a step, one sample an image."""
+        """Return the mini-batch of a step, one sample per image."""
         random = stream(self.config.seed, "step", step)
         if self.config.images_per_batch:
             return self._from_few_images(step, random)
@@ -133,8 +133,8 @@ class Sampler:
         """Draw every RoI uniformly over the whole set."""
         wanted = max(1, round(self.config.positive_fraction * self.config.batch_size))
         drawn = [
-            found[torch.randint(len(found), (count,), generator=random)]
-            for found, count in (
+            candidates[torch.randint(len(candidates), (count,), generator=random)]
+            for candidates, count in (
                 (self._positives, wanted),
                 (self._negatives, self.config.batch_size - wanted),
             )
@@ -171,7 +171,7 @@ class Sampler:
         return torch.cat((positives, negatives))
 
     def _image_at(self, position: int) -> int:
-        """Give the image at a position of the shuffled lists, one list an epoch."""
+        """Return the image at a position of the shuffled lists, one list per epoch."""
         epoch, place = divmod(position, len(self._usable))
         random = stream(self.config.seed, "epoch", epoch)
         order = torch.randperm(len(self._usable), generator=random)
@@ -200,7 +200,7 @@ class Sampler:
 def delta_statistics(
     pools: Sequence[RoIPool], *, flip: bool
 ) -> tuple[Float[Tensor, " 4"], Float[Tensor, " 4"]]:
-    """Give mean and standard deviation of the positives' deltas, mirrored images counted too.
+    """Return mean and standard deviation of the positives' deltas, mirrored ones included.
 
     Source:
         FR §2.3: the targets of the joint regressor have zero mean and unit variance.
@@ -216,7 +216,7 @@ def delta_statistics(
 
 
 def _places(rows: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, "m 2"]:
-    """Give (image, row) of all rows of all images."""
+    """Return (image, row) for all rows of all images."""
     none = torch.zeros(0, 2, dtype=torch.int64)
     pairs = [torch.stack((torch.full_like(r, i), r), dim=1) for i, r in enumerate(rows)]
     return torch.cat([none, *pairs])

@@ -18,7 +18,7 @@ import torch
 from comparison import Candidate, Comparison, compare, parse, show
 
 from detection.features.pyramid import pyramid_pool
-from detection.runs.tensors import load_tensors, save_tensors
+from detection.io.tensors import load_tensors, save_tensors
 
 BOXES, CHANNELS, ROWS, COLUMNS, BINS = 2000, 256, 38, 50, 50
 

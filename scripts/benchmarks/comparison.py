@@ -53,7 +53,7 @@ def compare(
     difference: Callable[[Any, Any], float],
     repeats: int,
 ) -> list[Comparison]:
-    """Run everything once to warm up, then in turn ``repeats`` times; give the medians.
+    """Run everything once to warm up, then in turn ``repeats`` times; return the medians.
 
     No result is held while the clock runs: memory is used again, as it is from image to image.
     """
@@ -111,10 +111,10 @@ def report(comparisons: Sequence[Comparison], options: argparse.Namespace, setti
     print(f"{comparisons[0].against:34} {1e3 * comparisons[0].against_s:9.2f}   (the reference)")
 
 
-def photograph_parser(description: str, num_images: int) -> argparse.ArgumentParser:
-    """Give the options of a script that reads photographs."""
+def image_parser(description: str, num_images: int) -> argparse.ArgumentParser:
+    """Return the argument parser of a script that reads images."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("images", type=Path, help="a folder of photographs")
+    parser.add_argument("images", type=Path, help="a folder of images")
     parser.add_argument("--num-images", type=int, default=num_images)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", action="store_true", help="one JSON object a comparison")

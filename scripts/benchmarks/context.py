@@ -1,6 +1,6 @@
-"""Today's detectors on the same photographs: SPPnet with its boxes against torchvision's models.
+"""Today's detectors on the same images: SPPnet with its boxes against torchvision's models.
 
-Weights are random: the lines are about time only. Every detector sees each photograph in turn,
+Weights are random: the lines are about time only. Every detector sees each image in turn,
 after one that is not counted. SPPnet runs at one scale in the fastest precision of the machine,
 with native proposals; torchvision's models run as they come, in float32, at their own size.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torchvision
-from comparison import Comparison, photograph_parser, show
+from comparison import Comparison, image_parser, show
 
 from detection.backbones.weights import load_backbone
 from detection.benchmark.instrument import untrained_detector
@@ -35,7 +35,7 @@ Way = Callable[[Image], Any]
 
 
 def sppnet(name: str, mode: str, threads: int) -> Way:
-    """Give SPPnet from pixels to detections."""
+    """Return SPPnet as a function from pixels to detections."""
     config = Config(features=FeatureConfig(dtype="auto"), backbone=BackboneConfig(name=name))
     detector = untrained_detector(load_backbone(config.backbone), config, 20)
     boxes = ProposalConfig(mode=mode)
@@ -43,20 +43,20 @@ def sppnet(name: str, mode: str, threads: int) -> Way:
 
 
 def today(name: str, device: torch.device) -> Way:
-    """Give one of torchvision's detectors, 91 classes, as it comes."""
+    """Return one of torchvision's detectors with its 91 classes, unchanged."""
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
     model = model.eval().to(device)
 
     def run(image: Image) -> float:
         with torch.inference_mode():
-            found = model([image.pixels.permute(2, 0, 1).float().to(device) / 255])
-            return float(found[0]["scores"].sum())  # waits for the device
+            detections = model([image.pixels.permute(2, 0, 1).float().to(device) / 255])
+            return float(detections[0]["scores"].sum())  # waits for the device
 
     return run
 
 
 def time_ways(ways: dict[str, Way], paths: Sequence[Path]) -> dict[str, float]:
-    """Give the median seconds of each way; the ways take turns on every photograph."""
+    """Return the median seconds of each variant; they take turns on every image."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for path in (paths[0], *paths):
         image = read_image(path, path.stem)
@@ -69,7 +69,7 @@ def time_ways(ways: dict[str, Way], paths: Sequence[Path]) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=10)
+    parser = image_parser(__doc__.split("\n", maxsplit=1)[0], num_images=10)
     parser.add_argument("--backbones", default="alexnet,zf5,vgg16")
     parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
     options = parser.parse_args()

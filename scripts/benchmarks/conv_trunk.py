@@ -1,4 +1,4 @@
-"""The conv layers of one photograph in each form, against torch's default: float32, NCHW.
+"""The conv layers of one image in each form, against torch's default: float32, NCHW.
 
 The image is 375 x 500 pixels resized to 688 x 917. ``max_difference`` is the largest difference of
 a value over the largest value.
@@ -19,7 +19,7 @@ NETWORKS = ("zf5", "alexnet", "squeezenet", "resnet18_c4", "vgg16")
 
 
 def relative(a: Tensor, b: Tensor) -> float:
-    """Give the largest difference over the largest value."""
+    """Return the largest difference over the largest value."""
     return float((a.float() - b).abs().max() / b.abs().max())
 
 

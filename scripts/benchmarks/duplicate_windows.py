@@ -1,6 +1,6 @@
 """Boxes that fall on the same conv5 cells, pooled and classified once, against once a box.
 
-Real photographs, their own proposals, ZF-5 at 688: pooling, fc6, fc7 and 20 SVMs.
+Real images, their own proposals, ZF-5 at 688: pooling, fc6, fc7 and 20 SVMs.
 ``max_difference`` is that of the scores: a larger matrix product may round differently.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from comparison import Candidate, compare, photograph_parser, show
+from comparison import Candidate, compare, image_parser, show
 from torch import Tensor
 
 from detection.backbones.weights import load_backbone
@@ -23,7 +23,7 @@ from detection.proposals.search import propose
 
 def main() -> None:
     """Measure and print."""
-    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=5)
+    parser = image_parser(__doc__.split("\n", maxsplit=1)[0], num_images=5)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
     options = parser.parse_args()
@@ -48,11 +48,11 @@ def main() -> None:
         return [p.map(scores).expand() for p in pooled]
 
     def each() -> list[Tensor]:
-        found = []
+        scored = []
         for its_maps, its_boxes in zip(maps, boxes, strict=True):
             windows, rows = extractor.project(its_maps, its_boxes)
-            found.append(scores(extractor.pool_windows(its_maps, windows[rows])))
-        return found
+            scored.append(scores(extractor.pool_windows(its_maps, windows[rows])))
+        return scored
 
     def difference(a: list[Tensor], b: list[Tensor]) -> float:
         return max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True))

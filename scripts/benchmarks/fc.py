@@ -28,7 +28,7 @@ NAMES: dict[Kind, str] = {
 
 
 def best_rate(kind: Kind, repeats: int) -> float:
-    """Give the operations a second of a square product, the best of some."""
+    """Return the best operations per second over several square products."""
     layer = prepare_fast(FcHead(SIDE, bias=0.0), kind, "fc6")
     x = torch.rand(SIDE, SIDE)
     seconds = []
@@ -40,7 +40,7 @@ def best_rate(kind: Kind, repeats: int) -> float:
 
 
 def floors(results: list[Comparison], operations: float, repeats: int) -> list[Comparison]:
-    """Give for each precision the time of the operations at its best rate."""
+    """Return, per precision, the time of the operations at its peak rate."""
     lines = []
     for kind in ("fp32", "bf16", "int8"):
         rate = best_rate(kind, repeats)

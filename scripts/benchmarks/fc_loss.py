@@ -19,22 +19,22 @@ from fc import NAMES
 
 from detection.config import Config
 from detection.data.dataset import read_dataset
-from detection.data.reading import read_ahead
+from detection.data.image_prefetch import read_ahead
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.evaluation.results import metrics
 from detection.heads.layer import FcLayer
-from detection.model_file import load_detector
+from detection.io.progress import track
+from detection.model_io import load_detector
 from detection.postprocess import finalize, select_candidates
-from detection.proposals.store import propose_dataset
-from detection.runs.progress import track
+from detection.proposals.dataset import propose_dataset
 from detection.structures import Detections, Image, Proposals
 
 REFERENCE = "torch.nn.Linear, float32"
 
 
 def in_every_form(detector: Detector) -> dict[str, Detector]:
-    """Give the detector with its fc layers as they were trained, and in each faster form.
+    """Return the detector with its fc layers as trained, and in each faster form.
 
     Raises:
         ConfigError: if it has none.
@@ -51,7 +51,7 @@ def in_every_form(detector: Detector) -> dict[str, Detector]:
 def detect_by_all(
     detectors: dict[str, Detector], image: Image, proposals: Proposals
 ) -> Iterator[tuple[str, Detections]]:
-    """Give the detections of each, from the same pooled features."""
+    """Return the detections of each detector from the same pooled features."""
     boxes = proposals.boxes
     with torch.no_grad():
         pool5 = next(iter(detectors.values())).extractor.extract(image, boxes)
@@ -64,18 +64,18 @@ def detect_by_all(
 
 
 def measure(detectors: dict[str, Detector], config: Config) -> dict[str, float]:
-    """Give the mAP of each on the test images, in percent."""
+    """Return the mAP of each on the test images, in percent."""
     class_names = next(iter(detectors.values())).class_names
     dataset = read_dataset(config.data, "test", class_names=class_names)
     store = propose_dataset(dataset, config.proposals, Path(config.proposals.folder))
-    found: dict[str, list[Detections]] = {name: [] for name in detectors}
+    detections: dict[str, list[Detections]] = {name: [] for name in detectors}
     images = read_ahead(dataset.records, max_pixels=config.data.max_pixels)
     pairs = zip(dataset.records, images, strict=True)
     for record, image in track(pairs, len(dataset.records), "detect"):
         proposals = store.load(record)
         if proposals is not None:
             for name, its in detect_by_all(detectors, image, proposals):
-                found[name].append(its)
+                detections[name].append(its)
     truths = [record.truth for record in dataset.records]
     method, split = config.features.method, dataset.split
     rules = replace(config.evaluation, bootstrap=0)
@@ -84,7 +84,7 @@ def measure(detectors: dict[str, Detector], config: Config) -> dict[str, float]:
         * metrics(truths, its, class_names, method=method, split=split, config=rules)["map"][
             "voc07"
         ]
-        for name, its in found.items()
+        for name, its in detections.items()
     }
 
 

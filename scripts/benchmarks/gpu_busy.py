@@ -1,6 +1,6 @@
-"""The share of the time that a GPU computes while SPPnet detects on photographs.
+"""The share of the time that a GPU computes while SPPnet detects on images.
 
-The photographs were decoded and their boxes found before, as where proposals are cached.
+The images were decoded and their boxes found before, as where proposals are cached.
 ``ours_s`` holds the percentage, ``against_s`` 100.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 import torch
-from comparison import Comparison, photograph_parser, show
+from comparison import Comparison, image_parser, show
 
 from detection.backbones.weights import load_backbone
 from detection.benchmark.instrument import untrained_detector
@@ -24,7 +24,7 @@ BUSY = 80.0
 
 def main() -> None:
     """Measure and print."""
-    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=50)
+    parser = image_parser(__doc__.split("\n", maxsplit=1)[0], num_images=50)
     parser.add_argument("--backbone", default="zf5")
     options = parser.parse_args()
     config = Config(

@@ -27,12 +27,12 @@ import torch
 from detection.config import ProposalConfig
 from detection.data.images import read_image
 from detection.data.voc import read_voc
-from detection.proposals.native import warm_up
+from detection.io.files import write_json_atomic
+from detection.io.progress import track
 from detection.proposals.opencv import segmentation_module
 from detection.proposals.recall import COUNTS, RecallTable, proposal_recall
 from detection.proposals.search import propose
-from detection.runs.files import write_json_atomic
-from detection.runs.progress import track
+from detection.proposals.selective_search.native import warm_up
 from detection.structures import Image, Proposals, Record
 
 MIN_SIDE = 20
@@ -58,7 +58,7 @@ def search_opencv(image: Image, mode: str) -> Proposals:
 
 
 def native(mode: str, order: str = "auto") -> Search:
-    """Give the native search with all of its boxes."""
+    """Return the native search with all its boxes."""
     config = ProposalConfig(backend="native", mode=mode, order=order, max_boxes=0)
     return partial(propose, config=config)
 
@@ -74,37 +74,39 @@ METHODS: dict[str, Search] = {
 
 
 def search_all(record: Record, keep: Path | None) -> dict[str, tuple[np.ndarray, float]]:
-    """Give each method's boxes of one image and its seconds, the methods in turn."""
+    """Return each method's boxes of one image and its seconds, the methods in turn."""
     path = keep / f"{record.image_id}.npz" if keep else None
     if path and path.exists():
         with np.load(path) as kept:
             return {n: (kept[n], float(kept[f"{n} seconds"])) for n in METHODS}
     image = read_image(record.path, record.image_id)
-    found = {}
+    boxes_of = {}
     for name, search in METHODS.items():
         start = time.perf_counter()
         boxes = search(image).boxes.numpy()
-        found[name] = boxes, time.perf_counter() - start
+        boxes_of[name] = boxes, time.perf_counter() - start
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {n: boxes for n, (boxes, _) in found.items()}
-        seconds = {f"{n} seconds": np.float64(s) for n, (_, s) in found.items()}
+        arrays = {n: boxes for n, (boxes, _) in boxes_of.items()}
+        seconds = {f"{n} seconds": np.float64(s) for n, (_, s) in boxes_of.items()}
         np.savez(path, **arrays, **seconds)
-    return found
+    return boxes_of
 
 
 def measure(records: Sequence[Record], keep: Path | None) -> Results:
-    """Give the recall of each method and its median seconds an image, on one thread."""
-    found: dict[str, list[Proposals]] = {name: [] for name in METHODS}
+    """Return each method's recall and median seconds per image, on one thread."""
+    boxes_of: dict[str, list[Proposals]] = {name: [] for name in METHODS}
     seconds: dict[str, list[float]] = {name: [] for name in METHODS}
     for record in track(records, len(records), "images"):
         for name, (boxes, its) in search_all(record, keep).items():
-            found[name].append(Proposals(image_id=record.image_id, boxes=torch.from_numpy(boxes)))
+            boxes_of[name].append(
+                Proposals(image_id=record.image_id, boxes=torch.from_numpy(boxes))
+            )
             seconds[name].append(its)
     truths = [record.truth for record in records]
     return {
         name: (
-            proposal_recall(truths, found[name], counts=COUNTS),
+            proposal_recall(truths, boxes_of[name], counts=COUNTS),
             statistics.median(seconds[name]),
         )
         for name in METHODS
@@ -112,7 +114,7 @@ def measure(records: Sequence[Record], keep: Path | None) -> Results:
 
 
 def shortfall(ours: RecallTable, theirs: RecallTable) -> float:
-    """Give by how much our recall stays behind at worst; negative where it is always ahead."""
+    """Return the largest shortfall of our recall; negative if it is always ahead."""
     return float((theirs.values - ours.values).max())
 
 
@@ -136,7 +138,7 @@ def summarise(results: Results) -> list[dict[str, Any]]:
 
 
 def to_json(results: Results, split: str) -> dict[str, Any]:
-    """Give everything that the plot and the table show."""
+    """Return everything the plot and the table show, as plain data."""
     table = results[REFERENCE][0]
     return {
         "split": split,

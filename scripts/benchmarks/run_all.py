@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
+from detection.io.files import write_json_atomic
 from detection.runs.environment import describe_environment
-from detection.runs.files import write_json_atomic
 
 HERE = Path(__file__).resolve().parent
 KEPT = (
@@ -47,7 +47,7 @@ class Step:
 
 
 def both(name: str, script: str, words: str, quick: str) -> dict[str, Step]:
-    """Give the step on two threads and on one."""
+    """Return the step on two threads and on one."""
     return {
         f"{name}_{threads}t": Step(
             script=script, words=f"{words} --threads {threads}", quick=f"{quick} --threads 1"
@@ -57,7 +57,7 @@ def both(name: str, script: str, words: str, quick: str) -> dict[str, Step]:
 
 
 def whole(name: str, backbone: str, words: str) -> dict[str, Step]:
-    """Give the step of one backbone on whole photographs."""
+    """Return the step of one backbone on whole images."""
     fixed = f"{{images}} --backbones {backbone} --out {{out}}/stages"
     quick = f"{fixed} --num-images 1 --max-boxes 20"
     return {name: Step(script="whole_image", words=f"{fixed} {words}", quick=quick)}
@@ -66,8 +66,8 @@ def whole(name: str, backbone: str, words: str) -> dict[str, Step]:
 STEPS: dict[str, Step] = {
     "selective_search": Step(
         script="selective_search",
-        words="--photographs {images}",
-        quick="--photographs {images} --images 1 --repeats 1",
+        words="--images {images}",
+        quick="--images {images} --images 1 --repeats 1",
     ),
     **both("spp_pooling", "spp_pooling", "", "--rois 40 --repeats 1 --loop-repeats 1"),
     **both("nms", "nms", "", "--boxes 60 --repeats 1"),
@@ -137,7 +137,7 @@ STEPS: dict[str, Step] = {
 
 
 def command_of(step: Step, options: argparse.Namespace) -> list[str]:
-    """Give the words of a step's command line, from the script on."""
+    """Return the words of a step's command line, from the script on."""
     words = (step.quick if options.quick else step.words).split()
     voc = options.voc.as_posix()
     places = {

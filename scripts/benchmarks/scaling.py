@@ -26,7 +26,7 @@ from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.data.images import read_image
 from detection.data.synthetic import synthesize
 from detection.detector import Detector
-from detection.runs.files import write_json_atomic
+from detection.io.files import write_json_atomic
 from detection.structures import Image, Proposals
 
 ROIS, SIDES, CLASSES = (100, 500, 1000, 2000, 4000, 8000), (300, 480, 688, 1200), (20, 50, 100, 200)
@@ -46,7 +46,7 @@ def random_boxes(image: Image, count: int, random: torch.Generator) -> torch.Ten
 
 @cache
 def timed_detector(config: Config, classes: int) -> tuple[StageClock, Detector]:
-    """Give a detector and its clock; one serves all numbers of RoIs."""
+    """Return a detector and its clock, shared by all numbers of RoIs."""
     plain = untrained_detector(load_backbone(config.backbone), config, classes)
     clock = StageClock(plain.extractor.device)
     return clock, instrument(plain, clock)
@@ -55,7 +55,7 @@ def timed_detector(config: Config, classes: int) -> tuple[StageClock, Detector]:
 def make_timer(
     config: Config, image: Image, boxes: torch.Tensor, classes: int
 ) -> Callable[[], dict[str, float]]:
-    """Give a function that detects once and gives the seconds of each stage."""
+    """Return a function that detects once and returns the seconds of each stage."""
     clock, detector = timed_detector(config, classes)
 
     def run() -> dict[str, float]:
@@ -73,7 +73,7 @@ def make_timer(
 def time_in_turn(
     timers: Sequence[Callable[[], dict[str, float]]], repeats: int
 ) -> list[dict[str, float]]:
-    """Give for each timer the median seconds of each stage."""
+    """Return the median seconds of each stage per timer."""
     rounds = [[timer() for timer in timers] for _ in range(repeats)]
     return [
         {s: statistics.median(r.get(s, 0.0) for r in rows) for s in STAGES}

@@ -1,7 +1,7 @@
-"""Selective search of this package against OpenCV's, on the same photographs.
+"""Selective search of this package against OpenCV's, on the same images.
 
 ``max_difference`` is the fraction of OpenCV's boxes that no box of ours matches at IoU 0.7. Without
-a folder of photographs the images are drawn.
+a folder of images the images are drawn.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from comparison import Candidate, Comparison, compare
 from detection.boxes import iou
 from detection.data.images import EXTENSIONS, read_image
 from detection.data.synthetic import synthesize
-from detection.proposals.native import selective_search
 from detection.proposals.opencv import segmentation_module
+from detection.proposals.selective_search.native import selective_search
 
 MIN_SIDE = 20
 Boxes = list[np.ndarray]
@@ -41,9 +41,9 @@ def read_photographs(folder: Path | None, number: int) -> Boxes:
 
 
 def search_opencv(images: Boxes, mode: str) -> Boxes:
-    """Search all images with OpenCV; give the boxes of at least 20 pixels."""
+    """Search all images with OpenCV; return the boxes of at least 20 pixels."""
     search = segmentation_module().createSelectiveSearchSegmentation()
-    found = []
+    rects = []
     for pixels in images:
         search.setBaseImage(np.ascontiguousarray(pixels[:, :, ::-1]))
         if mode == "fast":
@@ -52,8 +52,8 @@ def search_opencv(images: Boxes, mode: str) -> Boxes:
             search.switchToSelectiveSearchQuality()
         boxes = search.process().astype(np.float32)
         boxes[:, 2:] += boxes[:, :2]
-        found.append(boxes[(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)])
-    return found
+        rects.append(boxes[(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)])
+    return rects
 
 
 def search_native(images: Boxes, mode: str, threads: int) -> Boxes:
@@ -62,7 +62,7 @@ def search_native(images: Boxes, mode: str, threads: int) -> Boxes:
 
 
 def unmatched(ours: Boxes, theirs: Boxes) -> float:
-    """Give the fraction of their boxes that none of ours overlaps by 0.7 or more."""
+    """Return the fraction of their boxes that none of ours overlaps by 0.7 or more."""
     best = [
         iou(torch.from_numpy(b), torch.from_numpy(a)).max(dim=1).values
         for a, b in zip(ours, theirs, strict=True)
@@ -81,7 +81,7 @@ def compare_modes(images: Boxes, repeats: int) -> list[Comparison]:
         return Candidate(name=f"cv2 {mode}", run=partial(search_opencv, images, mode))
 
     run: Callable[..., list[Comparison]] = partial(compare, difference=unmatched)
-    what = f"selective search, {len(images)} photographs"
+    what = f"selective search, {len(images)} images"
     fast = [native("fast", 1, 8.0), native("fast", 2, 14.0)]
     slow = [
         native(mode, threads, threads - 1.0)

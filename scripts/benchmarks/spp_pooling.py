@@ -1,6 +1,6 @@
 """Pool 2,000 windows into 1 + 4 + 9 + 36 bins, against torchvision and against a Python loop.
 
-Maps of 256 x 38 x 50 and 512 x 38 x 63 cells (ZF-5 and VGG16 on a photograph at 688 pixels); the
+Maps of 256 x 38 x 50 and 512 x 38 x 63 cells (ZF-5 and VGG16 on an image at 688 pixels); the
 sides of the windows are spread evenly over their logarithm. On a GPU with ``--cuda 1``: there
 forward and backward, in float32 and bfloat16, also against the memory floor.
 """

@@ -15,7 +15,7 @@ NEWTON, LIBLINEAR = SvmConfig(), SvmConfig(solver="sklearn")
 
 
 def make_problem(rows: int, feature_dim: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give fc7-like features, a quarter of them non-zero, and what each row is to each class.
+    """Return fc7-like features, a quarter of them non-zero, and each row's target per class.
 
     One row in ten is a positive of one class; of the others each class has half as hard negatives.
     """

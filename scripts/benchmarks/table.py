@@ -16,7 +16,7 @@ from typing import Any
 
 from run_all import HERE, STEPS
 
-from detection.runs.files import write_text_atomic
+from detection.io.files import write_text_atomic
 
 Line = dict[str, Any]
 IMAGES = ("whole_image", "context", "throughput", "gpu_whole_image")
@@ -27,24 +27,24 @@ HEAD = "| step | ours | | against | | ratio | goal | difference |"
 
 
 def read(folder: Path) -> dict[str, list[Line]]:
-    """Give the lines of each step that was measured, in the order of the steps."""
-    found = {}
+    """Return the lines of each measured step, in the order of the steps."""
+    measured = {}
     for name in STEPS:
         path = folder / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
             one = {"reach": 0.0} if "--threads 1 " in f"{result['command']} " else {}
-            found[name] = [line | one | _named(line, bool(one)) for line in result["lines"]]
-    return found
+            measured[name] = [line | one | _named(line, bool(one)) for line in result["lines"]]
+    return measured
 
 
 def _named(line: Line, one: bool) -> Line:
     return {"ours": f"{line['ours']}, 1 thread"} if one else {}
 
 
-def with_losses(found: dict[str, list[Line]]) -> dict[str, list[Line]]:
+def with_losses(measured: dict[str, list[Line]]) -> dict[str, list[Line]]:
     """Put the loss in mAP beside each form of fc6 and fc7, where both were measured."""
-    losses = {line["ours"]: line["max_difference"] for line in found.get("fc_loss", [])}
+    losses = {line["ours"]: line["max_difference"] for line in measured.get("fc_loss", [])}
 
     def named(line: Line) -> Line:
         loss = losses.get(line["ours"].removesuffix(", 1 thread"))
@@ -52,12 +52,12 @@ def with_losses(found: dict[str, list[Line]]) -> dict[str, list[Line]]:
 
     return {
         name: [named(line) for line in lines] if name.startswith("fc_") else lines
-        for name, lines in found.items()
+        for name, lines in measured.items()
     }
 
 
 def amount(value: float, step: str) -> str:
-    """Give a number with three digits and its unit; seconds below ten become milliseconds."""
+    """Return a number with three digits and its unit; seconds below ten become milliseconds."""
     unit = next((unit for word, unit in UNITS if word in step), "s")
     if unit == "s" and value < 10:
         value, unit = 1e3 * value, "ms"
@@ -66,7 +66,7 @@ def amount(value: float, step: str) -> str:
 
 
 def row(line: Line) -> str:
-    """Give one line of a table."""
+    """Return one line of a table."""
     goal, ratio, step = line["reach"], line["ratio"], line["step"]
     missed = goal > 0 and ratio < goal
     cells = [
@@ -82,21 +82,23 @@ def row(line: Line) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def tables(found: dict[str, list[Line]], *, goals: bool, all_steps: bool = True) -> str:
-    """Give everything as Markdown, and the steps that were not measured."""
-    found = {name: lines for name, lines in with_losses(found).items() if name not in ELSEWHERE}
+def tables(measured: dict[str, list[Line]], *, goals: bool, all_steps: bool = True) -> str:
+    """Return everything as Markdown, and the steps that were not measured."""
+    measured = {
+        name: lines for name, lines in with_losses(measured).items() if name not in ELSEWHERE
+    }
     parts = []
     for title, wanted in (("Steps", False), ("Whole images", True)):
         rows = [
             row(line)
-            for name, lines in found.items()
+            for name, lines in measured.items()
             if name.startswith(IMAGES) == wanted
             for line in lines
             if line["reach"] > 0 or not goals
         ]
         if rows:
             parts.append("\n".join([f"**{title}**", "", HEAD, "|---" * 8 + "|", *rows]))
-    missing = [name for name in STEPS if name not in found and name not in ELSEWHERE]
+    missing = [name for name in STEPS if name not in measured and name not in ELSEWHERE]
     if all(name in missing for name in GPU):
         missing = [name for name in missing if name not in GPU] + ["everything on a GPU"]
     if missing and all_steps:

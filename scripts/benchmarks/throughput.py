@@ -1,7 +1,7 @@
-"""Photographs a second of ``detection detect`` with one and two workers, and its peak memory.
+"""Images a second of ``detection detect`` with one and two workers, and its peak memory.
 
 ZF-5 with random heads, as a user would run it: decoding, boxes, network and suppression overlap,
-nothing is drawn; the two commands take turns. Then one photograph is enlarged to ``--long-side``
+nothing is drawn; the two commands take turns. Then one image is enlarged to ``--long-side``
 and detected on at 5 scales: that line compares the peak memory with 4 GiB.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-from comparison import Comparison, photograph_parser, show
+from comparison import Comparison, image_parser, show
 
 from detection.backbones.weights import load_backbone
 from detection.benchmark.instrument import untrained_detector
@@ -27,7 +27,7 @@ from detection.benchmark.speed import spread
 from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.data.folder import list_images
 from detection.data.images import read_image
-from detection.model_file import save_detector
+from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 
 FIVE_SCALES = (480, 576, 688, 864, 1200)
@@ -37,18 +37,18 @@ MEMORY_GIB = 4.0
 
 
 def detect(model: Path, photographs: Path, workers: int, threads: int) -> tuple[float, float]:
-    """Run the command; give its seconds an image and its peak memory in GiB."""
+    """Run the command; return its seconds an image and its peak memory in GiB."""
     with tempfile.TemporaryDirectory() as out:
         words = [sys.executable, "-m", "detection", "detect", str(model), str(photographs)]
         words += ["--out", out, "--no_drawings", f"--proposals.workers={workers}"]
         limit = os.environ | {"OMP_NUM_THREADS": str(threads)}
         done = subprocess.run(words, capture_output=True, text=True, check=True, env=limit)
     said = done.stdout + done.stderr
-    found = re.search(r"(\d+) images in ([\d.]+) s .* peak memory ([\d.]+) GiB", said)
-    if found is None:
+    detections = re.search(r"(\d+) images in ([\d.]+) s .* peak memory ([\d.]+) GiB", said)
+    if detections is None:
         message = f"expected a summary of the images, got {said[-500:]!r}"
         raise ValueError(message)
-    images, seconds, peak = map(float, found.groups())
+    images, seconds, peak = map(float, detections.groups())
     return seconds / images, peak
 
 
@@ -63,7 +63,7 @@ def write_models(folder: Path) -> None:
 
 
 def write_photographs(folder: Path, paths: Sequence[Path], long_side: int) -> None:
-    """Write the photographs, ``few``, and the first of them enlarged, ``large``."""
+    """Write the images, ``few``, and the first of them enlarged, ``large``."""
     few, large = folder / "few", folder / "large"
     few.mkdir()
     large.mkdir()
@@ -91,7 +91,7 @@ def compare_workers(seconds: dict[int, list[float]], what: str) -> Comparison:
 
 def main() -> None:
     """Measure and print."""
-    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=30)
+    parser = image_parser(__doc__.split("\n", maxsplit=1)[0], num_images=30)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--long-side", type=int, default=2000)
     options = parser.parse_args()
@@ -105,10 +105,10 @@ def main() -> None:
             for workers, its in seconds.items():
                 its.append(detect(folder / "one", folder / "few", workers, options.threads)[0])
         _, peak = detect(folder / "five", folder / "large", 1, options.threads)
-    show([compare_workers(seconds, f"{len(paths)} photographs")], options.json)
+    show([compare_workers(seconds, f"{len(paths)} images")], options.json)
     memory = Comparison(
         step="peak memory",
-        ours=f"5 scales of a photograph of {options.long_side} pixels",
+        ours=f"5 scales of an image of {options.long_side} pixels",
         against="the limit",
         ours_s=peak,
         against_s=MEMORY_GIB,

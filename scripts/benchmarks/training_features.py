@@ -1,6 +1,6 @@
 """What the features of a training set take: hours and gigabytes for VOC 2007 trainval.
 
-Measured on some photographs with their own boxes (ZF-5, 688, bfloat16 maps) and multiplied to the
+Measured on some images with their own boxes (ZF-5, 688, bfloat16 maps) and multiplied to the
 5,011 images of VOC 2007 trainval. R-CNN is measured on some crops of each and multiplied.
 """
 
@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 import torch
-from comparison import Comparison, photograph_parser, show
+from comparison import Comparison, image_parser, show
 
 from detection.backbones.weights import load_backbone
 from detection.benchmark.speed import spread
@@ -27,7 +27,7 @@ AUTHORS = {"hours": 25.0, "gigabytes": 20.0}
 
 def main() -> None:
     """Measure and print."""
-    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=10)
+    parser = image_parser(__doc__.split("\n", maxsplit=1)[0], num_images=10)
     parser.add_argument("--crops", type=int, default=128, help="R-CNN: crops timed an image")
     parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Whole photographs: SPPnet against R-CNN, the same boxes, network and precision.
+"""Whole images: SPPnet against R-CNN, the same boxes, network and precision.
 
 Four lines a backbone: conv layers, network (resize to regression), the image where both methods
 have the native proposals, and SPPnet with native against R-CNN with OpenCV's fast proposals, whose
-seconds stand in for the native ones, the boxes being the same. Medians over photographs in which
+seconds stand in for the native ones, the boxes being the same. Medians over images in which
 the search finds ``--max-boxes`` or more, on which the methods take turns; ``--fc`` gives both the
 same form of fc6 and fc7. ``--out`` keeps every stage with its quartiles.
 """
@@ -18,14 +18,14 @@ from typing import Any
 
 import cv2
 import torch
-from comparison import Comparison, photograph_parser, show
+from comparison import Comparison, image_parser, show
 
 from detection.benchmark.speed import Plan, benchmark, spread
 from detection.config import BackboneConfig, Config, FeatureConfig, ProposalConfig
 from detection.data.folder import list_images
 from detection.data.images import read_image
+from detection.io.files import write_json_atomic
 from detection.proposals.search import propose
-from detection.runs.files import write_json_atomic
 
 NETWORK_REACH = {"alexnet": 13.0, "zf5": 35.0, "vgg16": 80.0}
 IMAGE_REACH = {"zf5": 30.0, "vgg16": 70.0}
@@ -33,25 +33,25 @@ SCALE_SETS = {1: (688,), 5: (480, 576, 688, 864, 1200)}
 
 
 def with_many_boxes(paths: list[Path], count: int, config: ProposalConfig) -> list[Path]:
-    """Give the first ``count`` photographs that are full of boxes, in an order spread over all.
+    """Return the first ``count`` images that are full of boxes, in an order spread over all.
 
     Raises:
         SystemExit: if there are not so many.
     """
-    found: list[Path] = []
+    selected: list[Path] = []
     for path in spread(paths, max(len(paths) // 5, count)):
         boxes = propose(read_image(path, path.stem), config).boxes
-        found += [path] * (len(boxes) >= config.max_boxes)
-        if len(found) == count:
+        selected += [path] * (len(boxes) >= config.max_boxes)
+        if len(selected) == count:
             break
     else:
-        message = f"expected {count} photographs of {config.max_boxes} boxes, got {len(found)}"
+        message = f"expected {count} images of {config.max_boxes} boxes, got {len(selected)}"
         raise SystemExit(message)
-    return found
+    return selected
 
 
 def opencv_seconds(paths: list[Path]) -> float:
-    """Give the median seconds of OpenCV's fast selective search."""
+    """Return the median seconds of OpenCV's fast selective search."""
     config = ProposalConfig(backend="opencv")
     seconds = []
     for path in paths:
@@ -63,7 +63,7 @@ def opencv_seconds(paths: list[Path]) -> float:
 
 
 def compare_methods(result: dict[str, Any], opencv_s: float) -> list[Comparison]:
-    """Give the lines of one backbone."""
+    """Return the lines of one backbone."""
     name, methods = result["backbone"], result["methods"]
     scales = f"{len(result['scales'])} scale{'s' * (len(result['scales']) > 1)}"
     kind = "" if result["fc_form"] == "auto" else f", fc {result['fc_form']}"
@@ -101,7 +101,7 @@ def compare_methods(result: dict[str, Any], opencv_s: float) -> list[Comparison]
 
 def main() -> None:
     """Measure and print."""
-    parser = photograph_parser(__doc__.split("\n", maxsplit=1)[0], num_images=2)
+    parser = image_parser(__doc__.split("\n", maxsplit=1)[0], num_images=2)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--backbones", default="alexnet,zf5,vgg16")
     parser.add_argument("--num-scales", type=int, choices=sorted(SCALE_SETS), default=1)

@@ -1,7 +1,7 @@
 """How well do runs find small, middling and large objects?
 
 Prints the 11-point mean average precision at IoU 0.5 of each evaluated run for three ranges of the
-side of an object, ``sqrt(area)`` in pixels of the photograph. Objects outside the range count as
+side of an object, ``sqrt(area)`` in pixels of the image. Objects outside the range count as
 difficult ones do; detections outside it count only where they overlap an object inside it.
 
     python scripts/experiments/by_size.py runs/subset_sppnet_300 runs/subset_rcnn_300
@@ -32,15 +32,15 @@ def within(boxes: torch.Tensor, low: float, high: float) -> torch.Tensor:
 
 
 def of_size(
-    truth: GroundTruth, found: Detections, low: float, high: float
+    truth: GroundTruth, guesses: Detections, low: float, high: float
 ) -> tuple[GroundTruth, Detections]:
-    """Give the objects and detections of one image that count for a range of sizes."""
+    """Return the objects and detections of one image that count for a range of sizes."""
     inside = within(truth.boxes, low, high)
-    overlap = iou(found.boxes, truth.boxes) >= 0.5
-    same = found.labels[:, None] == truth.labels
-    keep = within(found.boxes, low, high) | (overlap & same & inside).any(dim=1)
+    overlap = iou(guesses.boxes, truth.boxes) >= 0.5
+    same = guesses.labels[:, None] == truth.labels
+    keep = within(guesses.boxes, low, high) | (overlap & same & inside).any(dim=1)
     detections = replace(
-        found, boxes=found.boxes[keep], scores=found.scores[keep], labels=found.labels[keep]
+        guesses, boxes=guesses.boxes[keep], scores=guesses.scores[keep], labels=guesses.labels[keep]
     )
     return replace(truth, difficult=truth.difficult | ~inside), detections
 
@@ -51,13 +51,15 @@ if __name__ == "__main__":
     print(f"| run | {' | '.join(RANGES)} |\n|---|{'---|' * len(RANGES)}")
     for run in parser.parse_args().runs:
         test = read_dataset(read_run_config(run).data, "test")
-        found = read_coco_json(run / "detections" / "coco.json")
+        detections = read_coco_json(run / "detections" / "coco.json")
         cells = []
         for low, high in RANGES.values():
             pairs = []
             for record in test.records:
                 none = Detections.none(record.image_id)
-                pairs.append(of_size(record.truth, found.get(record.image_id, none), low, high))
+                pairs.append(
+                    of_size(record.truth, detections.get(record.image_id, none), low, high)
+                )
             truths, detections = zip(*pairs, strict=True)
             result = evaluate_voc(truths, detections, test.class_names)
             cells.append(f"{100 * result.map:.1f} ({sum(result.num_objects)} objects)")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from detection.cli import main
 from detection.config import Config
+from detection.io.files import write_json_atomic, write_text_atomic
 from detection.runs.config_io import apply, read_config_file
-from detection.runs.files import write_json_atomic, write_text_atomic
 
 HEADS = {"no-SPP": "no_spp", "SPP single-size": "spp", "SPP multi-size": "spp"}
 CROPS, MAPS = ("centre", "ten"), ("full", "ten_maps")
@@ -26,7 +26,7 @@ Errors = dict[str, dict[str, list[float]]]
 
 
 def run(head: str, seed: int, folder: Path, config: Path, extra: Sequence[str]) -> dict[str, float]:
-    """Train and test one head with one seed; give the top-1 error of each view."""
+    """Train and test one head with one seed; return the top-1 error of each view."""
     out = folder / f"{head.replace(' ', '_')}_{seed}"
     sizes = apply(Config(), read_config_file(config)).pretrain.sizes
     sides = ",".join(map(str, sizes if "multi" in head else sizes[:1]))
@@ -45,13 +45,13 @@ def run(head: str, seed: int, folder: Path, config: Path, extra: Sequence[str]) 
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Give the mean and its standard error."""
+    """Return the mean and its standard error."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
     return statistics.mean(values), error
 
 
 def table(errors: Errors) -> str:
-    """Give the top-1 errors, and the differences seed by seed, as Markdown."""
+    """Return the top-1 errors and their differences per seed as Markdown."""
     views = CROPS + MAPS
     lines = [
         f"| top-1 error, % | {' | '.join(views)} |",
@@ -81,7 +81,7 @@ def table(errors: Errors) -> str:
 
 
 def show(values: Sequence[float] | None) -> str:
-    """Give a mean and its standard error in percent."""
+    """Return a mean and its standard error in percent."""
     if not values:
         return "-"
     mean, error = mean_and_error(values)
@@ -94,11 +94,11 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
     options, rest = parser.parse_known_args()
-    found: Errors = {head: {} for head in HEADS}
+    errors: Errors = {head: {} for head in HEADS}
     for seed in range(options.seeds):
         for head in HEADS:
             for view, value in run(head, seed, options.out, options.config, rest).items():
-                found[head].setdefault(view, []).append(value)
-    write_json_atomic(options.out / "multi_size.json", found)
-    write_text_atomic(options.out / "multi_size.md", table(found))
-    print(table(found), end="")
+                errors[head].setdefault(view, []).append(value)
+    write_json_atomic(options.out / "multi_size.json", errors)
+    write_text_atomic(options.out / "multi_size.md", table(errors))
+    print(table(errors), end="")

@@ -14,11 +14,11 @@ HEAD = "| detector | mAP, 11-point | 95% interval | area | COCO |\n|---|---|---|
 
 
 def row(name: str, folder: Path) -> str:
-    """Give one line of the table."""
-    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    """Return one line of the table."""
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     rules = ("voc07", "voc10", "coco")
-    first, *rest = (f"{100 * found['map'][rule]:.1f}" for rule in rules)
-    low, high = (100 * edge for edge in found["interval"])
+    first, *rest = (f"{100 * metrics['map'][rule]:.1f}" for rule in rules)
+    low, high = (100 * edge for edge in metrics["interval"])
     return f"| {name} | {first} | {low:.1f} to {high:.1f} | {' | '.join(rest)} |"
 
 

@@ -40,7 +40,7 @@ def random_case(seed: int, *, apart: bool, difficult: float = 0.0, images: int =
         images: how many.
     """
     random = np.random.default_rng(seed)
-    truths, found = [], []
+    truths, detections = [], []
     for number in range(images):
         count = int(random.integers(0, 9))
         cells = random.permutation((SIDE // CELL) ** 2)[:count]
@@ -58,12 +58,12 @@ def random_case(seed: int, *, apart: bool, difficult: float = 0.0, images: int =
                 difficult=torch.tensor(random.uniform(size=count) < difficult),
             )
         )
-        found.append(_guesses(str(number), boxes, labels, random))
-    return truths, found, NUM_CLASSES
+        detections.append(_guesses(str(number), boxes, labels, random))
+    return truths, detections, NUM_CLASSES
 
 
 def _guesses(image_id: str, boxes: Any, labels: Any, random: np.random.Generator) -> Detections:
-    """Give each object up to three boxes near it, a third of them of a random class; and strays."""
+    """Return up to three boxes near each object, a third of a random class, and strays."""
     rows = np.repeat(np.arange(len(boxes)), random.integers(0, 4, len(boxes)))
     near = boxes[rows] + random.normal(size=(len(rows), 4)) * random.choice(
         [2, 8, 25], (len(rows), 1)
@@ -86,34 +86,38 @@ def _guesses(image_id: str, boxes: Any, labels: Any, random: np.random.Generator
 def run_case(run: Path) -> Case:
     """Read what an evaluated run found, and what there was to find."""
     dataset = read_dataset(read_run_config(run).data, "test")
-    found = read_coco_json(run / "detections" / "coco.json")
+    detections = read_coco_json(run / "detections" / "coco.json")
     truths = [record.truth for record in dataset.records]
-    return truths, list(found.values()), len(dataset.class_names)
+    return truths, list(detections.values()), len(dataset.class_names)
 
 
 def ranked(case: Case) -> Case:
-    """Give each score its rank from below: no ties, and none below 0, which tidecv cannot mend."""
-    truths, found, num_classes = case
-    scores = torch.cat([torch.zeros(0), *(f.scores for f in found)])
+    """Return each score's rank from below: no ties and no negatives, which break tidecv."""
+    truths, detections, num_classes = case
+    scores = torch.cat([torch.zeros(0), *(f.scores for f in detections)])
     ranks = torch.empty(len(scores))
     ranks[scores.argsort(descending=True, stable=True)] = torch.arange(len(scores), 0.0, -1)
-    parts = ranks.split([len(f.scores) for f in found])
-    return truths, [replace(f, scores=p) for f, p in zip(found, parts, strict=True)], num_classes
+    parts = ranks.split([len(f.scores) for f in detections])
+    return (
+        truths,
+        [replace(f, scores=p) for f, p in zip(detections, parts, strict=True)],
+        num_classes,
+    )
 
 
 def without_difficult(case: Case) -> Case:
     """Leave difficult objects out; what lies on them is wrong then."""
-    truths, found, num_classes = case
+    truths, detections, num_classes = case
     easy = [
         replace(t, boxes=t.boxes[k], labels=t.labels[k], difficult=t.difficult[k])
         for t, k in ((t, ~t.difficult) for t in truths)
     ]
-    return easy, found, num_classes
+    return easy, detections, num_classes
 
 
 def as_json(case: Case) -> str:
     """Write a case as tidecv is to read it: x, y, width, height."""
-    truths, found, _ = case
+    truths, detections, _ = case
     lists: dict[str, list[Any]] = {"truths": [], "detections": []}
     for truth in truths:
         corners = zip(
@@ -122,7 +126,7 @@ def as_json(case: Case) -> str:
         lists["truths"] += [
             (truth.image_id, label, _xywh(box), hard) for box, label, hard in corners
         ]
-    for guess in found:
+    for guess in detections:
         corners = zip(
             guess.boxes.tolist(), guess.labels.tolist(), guess.scores.tolist(), strict=True
         )

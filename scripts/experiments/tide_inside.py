@@ -13,7 +13,7 @@ KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 
 
 def area(self: Any) -> float:
-    """Give the area under the monotone curve, in percent, where tidecv samples 101 recalls."""
+    """Return the area under the monotone curve in percent; tidecv samples 101 recalls."""
     if self.num_gt_positives == 0:
         return 0.0
     points = sorted(self.data_points.values(), key=lambda point: -point[0])
@@ -30,15 +30,15 @@ def area(self: Any) -> float:
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
-    """Give tidecv's mAP, what each kind of error costs, and how many there are."""
-    truth, found = Data("truth", max_dets=100_000), Data("found", max_dets=100_000)
+    """Return tidecv's mAP, the cost of each error type and the number of errors."""
+    truth, detections = Data("truth", max_dets=100_000), Data("found", max_dets=100_000)
     for image, label, box, difficult in case["truths"]:
         add = truth.add_ignore_region if difficult else truth.add_ground_truth
         add(image, label, box)
     for image, label, box, score in case["detections"]:
         truth._make_default_image(image)  # or images without objects take no part
-        found.add_detection(image, label, score, box)
-    run = TIDE().evaluate(truth, found, mode=TIDE.BOX)
+        detections.add_detection(image, label, score, box)
+    run = TIDE().evaluate(truth, detections, mode=TIDE.BOX)
     costs = {error.short_name: value / 100 for error, value in run.fix_main_errors().items()}
     counts = {error.short_name: count for error, count in run.count_errors().items()}
     return {

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from detection.backbones.backbone import PREPROCESSINGS
-from detection.backbones.caffe_names import CAFFE_NETWORKS, pyramid_columns, stored_levels
-from detection.backbones.caffemodel import read_caffemodel
+from detection.backbones.caffe.caffemodel import read_caffemodel
+from detection.backbones.caffe.names import CAFFE_NETWORKS, pyramid_columns, stored_levels
 from detection.backbones.weight_import import import_weights, save_imported
 from detection.backbones.weight_list import list_backbones
 from detection.backbones.weights import BACKBONES, load_backbone
@@ -18,7 +18,7 @@ from detection.config import BackboneConfig, FeatureConfig
 from detection.errors import CheckpointError, ConfigError
 from detection.features.factory import make_extractor
 from detection.structures import Image
-from tests.backbones.caffe_writer import V0, V1, V2, blob, layer, network, random_blobs
+from tests.backbones.caffe.writer import V0, V1, V2, blob, layer, network, random_blobs
 from tests.reference.pyramid import pyramid
 
 LEVELS = (1, 2, 3, 6)

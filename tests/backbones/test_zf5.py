@@ -1,12 +1,7 @@
 import torch
 
 from detection.backbones.weights import initialise, load_backbone
-from detection.backbones.zf5 import (
-    CONV_BIASES,
-    WithinChannelNorm,
-    initialise_for_pretraining,
-    zf5,
-)
+from detection.backbones.zf5 import CONV_BIASES, WithinChannelNorm, initialise_for_pretraining, zf5
 from detection.config import BackboneConfig
 from tests.reference.zf5 import within_channel_norm
 

@@ -100,5 +100,5 @@ def test_a_step_that_was_measured_is_skipped(tmp_path: Path) -> None:
     assert run("run_all.py", *words).startswith("nms_1t: 2 lines")
     result = json.loads((tmp_path / "nms_1t.json").read_text())
     assert result["command"].startswith("python scripts/benchmarks/nms.py --boxes 60")
-    assert {tuple(found) for found in result["lines"]} == {tuple(line())}
+    assert {tuple(actual) for actual in result["lines"]} == {tuple(line())}
     assert not run("run_all.py", *words)

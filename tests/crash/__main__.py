@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
+from tests.crash.commands import COMMANDS, prepare
 from tests.crash.lives import all_rounds
-from tests.crash.verbs import VERBS, prepare
 
 
 def main(words=None):
     parser = argparse.ArgumentParser(prog="scripts/crash", description=__doc__)
-    parser.add_argument("--verbs", nargs="+", choices=VERBS, default=list(VERBS))
-    parser.add_argument("--kills", type=int, default=20, help="rounds of each verb")
+    parser.add_argument("--verbs", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--kills", type=int, default=20, help="rounds of each command")
     parser.add_argument("--fills", type=int, default=20, help="rounds on full disks, likewise")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no_mounts", action="store_true", help="limit files instead")

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.verbs import VERBS
+from tests.crash.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 KILLS, FILLS = 2, 1
 
 
 @functools.cache
-def reports(verb):
-    options = ["--verbs", verb, "--kills", KILLS, "--fills", FILLS, "--no_mounts"]
+def reports(command):
+    options = ["--verbs", command, "--kills", KILLS, "--fills", FILLS, "--no_mounts"]
     done = subprocess.run(
         list(map(str, [sys.executable, "-m", "tests.crash", *options])),
         cwd=ROOT,
@@ -34,18 +34,18 @@ def reports(verb):
     return {row["what"]: row for row in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_killed_command_run_again_gives_the_same_result(verb):
-    report = reports(verb)["killed"]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_killed_command_run_again_gives_the_same_result(command):
+    report = reports(command)["killed"]
     assert report["rounds"] == KILLS
     assert report["kills"] >= KILLS
     assert report["different"] == 0
     assert report["left_over"] == 0
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_command_without_space_says_so_and_ends_as_ever_once_there_is_some(verb):
-    report = reports(verb)["limited files"]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_without_space_says_so_and_ends_as_ever_once_there_is_some(command):
+    report = reports(command)["limited files"]
     assert report["rounds"] == FILLS
     assert report["refused"] > 0
     assert report["unclear"] == []

@@ -1,4 +1,4 @@
-"""Where the real photographs are, beside the checkout."""
+"""Where the real images are, beside the checkout."""
 
 from pathlib import Path
 

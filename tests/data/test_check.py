@@ -100,7 +100,7 @@ def test_equal_files_are_noted(tree):
     tree.split("train", "000001\n000002\n")
     report = check(tree)
     assert counts(report) == {"same image twice": 1}
-    assert "000002.jpg: expected a photograph of its own" in report.findings[0].firsts[0]
+    assert "000002.jpg: expected an image of its own" in report.findings[0].firsts[0]
 
 
 def test_the_same_image_in_both_lists_is_one_finding(tree):

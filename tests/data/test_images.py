@@ -79,15 +79,15 @@ def test_any_bytes_decode_or_are_refused(data):
 )
 def test_any_damage_to_an_image_decodes_or_is_refused(seed, changes, cut):
     data = bytearray(seed)
-    for place, value in changes:
-        data[place % len(data)] = value
+    for location, value in changes:
+        data[location % len(data)] = value
     decodes_or_is_refused(bytes(data[: max(len(data) - cut, 1)]))
 
 
 @given(st.sampled_from(SEEDS), st.integers(0, 300), st.integers(0, 255))
-def test_the_header_alone_gives_the_size_or_is_refused(tmp_path_factory, seed, place, value):
+def test_the_header_alone_gives_the_size_or_is_refused(tmp_path_factory, seed, location, value):
     data = bytearray(seed)
-    data[place % len(data)] = value
+    data[location % len(data)] = value
     path = tmp_path_factory.mktemp("image") / "it"
     path.write_bytes(data)
     try:

@@ -106,16 +106,16 @@ def scenes():
 
 
 def test_scenes_are_varied(scenes):
-    found = [item for scene in scenes for item in scene.objects]
-    boxes = torch.tensor([item.box for item in found])
+    actual = [item for scene in scenes for item in scene.objects]
+    boxes = torch.tensor([item.box for item in actual])
     sides = area(boxes).sqrt()
     aspects = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
-    assert {item.class_name for item in found} == set(SCENE_CLASSES)
+    assert {item.class_name for item in actual} == set(SCENE_CLASSES)
     assert sides.quantile(0.98) > 5 * sides.quantile(0.02)
     assert aspects.min() < 0.5
     assert aspects.max() > 2
-    assert 0.01 < np.mean([item.difficult for item in found]) < 0.2
-    assert any(item.visible < 0.9 and not item.difficult for item in found)
+    assert 0.01 < np.mean([item.difficult for item in actual]) < 0.2
+    assert any(item.visible < 0.9 and not item.difficult for item in actual)
 
 
 def test_boxes_lie_in_their_scene(scenes):

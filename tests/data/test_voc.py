@@ -14,7 +14,7 @@ from detection import boxes as box_algebra
 from detection.config import DataConfig
 from detection.data.dataset import read_dataset
 from detection.data.voc import VOC_CLASSES, read_voc
-from detection.data.voc_folder import open_voc_folder
+from detection.data.voc import open_voc_folder
 from detection.data.voc_xml import VocObject, parse_annotation, write_voc_annotation
 from detection.errors import DataError
 from tests.data.folders import VocTree, annotation_xml, object_xml
@@ -132,7 +132,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, written, size):
     path = tmp_path_factory.mktemp("xml") / "a.xml"
     write_voc_annotation(path, "a.jpg", size, written)
     annotation = parse_annotation(path.read_bytes(), "a.xml")
-    assert annotation.problems == ()
+    assert annotation.issues == ()
     assert annotation.size == size
     assert annotation.filename == "a.jpg"
     assert [item.number for item in annotation.objects] == list(range(1, len(written) + 1))
@@ -147,7 +147,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, written, size):
 @given(st.binary(max_size=300))
 def test_any_bytes_give_an_annotation_or_a_problem(data):
     annotation = parse_annotation(data, "a.xml")
-    assert annotation.problems
+    assert annotation.issues
 
 
 PIECES = [
@@ -162,7 +162,7 @@ PIECES = [
 def test_any_pieces_of_an_annotation_give_an_annotation_or_a_problem(pieces):
     data = "".join(["<annotation>", *pieces, "</annotation>"]).encode()
     annotation = parse_annotation(data, "a.xml")
-    assert all(problem.place.startswith("a.xml") for problem in annotation.problems)
+    assert all(issue.location.startswith("a.xml") for issue in annotation.issues)
 
 
 def test_the_test_list_takes_the_classes_of_the_training_list(tree):

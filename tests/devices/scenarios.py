@@ -13,24 +13,24 @@ import torch
 import detection
 from detection import Detector, read_image
 from detection.backbones.weights import BACKBONES, load_backbone
+from detection.classification.evaluate import image_features
+from detection.classification.model_io import load_classifier
 from detection.cli import main
-from detection.combination import Ensemble
 from detection.config import BackboneConfig, Config, DataConfig, FeatureConfig, SvmConfig
 from detection.data.dataset import read_dataset
+from detection.ensemble import Ensemble
 from detection.export.inputs import graph_inputs
 from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
-from detection.heads import mining
+from detection.heads import hard_negatives as mining
 from detection.heads.svm import Svms, fit_linear_svms
 from detection.proposals.search import propose
 from detection.runs.folder import reopen_run
 from detection.serving.service import Upload, load_service
 from detection.structures import Detections
-from detection.testing.classify import image_features
-from detection.training.classifier_file import load_classifier
 from detection.training.rois import max_by_row
+from tests.classification.tiny_classifier import tiny_blueprint, write_class_folders
 from tests.faults.small import SETTINGS, write_tree
-from tests.training.tiny_classifier import tiny_blueprint, write_class_folders
 
 Numbers = dict[str, Any]
 
@@ -120,14 +120,14 @@ def numbers_of_rows(path: Path) -> Numbers:
     return {"count": len(rows), "scores": sorted(row["score"] for row in rows)}
 
 
-def numbers_of(found: Detections) -> Numbers:
+def numbers_of(actual: Detections) -> Numbers:
     """Return what a detector found, and that it is on the CPU."""
-    devices = {t.device.type for t in (found.boxes, found.scores, found.labels)}
+    devices = {t.device.type for t in (actual.boxes, actual.scores, actual.labels)}
     return {
         "devices": sorted(devices),
-        "boxes": found.boxes.tolist(),
-        "scores": found.scores.tolist(),
-        "labels": found.labels.tolist(),
+        "boxes": actual.boxes.tolist(),
+        "scores": actual.scores.tolist(),
+        "labels": actual.labels.tolist(),
     }
 
 
@@ -190,7 +190,7 @@ def serve(place: Place) -> Numbers:
         service = load_service(runs, opened.config, device=place.device)
     answer = service.answer(Upload(name="a.jpg", data=place.image().read_bytes()))
     return {
-        model.name: [(found.score, found.box) for found in model.detections]
+        model.name: [(actual.score, actual.box) for actual in model.detections]
         for model in answer.models
     }
 
@@ -247,8 +247,8 @@ def moved_detector(place: Place) -> Numbers:
     back = here.to(place.device)
     devices = [detector.device.type for detector in (there, here, back)]
     expected = [place.device, "cpu", place.device]
-    found = [numbers_of(detector.detect(place.image())) for detector in (there, here, back)]
-    return {"devices": devices == expected, "found": found}
+    actual = [numbers_of(detector.detect(place.image())) for detector in (there, here, back)]
+    return {"devices": devices == expected, "found": actual}
 
 
 def memory_that_runs_out(place: Place) -> Numbers:

@@ -27,10 +27,10 @@ def blocks(page: str) -> list[Block]:
 def commands(block: Block) -> list[tuple[list[str], int]]:
     """The arguments of each ``detection`` command, and the exit code that a comment announces."""
     lines = block.text.replace("\\\n", " ").splitlines()
-    found = []
+    actual = []
     for line in lines:
         words = shlex.split(line, comments=True)
         if words and words[0] == "detection":
             code = re.search(r"# exit code (\d)", line)
-            found.append((words[1:], int(code.group(1)) if code else 0))
-    return found
+            actual.append((words[1:], int(code.group(1)) if code else 0))
+    return actual

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.model_file import save_detector
+from detection.model_io import save_detector
 from detection.tiny import tiny_detector
 from tests.docs.pages import DOCS, blocks
 

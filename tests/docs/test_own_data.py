@@ -43,10 +43,10 @@ def test_the_page_does_what_it_says(folder, capsys):
     assert metrics["num_objects"] == 34
     assert metrics["map"]["voc07"] > 0.5
     assert len(list((folder / "runs/blood/pictures").glob("*.png"))) == 1
-    found = json.loads((folder / "runs/found/detections.json").read_text())
-    assert len(found) == 2
+    actual = json.loads((folder / "runs/found/detections.json").read_text())
+    assert len(actual) == 2
     rows = json.loads((folder / "runs/found/coco.json").read_text())
-    assert len(rows) == sum(len(entry["detections"]) for entry in found.values())
+    assert len(rows) == sum(len(entry["detections"]) for entry in actual.values())
 
 
 def test_the_files_of_both_formats_hold_the_same(folder, capsys):

@@ -7,8 +7,8 @@ import re
 import pytest
 
 import detection
+from detection.cli.commands import COMMANDS
 from detection.cli.main import build_parser
-from detection.cli.verbs import VERBS
 from tests.docs.pages import DOCS, blocks, commands
 
 ROOT = DOCS.parent
@@ -56,9 +56,9 @@ def test_every_page_is_in_the_navigation_of_the_site():
 
 def test_the_commands_page_has_every_command_and_an_example_of_it():
     listed = re.findall(r"^\| `([\w-]+)` \|", text_of("reference/commands.md"), re.MULTILINE)
-    assert listed[: len(VERBS)] == list(VERBS)
+    assert listed[: len(COMMANDS)] == list(COMMANDS)
     shown = [c[0][0] for b in blocks("reference/commands.md") for c in commands(b)]
-    assert set(shown) == set(VERBS)
+    assert set(shown) == set(COMMANDS)
 
 
 def test_the_reference_has_every_module():

@@ -16,7 +16,7 @@ def truth(image_id, boxes, labels, difficult=None, size=(100, 100)):
     )
 
 
-def found(image_id, boxes, scores, labels):
+def detections_of(image_id, boxes, scores, labels):
     return Detections(
         image_id=image_id,
         boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -60,5 +60,5 @@ def random_case(
                 guesses[row] = boxes[source] + rng.integers(-4, 5, 4)
                 guess_labels[row] = labels[source]
         scores = rng.permutation(1000)[:count] / 1000 if distinct else rng.integers(0, 8, count) / 8
-        detections.append(found(f"{index:06d}", guesses, scores, guess_labels))
+        detections.append(detections_of(f"{index:06d}", guesses, scores, guess_labels))
     return truths, detections

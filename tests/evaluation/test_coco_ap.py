@@ -9,7 +9,7 @@ from detection.errors import DataError
 from detection.evaluation.coco_ap import evaluate_coco
 from detection.evaluation.matching import match_detections
 from detection.evaluation.voc_ap import evaluate_voc
-from tests.evaluation.cases import as_detections, found, random_case, truth
+from tests.evaluation.cases import as_detections, detections_of, random_case, truth
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 
@@ -27,7 +27,9 @@ def separated_case(seed):
         truths.append(truth(str(image), boxes, labels[has_object], size=(80, 200)))
         scores = rng.permutation(1000)[:10] / 1000 + image / 10000
         detections.append(
-            found(str(image), (cells + shift)[has_guess], scores[has_guess], labels[has_guess])
+            detections_of(
+                str(image), (cells + shift)[has_guess], scores[has_guess], labels[has_guess]
+            )
         )
     return truths, detections
 
@@ -70,7 +72,7 @@ def test_no_detections_score_zero():
 
 def test_each_iou_threshold_counts_a_tenth():
     # IoU 0.72 passes 0.50, 0.55, 0.60, 0.65 and 0.70.
-    near = found("1", [[0, 0, 10, 7.2]], [1], [0])
+    near = detections_of("1", [[0, 0, 10, 7.2]], [1], [0])
     result = evaluate_coco([truth("1", [BOX], [0])], [near], ["cat"])
     assert result.ap == pytest.approx(5 / 10)
     assert (result.ap50, result.ap75) == (1.0, 0.0)
@@ -78,14 +80,14 @@ def test_each_iou_threshold_counts_a_tenth():
 
 def test_difficult_objects_count_neither_way_however_often_found():
     truths = [truth("1", [BOX, FAR], [0, 0], [True, False])]
-    often = [found("1", [BOX, BOX, BOX, FAR], [4, 3, 2, 1], [0] * 4)]
+    often = [detections_of("1", [BOX, BOX, BOX, FAR], [4, 3, 2, 1], [0] * 4)]
     assert evaluate_coco(truths, often, ["cat"]).ap == 1.0
 
 
 def test_difficult_object_overlaps_like_any_other():
     # A small part of a difficult object: a crowd would swallow it, an object does not.
     truths = [truth("1", [BOX, FAR], [0, 0], [True, False])]
-    part = [found("1", [[0, 0, 3, 3], FAR], [2, 1], [0, 0])]
+    part = [detections_of("1", [[0, 0, 3, 3], FAR], [2, 1], [0, 0])]
     assert evaluate_coco(truths, part, ["cat"]).ap50 == 0.5
 
 
@@ -98,7 +100,7 @@ def test_class_without_objects_to_find_is_left_out():
 
 def test_detections_beyond_a_hundred_of_a_class_are_not_read_and_counted(caplog):
     wrong = [[60, 60, 70 + n / 10, 70] for n in range(100)]
-    crowd = found("1", [*wrong, BOX], [*np.linspace(1, 0.5, 100), 0.1], [0] * 101)
+    crowd = detections_of("1", [*wrong, BOX], [*np.linspace(1, 0.5, 100), 0.1], [0] * 101)
     with caplog.at_level(logging.WARNING):
         result = evaluate_coco([truth("1", [BOX], [0])], [crowd], ["cat"])
     assert result.ap == 0.0
@@ -114,9 +116,11 @@ def test_evaluation_prints_nothing(capsys):
 
 def test_score_that_is_not_finite_is_refused():
     with pytest.raises(DataError, match="expected a finite score"):
-        evaluate_coco([truth("1", [], [])], [found("1", [BOX], [float("nan")], [0])], ["cat"])
+        evaluate_coco(
+            [truth("1", [], [])], [detections_of("1", [BOX], [float("nan")], [0])], ["cat"]
+        )
 
 
 def test_unknown_image_is_refused_by_name():
     with pytest.raises(DataError, match=r"^stray"):
-        evaluate_coco([truth("1", [], [])], [found("stray", [BOX], [1], [0])], ["cat"])
+        evaluate_coco([truth("1", [], [])], [detections_of("stray", [BOX], [1], [0])], ["cat"])

@@ -83,7 +83,7 @@ def coco_file(seed: int, category_ids: Any, image_ids: Any) -> dict[str, Any]:
 def guesses(dataset: Dataset, content: dict[str, Any], seed: int) -> list[Detections]:
     """Guess around the objects, with equal scores among the guesses."""
     random = np.random.default_rng(seed)
-    found = []
+    detections_of = []
     own = {str(image["id"]): image["id"] for image in content["images"]}
     label_of = {name: label for label, name in enumerate(dataset.class_names)}
     names = {row["id"]: row["name"] for row in content["categories"]}
@@ -96,7 +96,7 @@ def guesses(dataset: Dataset, content: dict[str, Any], seed: int) -> list[Detect
                     boxes.append([x, y, x + max(w, 1), y + max(h, 1)])
                     labels.append(label_of[names[row["category_id"]]])
         scores = (random.integers(0, 5, len(boxes)) / 4).tolist()
-        found.append(
+        detections_of.append(
             Detections(
                 image_id=record.image_id,
                 boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -104,7 +104,7 @@ def guesses(dataset: Dataset, content: dict[str, Any], seed: int) -> list[Detect
                 labels=torch.tensor(labels, dtype=torch.int64),
             )
         )
-    return found
+    return detections_of
 
 
 def pycocotools(truth: Path, results: Path) -> tuple[float, float, float]:
@@ -186,12 +186,12 @@ def test_a_crowd_is_measured_by_the_detections_own_area() -> None:
         crowd=torch.tensor([False, True]),
     )
     inside = [[100.0 + 30 * n, 120, 125 + 30 * n, 160] for n in range(5)]
-    found = Detections(
+    detections_of = Detections(
         image_id="1",
         boxes=torch.tensor([*inside, [10.0, 10, 60, 60]]),
         scores=torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),
         labels=torch.zeros(6, dtype=torch.int64),
     )
-    assert evaluate_coco([truth], [found], ["person"]).ap == 1.0  # five lie in the crowd
-    (match,) = match_detections([truth], [found], 1)
+    assert evaluate_coco([truth], [detections_of], ["person"]).ap == 1.0  # five lie in the crowd
+    (match,) = match_detections([truth], [detections_of], 1)
     assert match.outcomes.tolist() == [-1, -1, -1, -1, -1, 1]  # VOC's rule: none covers half of it

@@ -5,27 +5,29 @@ from hypothesis import strategies as st
 from detection.evaluation.confusion import best_threshold, confusion_matrix
 from detection.evaluation.matching import match_detections
 from detection.evaluation.recall import recall_by_size
-from tests.evaluation.cases import found, random_case, truth
+from tests.evaluation.cases import detections_of, random_case, truth
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 
 
 def test_each_pair_stands_in_the_row_of_the_object_and_the_column_of_the_detection():
     truths = [truth("1", [BOX, FAR, [20, 20, 30, 30]], [0, 1, 1])]
-    guesses = [found("1", [BOX, FAR, [80, 80, 90, 90]], [3, 2, 1], [0, 0, 1])]
+    guesses = [detections_of("1", [BOX, FAR, [80, 80, 90, 90]], [3, 2, 1], [0, 0, 1])]
     counts = confusion_matrix(truths, guesses, 2, threshold=0).counts
     assert counts.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
 
 
 def test_detections_below_the_threshold_are_not_looked_at():
     truths = [truth("1", [BOX], [0])]
-    counts = confusion_matrix(truths, [found("1", [BOX], [0.5], [0])], 1, threshold=0.6).counts
+    counts = confusion_matrix(
+        truths, [detections_of("1", [BOX], [0.5], [0])], 1, threshold=0.6
+    ).counts
     assert counts.tolist() == [[0, 1], [0, 0]]
 
 
 def test_detections_on_difficult_or_taken_objects_stand_nowhere():
     truths = [truth("1", [BOX, FAR], [0, 0], [True, False])]
-    guesses = [found("1", [BOX, FAR, FAR], [3, 2, 1], [0, 0, 1])]
+    guesses = [detections_of("1", [BOX, FAR, FAR], [3, 2, 1], [0, 0, 1])]
     assert confusion_matrix(truths, guesses, 2, threshold=0).counts.sum() == 1
 
 
@@ -40,13 +42,13 @@ def test_every_object_that_is_not_difficult_stands_in_the_table_once(seed):
 
 def test_best_threshold_keeps_what_raises_f1():
     truths = [truth("1", [BOX, FAR], [0, 0])]
-    guesses = [found("1", [BOX, FAR, [80, 80, 90, 90]], [0.9, 0.6, 0.3], [0, 0, 0])]
+    guesses = [detections_of("1", [BOX, FAR, [80, 80, 90, 90]], [0.9, 0.6, 0.3], [0, 0, 0])]
     assert best_threshold(match_detections(truths, guesses, 1)) == np.float32(0.6)
 
 
 def test_best_threshold_keeps_all_of_a_tie():
     truths = [truth("1", [BOX, FAR], [0, 0])]
-    guesses = [found("1", [BOX, [80, 80, 90, 90], FAR], [0.5, 0.5, 0.5], [0, 0, 0])]
+    guesses = [detections_of("1", [BOX, [80, 80, 90, 90], FAR], [0.5, 0.5, 0.5], [0, 0, 0])]
     assert best_threshold(match_detections(truths, guesses, 1)) == 0.5
 
 
@@ -57,7 +59,7 @@ def test_best_threshold_of_nothing_right_is_infinite():
 def test_recall_by_size_counts_objects_of_the_right_class():
     small, medium, large = [0, 0, 10, 10], [0, 0, 32, 32], [0, 0, 96, 96]
     truths = [truth("1", [small, medium, large, large], [0, 0, 0, 1])]
-    guesses = [found("1", [small, large], [0.1, 0.9], [0, 0])]
+    guesses = [detections_of("1", [small, large], [0.1, 0.9], [0, 0])]
     result = recall_by_size(truths, guesses, 2)
     got = {name: (row.num_found, row.num_objects) for name, row in result.items()}
     assert got == {"small": (1, 1), "medium": (0, 1), "large": (1, 2)}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from detection.evaluation.error_types import ERROR_TYPES, error_types
 from detection.evaluation.voc_ap import evaluate_voc
-from tests.evaluation.cases import as_detections, found, random_case, truth
+from tests.evaluation.cases import as_detections, detections_of, random_case, truth
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 PART = [0, 0, 10, 3]
@@ -14,7 +14,9 @@ PART = [0, 0, 10, 3]
 
 def table(boxes, scores, labels, objects=(BOX, FAR), object_labels=(0, 1)):
     return error_types(
-        [truth("1", list(objects), list(object_labels))], [found("1", boxes, scores, labels)], 2
+        [truth("1", list(objects), list(object_labels))],
+        [detections_of("1", boxes, scores, labels)],
+        2,
     )
 
 
@@ -86,14 +88,14 @@ def test_no_detections_miss_everything():
 
 
 def test_detections_without_any_object_are_on_background():
-    result = error_types([truth("1", [], [])], [found("1", [BOX, BOX], [2, 1], [0, 1])], 2)
+    result = error_types([truth("1", [], [])], [detections_of("1", [BOX, BOX], [2, 1], [0, 1])], 2)
     assert result.count == only("Bkg", 2)
     assert np.isnan(result.ap)
 
 
 def test_detections_on_difficult_objects_are_no_errors():
     hard = [truth("1", [BOX, FAR], [0, 0], [True, False])]
-    result = error_types(hard, [found("1", [BOX, BOX, FAR], [3, 2, 1], [0, 0, 0])], 1)
+    result = error_types(hard, [detections_of("1", [BOX, BOX, FAR], [3, 2, 1], [0, 0, 0])], 1)
     assert result.count == only("Miss", 0)
 
 

@@ -11,7 +11,7 @@ from detection.evaluation.matching import (
     pairwise_intersection,
     pairwise_iou,
 )
-from tests.evaluation.cases import found, truth
+from tests.evaluation.cases import detections_of, truth
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 NEAR = [0, 0, 10, 8]
@@ -49,20 +49,22 @@ def test_a_small_union_is_divided_by():
 
 def test_the_nearest_object_of_its_own_class_is_the_best():
     objects = truth("1", [FAR, NEAR, BOX], [0, 0, 1], [True, True, False])
-    guesses = found("1", [BOX, FAR, BOX], [3, 2, 1], [0, 0, 1])
+    guesses = detections_of("1", [BOX, FAR, BOX], [3, 2, 1], [0, 0, 1])
     best, overlap = best_object(guesses, objects)
     assert best.tolist() == [1, 0, 2]
     assert overlap.tolist() == [0.8, 1, 1]
 
 
 def test_of_equally_near_objects_the_first_is_the_best():
-    best, overlap = best_object(found("1", [BOX], [1], [0]), truth("1", [NEAR, NEAR], [0, 0]))
+    best, overlap = best_object(
+        detections_of("1", [BOX], [1], [0]), truth("1", [NEAR, NEAR], [0, 0])
+    )
     assert (best.tolist(), overlap.tolist()) == ([0], [0.8])
 
 
 @pytest.mark.parametrize("labels", [[], [1]])
 def test_without_an_object_of_the_class_the_overlap_is_minus_one(labels):
-    guesses = found("1", [BOX, FAR], [2, 1], [0, 0])
+    guesses = detections_of("1", [BOX, FAR], [2, 1], [0, 0])
     best, overlap = best_object(guesses, truth("1", [BOX] * len(labels), labels))
     assert best.tolist() == [0, 0]
     assert overlap.tolist() == [-1, -1]
@@ -70,14 +72,14 @@ def test_without_an_object_of_the_class_the_overlap_is_minus_one(labels):
 
 
 def test_without_detections_there_is_no_best():
-    best, overlap = best_object(found("1", [], [], []), truth("1", [BOX], [0]))
+    best, overlap = best_object(detections_of("1", [], [], []), truth("1", [BOX], [0]))
     assert (best.shape, overlap.shape) == ((0,), (0,))
 
 
 def test_a_detection_of_nothing_is_wrong_whatever_the_overlap_asked_for():
     """An IoU of 0 is enough for a claim, no object of the class is not."""
     truths = [truth("1", [FAR], [0]), truth("2", [], [])]
-    guesses = [found("1", [BOX], [2], [0]), found("2", [BOX], [1], [0])]
+    guesses = [detections_of("1", [BOX], [2], [0]), detections_of("2", [BOX], [1], [0])]
     assert outcomes(truths, guesses, iou=0.0) == [1, -1]
     assert outcomes(truths, guesses) == [-1, -1]
 
@@ -86,8 +88,8 @@ def test_objects_of_different_images_are_claimed_apart():
     """Two objects in the first image: the one of the second has number 2 of all."""
     truths = [truth("1", [BOX, FAR], [0, 0]), truth("2", [FAR, BOX], [0, 0], [False, True])]
     guesses = [
-        found("1", [FAR, BOX], [0.9, 0.1], [0, 0]),
-        found("2", [FAR, FAR, BOX], [0.8, 0.7, 0.6], [0, 0, 0]),
+        detections_of("1", [FAR, BOX], [0.9, 0.1], [0, 0]),
+        detections_of("2", [FAR, FAR, BOX], [0.8, 0.7, 0.6], [0, 0, 0]),
     ]
     # 0.9 right, 0.8 right, 0.7 again the same, 0.6 difficult, 0.1 right
     assert outcomes(truths, guesses) == [1, 1, -1, 0, 1]
@@ -98,7 +100,10 @@ def test_matches_of_each_class_count_its_objects_by_image():
         truth("1", [BOX, FAR, NEAR], [1, 0, 1], [False, False, True]),
         truth("2", [BOX, FAR], [1, 1], [True, False]),
     ]
-    guesses = [found("2", [FAR, BOX], [0.5, 0.25], [1, 0]), found("1", [BOX], [0.75], [1])]
+    guesses = [
+        detections_of("2", [FAR, BOX], [0.5, 0.25], [1, 0]),
+        detections_of("1", [BOX], [0.75], [1]),
+    ]
     cat, dog, bird = match_detections(truths, guesses, 3)
     assert [match.objects.tolist() for match in (cat, dog, bird)] == [[1, 0], [1, 1], [0, 0]]
     assert [match.difficult for match in (cat, dog, bird)] == [0, 2, 0]
@@ -137,33 +142,33 @@ REMEDY = "the model's weights or features hold NaN or infinity"
         ([ONE] * 3, [], "ground truth: expected each image once, got 2 repeated"),
         (
             [ONE],
-            [found("2", [BOX], [1], [0])],
+            [detections_of("2", [BOX], [1], [0])],
             "2: expected detections of images of the split, got an image without ground truth; "
             "evaluate on the split that was detected",
         ),
         (
             [ONE],
-            [found("1", [BOX], [1], [0])] * 2,
+            [detections_of("1", [BOX], [1], [0])] * 2,
             "1: expected one set of detections, got two",
         ),
         (
             [ONE],
-            [replace(found("1", [BOX], [1], [0]), num_unusable=2)],
+            [replace(detections_of("1", [BOX], [1], [0]), num_unusable=2)],
             f"1: expected finite scores and boxes, got 2 that are not; {REMEDY}",
         ),
         (
             [ONE],
-            [found("1", [BOX] * 3, [1, -INF, NAN], [0, 0, 0])],
+            [detections_of("1", [BOX] * 3, [1, -INF, NAN], [0, 0, 0])],
             f"1: detection 1: expected a finite score, got -inf; {REMEDY}",
         ),
         (
             [ONE],
-            [found("1", [BOX, [0, 0, 1, INF]], [1, 2], [0, 0])],
+            [detections_of("1", [BOX, [0, 0, 1, INF]], [1, 2], [0, 0])],
             f"1: detection 1: expected a finite box, got [0.0, 0.0, 1.0, inf]; {REMEDY}",
         ),
         (
             [ONE],
-            [found("1", [BOX, BOX], [1, 1], [0, 1])],
+            [detections_of("1", [BOX, BOX], [1, 1], [0, 1])],
             "1: detection 1: expected a label in 0..0, got 1; the class lists differ",
         ),
         (

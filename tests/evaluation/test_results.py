@@ -17,7 +17,7 @@ from detection.evaluation.results import (
     write_voc_files,
 )
 from detection.evaluation.voc_ap import evaluate_voc
-from tests.evaluation.cases import as_detections, found, random_case, truth
+from tests.evaluation.cases import as_detections, detections_of, random_case, truth
 from tests.reference import voc_ap as devkit
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
@@ -45,7 +45,7 @@ def test_oracle_scores_one_with_few_classes(num_classes):
 
 def test_metrics_name_split_counts_and_rules():
     truths = [truth("1", [BOX, FAR, FAR], [0, 1, 0], [False, False, True]), truth("2", [], [])]
-    values = score(truths, [found("1", [BOX], [1], [0])])
+    values = score(truths, [detections_of("1", [BOX], [1], [0])])
     assert (values["method"], values["split"], values["num_images"]) == ("sppnet", "val", 2)
     assert (values["num_objects"], values["num_difficult"], values["num_detections"]) == (2, 1, 1)
     assert values["map"]["voc07"] == 0.5
@@ -71,7 +71,7 @@ def test_metrics_of_a_split_without_objects_are_unknown_and_still_json():
 
 def test_table_shows_rule_split_counts_and_every_class():
     truths = [truth("1", [BOX, FAR], [0, 1]), truth("2", [BOX], [0])]
-    table = format_table(score(truths, [found("1", [BOX], [1], [0])]))
+    table = format_table(score(truths, [detections_of("1", [BOX], [1], [0])]))
     assert "sppnet on val: 2 images, 3 objects, 0 difficult, 1 detections" in table
     assert "voc07: VOC2007: mean precision at 11 recalls, IoU >= 0.5" in table
     lines = {line.split()[0]: line.split() for line in table.splitlines() if line}
@@ -83,7 +83,7 @@ def test_table_shows_rule_split_counts_and_every_class():
 
 
 def test_voc_files_hold_inclusive_corners_that_start_at_one(tmp_path):
-    whole_image = found("000012", [[0, 0, 500, 375]], [0.25], [0])
+    whole_image = detections_of("000012", [[0, 0, 500, 375]], [0.25], [0])
     paths = write_voc_files(tmp_path, [whole_image], ["cat", "dog"], "val")
     assert [path.name for path in paths] == ["comp4_det_val_cat.txt", "comp4_det_val_dog.txt"]
     assert paths[0].read_text() == "000012 0.25 1 1 500 375\n"
@@ -114,7 +114,9 @@ def test_devkit_computes_the_same_number_from_the_files(tmp_path):
 def test_coco_json_reads_back_what_was_written(tmp_path_factory, seed):
     _, detections = random_case(seed, distinct=True)
     detections = [
-        found(d.image_id, d.boxes.numpy() * np.float32(1.1), d.scores.tolist(), d.labels.tolist())
+        detections_of(
+            d.image_id, d.boxes.numpy() * np.float32(1.1), d.scores.tolist(), d.labels.tolist()
+        )
         for d in detections
         if len(d.scores)
     ]
@@ -129,15 +131,15 @@ def test_coco_json_reads_back_what_was_written(tmp_path_factory, seed):
 
 
 def test_coco_json_counts_categories_from_one_and_keeps_numbers_numbers(tmp_path):
-    write_coco_json(tmp_path / "a", [found("42", [[1, 2, 4, 8]], [0.5], [0])])
+    write_coco_json(tmp_path / "a", [detections_of("42", [[1, 2, 4, 8]], [0.5], [0])])
     row = {"image_id": 42, "category_id": 1, "bbox": [1.0, 2.0, 3.0, 6.0], "score": 0.5}
     assert json.loads((tmp_path / "a").read_text()) == [row]
-    write_coco_json(tmp_path / "b", [found("000042", [[1, 2, 4, 8]], [0.5], [0])])
+    write_coco_json(tmp_path / "b", [detections_of("000042", [[1, 2, 4, 8]], [0.5], [0])])
     assert json.loads((tmp_path / "b").read_text())[0]["image_id"] == "000042"
 
 
 def test_no_detections_are_written_as_an_empty_list(tmp_path):
-    write_coco_json(tmp_path / "a", [found("1", [], [], [])])
+    write_coco_json(tmp_path / "a", [detections_of("1", [], [], [])])
     assert read_coco_json(tmp_path / "a") == {}
 
 

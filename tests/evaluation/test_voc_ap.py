@@ -12,7 +12,7 @@ from detection.errors import DataError
 from detection.evaluation.matching import align, match_detections, pairwise_iou
 from detection.evaluation.voc_ap import RECALL_THRESHOLDS, evaluate_voc, score_matches
 from detection.structures import Detections
-from tests.evaluation.cases import as_detections, found, random_case, truth
+from tests.evaluation.cases import as_detections, detections_of, random_case, truth
 from tests.reference import voc_ap as devkit
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
@@ -78,16 +78,18 @@ def test_order_in_which_images_are_detected_does_not_matter(seed, random):
 
 
 def test_iou_of_exactly_one_half_is_right():
-    assert average([truth("1", [BOX], [0])], [found("1", [HALF], [1], [0])]) == [1.0]
+    assert average([truth("1", [BOX], [0])], [detections_of("1", [HALF], [1], [0])]) == [1.0]
 
 
 def test_iou_just_below_one_half_is_wrong():
-    assert average([truth("1", [BOX], [0])], [found("1", [[0, 0, 10, 4]], [1], [0])]) == [0.0]
+    assert average([truth("1", [BOX], [0])], [detections_of("1", [[0, 0, 10, 4]], [1], [0])]) == [
+        0.0
+    ]
 
 
 def test_second_detection_of_an_object_is_wrong():
     truths = [truth("1", [BOX, FAR], [0, 0])]
-    twice = [found("1", [BOX, BOX, FAR], [3, 2, 1], [0, 0, 0])]
+    twice = [detections_of("1", [BOX, BOX, FAR], [3, 2, 1], [0, 0, 0])]
     # Precision 1 up to recall 1/2, then 2 right of 3.
     assert average(truths, twice) == [pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)]
 
@@ -95,36 +97,36 @@ def test_second_detection_of_an_object_is_wrong():
 def test_taken_object_is_not_replaced_by_the_second_best():
     near = [0, 0, 10, 8]
     truths = [truth("1", [BOX, near], [0, 0])]
-    twice = [found("1", [BOX, [0, 0, 10, 9.5]], [2, 1], [0, 0])]
+    twice = [detections_of("1", [BOX, [0, 0, 10, 9.5]], [2, 1], [0, 0])]
     # The second one is nearest to BOX (0.95 against 0.84), which is taken: half the objects found.
     assert average(truths, twice) == [0.5]
 
 
 def test_difficult_objects_count_neither_way_however_often_found():
     truths = [truth("1", [BOX, FAR], [0, 0], [True, False])]
-    often = [found("1", [BOX, BOX, BOX, FAR], [4, 3, 2, 1], [0] * 4)]
+    often = [detections_of("1", [BOX, BOX, BOX, FAR], [4, 3, 2, 1], [0] * 4)]
     assert average(truths, often) == [1.0]
 
 
 def test_difficult_object_that_is_nearest_takes_the_detection():
     truths = [truth("1", [BOX, [0, 0, 10, 8]], [0, 0], [True, False])]
-    assert average(truths, [found("1", [BOX], [1], [0])]) == [0.0]
+    assert average(truths, [detections_of("1", [BOX], [1], [0])]) == [0.0]
 
 
 def test_detection_of_another_class_is_wrong():
     truths = [truth("1", [BOX, FAR], [0, 1])]
-    swapped = [found("1", [BOX, FAR], [1, 1], [1, 0])]
+    swapped = [detections_of("1", [BOX, FAR], [1, 1], [1, 0])]
     assert average(truths, swapped, names=("cat", "dog")) == [0.0, 0.0]
 
 
 def test_image_without_detections_lowers_recall():
     truths = [truth("1", [BOX], [0]), truth("2", [BOX], [0])]
-    assert average(truths, [found("1", [BOX], [1], [0])]) == [0.5]
+    assert average(truths, [detections_of("1", [BOX], [1], [0])]) == [0.5]
 
 
 def test_detection_in_an_image_without_objects_is_wrong():
     truths = [truth("1", [BOX], [0]), truth("2", [], [])]
-    both = [found("2", [BOX], [2], [0]), found("1", [BOX], [1], [0])]
+    both = [detections_of("2", [BOX], [2], [0]), detections_of("1", [BOX], [1], [0])]
     assert average(truths, both) == [0.5]
 
 
@@ -134,14 +136,14 @@ def test_no_detections_at_all_score_zero():
 
 def test_equal_scores_are_taken_in_the_order_of_images_then_boxes():
     truths = [truth("1", [BOX], [0]), truth("2", [BOX], [0])]
-    tied = [found("2", [FAR, BOX], [1, 1], [0, 0]), found("1", [BOX], [1], [0])]
+    tied = [detections_of("2", [FAR, BOX], [1, 1], [0, 0]), detections_of("1", [BOX], [1], [0])]
     # Right (image 1), wrong, right: 1/2 * 1 + 1/2 * 2/3.
     assert average(truths, tied) == [pytest.approx(5 / 6)]
 
 
 def test_classes_without_objects_to_find_are_left_out_and_named():
     truths = [truth("1", [BOX, FAR], [0, 1], [False, True])]
-    right = [found("1", [BOX], [1], [0])]
+    right = [detections_of("1", [BOX], [1], [0])]
     result = evaluate_voc(truths, right, ("cat", "dog", "bird"))
     assert result.map == 1.0
     assert result.classes_without_ground_truth == ("dog", "bird")
@@ -153,7 +155,7 @@ def test_classes_without_objects_to_find_are_left_out_and_named():
 def test_eleven_points_by_hand():
     truths = [truth("1", [BOX, FAR], [0, 0])]
     # Right, wrong, wrong: recall 1/2 at precision 1, so 6 of the 11 points (0 to 0.5).
-    one = [found("1", [BOX, [80, 80, 90, 90], [70, 0, 80, 9]], [3, 2, 1], [0, 0, 0])]
+    one = [detections_of("1", [BOX, [80, 80, 90, 90], [70, 0, 80, 9]], [3, 2, 1], [0, 0, 0])]
     assert average(truths, one, "voc07") == [pytest.approx(6 / 11)]
 
 
@@ -161,7 +163,7 @@ def test_eleven_points_by_hand():
 def test_recall_thresholds_are_multiples_of_one_tenth_in_floating_point(tenths, points):
     boxes = [[20 * n, 0, 20 * n + 10, 10] for n in range(10)]
     truths = [truth("1", boxes, [0] * 10, size=(100, 200))]
-    some = [found("1", boxes[:tenths], range(tenths, 0, -1), [0] * tenths)]
+    some = [detections_of("1", boxes[:tenths], range(tenths, 0, -1), [0] * tenths)]
     # 3/10 < 3 * 0.1 in float64: that point is not reached.
     assert average(truths, some, "voc07") == [pytest.approx(points / 11)]
     assert RECALL_THRESHOLDS.tolist() == np.arange(0.0, 1.1, 0.1).tolist()
@@ -184,7 +186,7 @@ def test_rule_is_said_in_words(rule, words):
 
 @pytest.mark.parametrize(("iou", "expected"), [(0.4, 1.0), (0.5, 1.0), (0.6, 0.0)])
 def test_an_overlap_of_one_half_is_right_up_to_one_half(iou, expected):
-    once = [found("1", [HALF], [1], [0])]
+    once = [detections_of("1", [HALF], [1], [0])]
     result = evaluate_voc([truth("1", [BOX], [0])], once, ["cat"], iou=iou)
     assert result.ap.tolist() == [expected]
     assert result.iou == iou
@@ -192,7 +194,7 @@ def test_an_overlap_of_one_half_is_right_up_to_one_half(iou, expected):
 
 def test_unless_told_otherwise_the_rule_is_that_of_2007_at_one_half():
     """The papers' numbers; half the objects found are 6 of 11 points, or an area of 1/2."""
-    truths, once = [truth("1", [BOX, FAR], [0, 0])], [found("1", [HALF], [1], [0])]
+    truths, once = [truth("1", [BOX, FAR], [0, 0])], [detections_of("1", [HALF], [1], [0])]
     scored = score_matches(match_detections(truths, once, 1), ["cat"])
     for result in (scored, evaluate_voc(truths, once, ["cat"])):
         assert (result.rule, result.iou) == ("voc07", 0.5)
@@ -201,7 +203,7 @@ def test_unless_told_otherwise_the_rule_is_that_of_2007_at_one_half():
 
 def test_a_split_without_any_object_to_find_has_no_mean():
     truths = [truth("1", [BOX], [0], [True]), truth("2", [], [])]
-    result = evaluate_voc(truths, [found("1", [BOX], [1], [0])], ("cat", "dog"))
+    result = evaluate_voc(truths, [detections_of("1", [BOX], [1], [0])], ("cat", "dog"))
     assert math.isnan(result.map)
     assert result.num_images == 2
     assert result.classes_without_ground_truth == ("cat", "dog")
@@ -224,23 +226,23 @@ def test_each_class_has_its_matches(names):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_score_that_is_not_finite_is_refused(value):
     with pytest.raises(DataError, match=r"^1: detection 1: expected a finite score, got"):
-        average([truth("1", [BOX], [0])], [found("1", [BOX, BOX], [1, value], [0, 0])])
+        average([truth("1", [BOX], [0])], [detections_of("1", [BOX, BOX], [1, value], [0, 0])])
 
 
 def test_box_that_is_not_finite_is_refused():
     with pytest.raises(DataError, match=r"^1: detection 0: expected a finite box"):
-        average([truth("1", [BOX], [0])], [found("1", [[0, 0, float("nan"), 1]], [1], [0])])
+        average([truth("1", [BOX], [0])], [detections_of("1", [[0, 0, float("nan"), 1]], [1], [0])])
 
 
 def test_values_that_the_suppression_left_out_are_refused():
-    found_with_nan = replace(found("1", [BOX], [1], [0]), num_unusable=2)
+    found_with_nan = replace(detections_of("1", [BOX], [1], [0]), num_unusable=2)
     with pytest.raises(DataError, match=r"^1: expected finite scores and boxes, got 2 that are"):
         average([truth("1", [BOX], [0])], [found_with_nan])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_matches_with_a_score_that_is_not_finite_are_refused(value):
-    (match,) = match_detections([truth("1", [BOX], [0])], [found("1", [BOX], [1], [0])], 1)
+    (match,) = match_detections([truth("1", [BOX], [0])], [detections_of("1", [BOX], [1], [0])], 1)
     broken = replace(match, scores=np.array([value]))
     with pytest.raises(DataError, match=r"^class 'cat': expected finite scores"):
         score_matches([broken], ["cat"])
@@ -249,18 +251,18 @@ def test_matches_with_a_score_that_is_not_finite_are_refused(value):
 @pytest.mark.parametrize("label", [-1, 1])
 def test_label_outside_the_classes_is_refused(label):
     with pytest.raises(DataError, match=r"^1: detection 0: expected a label in 0\.\.0, got"):
-        average([truth("1", [BOX], [0])], [found("1", [BOX], [1], [label])])
+        average([truth("1", [BOX], [0])], [detections_of("1", [BOX], [1], [label])])
     with pytest.raises(DataError, match=r"^1: object 0: expected a label in 0\.\.0, got"):
         average([truth("1", [BOX], [label])], [])
 
 
 def test_unknown_image_is_refused_by_name():
     with pytest.raises(DataError, match=r"^stray: expected detections of images of the split"):
-        average([truth("1", [BOX], [0])], [found("stray", [BOX], [1], [0])])
+        average([truth("1", [BOX], [0])], [detections_of("stray", [BOX], [1], [0])])
 
 
 def test_repeated_image_is_refused():
-    once = found("1", [BOX], [1], [0])
+    once = detections_of("1", [BOX], [1], [0])
     with pytest.raises(DataError, match=r"^1: expected one set of detections, got two"):
         average([truth("1", [BOX], [0])], [once, once])
     with pytest.raises(DataError, match="expected each image once"):
@@ -269,7 +271,7 @@ def test_repeated_image_is_refused():
 
 def test_alignment_follows_the_ground_truth():
     truths = [truth("1", [], []), truth("2", [], [])]
-    aligned = align(truths, [found("2", [BOX], [1], [0])], 1)
+    aligned = align(truths, [detections_of("2", [BOX], [1], [0])], 1)
     assert [(d.image_id, len(d.scores)) for d in aligned] == [("1", 0), ("2", 1)]
 
 
@@ -287,7 +289,10 @@ def test_iou_equals_the_devkits_formula_on_inclusive_corners():
 
 def test_matches_name_the_detection_they_judge():
     truths = [truth("1", [BOX], [1]), truth("2", [FAR], [1])]
-    guesses = [found("2", [BOX, FAR], [0.5, 0.7], [0, 1]), found("1", [FAR], [0.9], [1])]
+    guesses = [
+        detections_of("2", [BOX, FAR], [0.5, 0.7], [0, 1]),
+        detections_of("1", [FAR], [0.9], [1]),
+    ]
     match = match_detections(truths, guesses, 2)[1]
     assert match.images.tolist() == [0, 1]
     assert match.boxes.tolist() == [0, 1]
@@ -311,9 +316,12 @@ def test_two_hundred_full_images_take_a_few_seconds_at_most():
     assert time.process_time() - start < 10
 
 
-def with_scores(found, scores):
+def with_scores(detections, scores):
     return Detections(
-        image_id=found.image_id, boxes=found.boxes, scores=scores, labels=found.labels
+        image_id=detections.image_id,
+        boxes=detections.boxes,
+        scores=scores,
+        labels=detections.labels,
     )
 
 
@@ -334,7 +342,9 @@ def test_average_precision_lies_between_0_and_1_and_so_does_each_curve(seed, rul
 @given(seeds, st.sampled_from(["voc07", "voc10"]))
 def test_only_the_order_of_the_scores_counts(seed, rule):
     truths, detections = random_case(seed)
-    other = [with_scores(found, found.scores * 4 - 7) for found in detections]
+    other = [
+        with_scores(detections_of, detections_of.scores * 4 - 7) for detections_of in detections
+    ]
     expected = evaluate_voc(truths, detections, "abc", rule=rule).ap
     np.testing.assert_array_equal(evaluate_voc(truths, other, "abc", rule=rule).ap, expected)
 
@@ -350,7 +360,7 @@ def test_a_wrong_detection_below_all_others_changes_nothing_and_above_all_others
     below, above = (
         evaluate_voc(
             [*truths, aside],
-            [*detections, found("aside", [BOX] * 3, [score] * 3, [0, 1, 2])],
+            [*detections, detections_of("aside", [BOX] * 3, [score] * 3, [0, 1, 2])],
             "abc",
             rule=rule,
         ).ap
@@ -370,7 +380,7 @@ def test_a_higher_overlap_is_never_easier_where_objects_lie_apart(seed, rule):
     places = [[40 * n, 0, 40 * n + 20, 20] for n in range(4)]
     truths = [truth("1", places, [0] * 4, size=(100, 200))]
     guesses = np.array(places, dtype=np.float32) + rng.integers(-6, 7, (4, 4))
-    once = [found("1", guesses, rng.permutation(4), [0] * 4)]
+    once = [detections_of("1", guesses, rng.permutation(4), [0] * 4)]
     scores = [evaluate_voc(truths, once, "a", rule=rule, iou=iou).map for iou in (0.3, 0.5, 0.7)]
     assert scores == sorted(scores, reverse=True)
 
@@ -385,7 +395,7 @@ def test_renaming_the_classes_permutes_their_average_precisions(seed):
         for t in truths
     ]
     other = [
-        found(d.image_id, d.boxes.tolist(), d.scores.tolist(), order[d.labels].tolist())
+        detections_of(d.image_id, d.boxes.tolist(), d.scores.tolist(), order[d.labels].tolist())
         for d in detections
     ]
     expected = evaluate_voc(truths, detections, "abc").ap

@@ -27,8 +27,8 @@ def maps_and_windows(draw):
 def test_the_table_gives_the_pyramid_exactly(pair, levels):
     values, windows = pair
     longest = max(values.shape[1:])
-    found = pool_by_table(values, windows, levels, longest)
-    assert torch.equal(found, pyramid_pool(values, windows, levels))
+    actual = pool_by_table(values, windows, levels, longest)
+    assert torch.equal(actual, pyramid_pool(values, windows, levels))
 
 
 def test_a_table_for_larger_maps_gives_the_same():

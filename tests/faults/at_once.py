@@ -16,15 +16,15 @@ from pathlib import Path
 import torch
 
 from detection.cli.main import main
-from detection.proposals.native import warm_up
-from detection.testing.evaluate import evaluate
+from detection.inference.dataset import evaluate
+from detection.proposals.selective_search.native import warm_up
 from detection.training.pipeline import train
 
 IMPORTED = (evaluate, train)
 
 
 def start(words: list[str], barrier: int, error_file: Path) -> int:
-    """Fork a process that begins when the pipe is closed; give its process id."""
+    """Fork a process that begins when the pipe is closed; return its process id."""
     child = os.fork()
     if child:
         return child
@@ -40,7 +40,7 @@ def start(words: list[str], barrier: int, error_file: Path) -> int:
 
 
 def run_at_once(commands: list[list[str]]) -> list[tuple[int, str]]:
-    """Run all commands; give exit code and error output of each."""
+    """Run all commands; return exit code and error output of each."""
     warm_up()
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory() as folder:

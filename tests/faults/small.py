@@ -28,7 +28,7 @@ FINE_TUNING = (
 
 
 def scene(seed: int) -> tuple[PIL.Image.Image, str]:
-    """Draw a blue and a red rectangle on noise; give the picture and its annotation."""
+    """Draw a blue and a red rectangle on noise; return the picture and its annotation."""
     random = np.random.default_rng(seed)
     pixels = random.integers(100, 130, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     objects = []
@@ -54,25 +54,25 @@ def write_tree(root: Path, train: int = 6, test: int = 3) -> VocTree:
 
 
 def where(tree: VocTree, boxes: Path) -> tuple[str, ...]:
-    """Give the options that name a data set and the folder of its boxes."""
+    """Return the options that name a data set and the folder of its proposals."""
     return ("--data.root", str(tree.root), "--proposals.folder", str(boxes))
 
 
 def run(*arguments: object) -> int:
-    """Run the command; give its exit code."""
+    """Run the command; return its exit code."""
     return main(list(map(str, arguments)))
 
 
 def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run a command that must stop with exit code 2; give its one line of error."""
+    """Run a command that must stop with exit code 2; return its one line of error."""
     capsys.readouterr()
     assert run(*arguments) == 2
     return the_error(capsys.readouterr().err.splitlines())
 
 
 def the_error(lines: Sequence[str]) -> str:
-    """Give the only line of error among warnings."""
-    found = [line for line in lines if line.startswith("error: ")]
-    assert len(found) == 1, lines
+    """Return the only error line among warnings."""
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1, lines
     assert not any("Traceback" in line for line in lines)
-    return found[0].removeprefix("error: ")
+    return errors[0].removeprefix("error: ")

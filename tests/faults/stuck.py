@@ -1,4 +1,4 @@
-"""A search that never ends on one photograph; imported in a moment by the processes that search."""
+"""A search that never ends on one image; imported in a moment by the processes that search."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def find(path, config, max_pixels):
-    """Sleep on the photograph ``first``, give black pixels without boxes for the others."""
+    """Sleep on the image ``first``, give black pixels without boxes for the others."""
     if path.stem == "first":
         time.sleep(600)
     return np.zeros((50, 60, 3), np.uint8), np.zeros((0, 4), np.float32)

@@ -331,13 +331,13 @@ def test_f13_a_class_absent_from_the_test_list_is_excluded_from_the_mean(tree):
     config = DataConfig(root=str(tree.root), train_split="train", test_split="train")
     dataset = read_dataset(config, "test", class_names=("cat", "dog"))
     truths = [record.truth for record in dataset.records]
-    found = [
+    detections = [
         Detections(
             image_id=t.image_id, boxes=t.boxes, scores=torch.ones(len(t.labels)), labels=t.labels
         )
         for t in truths
     ]
-    result = evaluate_voc(truths, found, dataset.class_names, rule="voc07")
+    result = evaluate_voc(truths, detections, dataset.class_names, rule="voc07")
     assert result.ap[0] != result.ap[0]
     assert result.map == 1.0
 
@@ -402,13 +402,13 @@ def test_f17_a_class_of_difficult_objects_only_is_excluded_from_the_mean(tree):
     tree.annotation("000001", annotation_xml(object_xml(), hard))
     truth = read_voc(tree.root, "train", strict=True).records[0].truth
     easy = truth.labels == 1
-    found = Detections(
+    detections = Detections(
         image_id=truth.image_id,
         boxes=truth.boxes[easy],
         scores=torch.ones(1),
         labels=truth.labels[easy],
     )
-    result = evaluate_voc([truth], [found], ("cat", "dog"), rule="voc07")
+    result = evaluate_voc([truth], [detections], ("cat", "dog"), rule="voc07")
     assert result.ap[0] != result.ap[0]
     assert result.map == 1.0
 

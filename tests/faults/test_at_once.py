@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from detection.runs.tensors import load_tensors
+from detection.io.tensors import load_tensors
 from tests.faults.conftest import Trained
 from tests.faults.small import SETTINGS, run, where, write_tree
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_at_once(commands: Sequence[Sequence[object]]) -> list[tuple[int, str]]:
-    """Run commands at the same moment; give exit code and error output of each.
+    """Run commands at the same moment; return exit code and error output of each.
 
     On one thread each: what is compared with them must be made here too, for convolutions round
     otherwise on several threads.
@@ -39,7 +39,7 @@ def run_at_once(commands: Sequence[Sequence[object]]) -> list[tuple[int, str]]:
 
 
 def contents(folder: Path) -> dict[str, dict[str, object]]:
-    """Give the tensors of every file in a folder."""
+    """Return the tensors of every file in a folder."""
     return {
         str(path.relative_to(folder)): {n: t.tolist() for n, t in load_tensors(path)[0].items()}
         for path in folder.rglob("*.safetensors")
@@ -61,9 +61,9 @@ def test_f44_of_six_runs_started_at_once_in_one_folder_one_trains(
     alone = tmp_path / "alone"
     assert run_at_once([[*command[:-1], alone]])[0][0] == 0
     expected, _ = load_tensors(alone / "model.safetensors")
-    found, _ = load_tensors(out / "model.safetensors")
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    actual, _ = load_tensors(out / "model.safetensors")
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
     assert len((out / "command.txt").read_text().splitlines()) == 1
     assert not (out / ".lock").exists()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from detection.testing import ahead
+from detection.inference import proposal_prefetch as ahead
 from tests.faults import stuck
 from tests.faults.conftest import Trained
 from tests.faults.small import fail, run
@@ -54,7 +54,7 @@ def test_f56_a_value_out_of_range_stops_before_any_work(
 
 
 @pytest.mark.parametrize(
-    ("verb", "option"),
+    ("command", "option"),
     [
         ("train", "--data.rot"),
         ("evaluate", "--evaluation.io"),
@@ -63,10 +63,10 @@ def test_f56_a_value_out_of_range_stops_before_any_work(
     ],
 )
 def test_f56_a_misspelt_option_is_named_with_the_nearest(
-    verb: str, option: str, trained_once: Trained, capsys: pytest.CaptureFixture[str]
+    command: str, option: str, trained_once: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [trained_once.run] if verb in {"evaluate", "report"} else []
-    message = fail(capsys, verb, *runs, option, "1")
+    runs = [trained_once.run] if command in {"evaluate", "report"} else []
+    message = fail(capsys, command, *runs, option, "1")
     assert message.startswith(f"{option}: unknown option; did you mean {option[:4]}")
 
 
@@ -98,13 +98,13 @@ def test_f56_an_output_that_cannot_be_written_stops_before_any_work(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "detect", "report"])
+@pytest.mark.parametrize("command", ["evaluate", "detect", "report"])
 def test_f56_a_missing_run_is_named(
-    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = tmp_path / "gone"
-    inputs = [tmp_path] if verb == "detect" else []
-    message = fail(capsys, verb, gone, *inputs)
+    inputs = [tmp_path] if command == "detect" else []
+    message = fail(capsys, command, gone, *inputs)
     assert message.startswith(f"{gone}: expected ")
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from detection.combination import score
 from detection.config import FeatureConfig, ProposalConfig
 from detection.data.images import read_image
+from detection.ensemble import score
 from detection.features.factory import make_extractor
-from detection.model_file import load_detector
+from detection.io.tensors import load_tensors
+from detection.model_io import load_detector
 from detection.proposals.search import propose
-from detection.runs.tensors import load_tensors
 from tests.faults.conftest import Trained
 from tests.faults.small import FINE_TUNING, SETTINGS, run, where, write_tree
 from tests.features.contract import BOXES, picture
@@ -26,7 +26,7 @@ from tests.training import tiny
 
 
 def work(folder: Path, trained: Trained, settings: tuple[str, ...], workers: int) -> dict[str, str]:
-    """Propose, train and evaluate from nothing; give what comes out, as text."""
+    """Propose, train and evaluate from nothing; return what comes out, as text."""
     options = (*settings, *where(trained.tree, folder / "boxes"))
     options += ("--proposals.workers", str(workers))
     out = folder / "run"
@@ -72,14 +72,14 @@ def test_f52_the_number_of_threads_changes_features_by_rounding_alone(method: st
     config = FeatureConfig(method=method, scales=(96,), device="cpu", context=2)
     extractor = make_extractor(tiny.backbone(), config)
     threads = torch.get_num_threads()
-    found = []
+    features = []
     try:
         for number in (1, 4):
             torch.set_num_threads(number)
-            found.append(extractor.extract(picture(60, 90), BOXES).expand())
+            features.append(extractor.extract(picture(60, 90), BOXES).expand())
     finally:
         torch.set_num_threads(threads)
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*features, rtol=1e-5, atol=1e-5)
 
 
 def test_f52_boxes_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:

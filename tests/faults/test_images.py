@@ -21,8 +21,8 @@ from detection.data.images import decode_image, read_image, read_size, read_size
 from detection.data.voc import read_voc
 from detection.errors import DataError
 from detection.features.factory import make_extractor
+from detection.proposals.dataset import propose_dataset
 from detection.proposals.search import propose
-from detection.proposals.store import propose_dataset
 from detection.structures import Image
 from tests.data.folders import VocTree, annotation_xml, object_xml, picture
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from detection.inference import proposal_prefetch as ahead
+from detection.io import files
 from detection.proposals import store
-from detection.runs import files
-from detection.testing import ahead
 from tests.faults.conftest import Trained
 from tests.faults.small import SETTINGS, fail, run, where, write_tree
 
@@ -23,7 +23,7 @@ COMMANDS = ["propose", "train", "evaluate", "detect"]
 
 
 def words(name: str, trained: Trained, out: Path) -> tuple[str, ...]:
-    """Give a command that searches every image anew and may leave out any."""
+    """Return a command that searches every image anew and may leave out any."""
     boxes = ("--proposals.folder", str(out / "boxes"))
     skip = ("--data.max_skipped", "1")
     return {

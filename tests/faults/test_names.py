@@ -63,14 +63,14 @@ def test_f55_names_of_any_letters_pass_through_training_scores_and_pages(
 
 
 def test_f55_drawings_have_safe_names_of_their_own(hostile: VocTree, tmp_path: Path) -> None:
-    out, found = tmp_path / "run", tmp_path / "found"
+    out, drawn = tmp_path / "run", tmp_path / "found"
     assert run("train", *SETTINGS, *where(hostile, tmp_path / "boxes"), "--out", out) == 0
     images = hostile.root / "JPEGImages"
-    assert run("detect", out, images, "--out", found) == 0
-    drawings = [path.name for path in found.glob("*.png")]
+    assert run("detect", out, images, "--out", drawn) == 0
+    drawings = [path.name for path in drawn.glob("*.png")]
     assert len(drawings) == 5
     assert not set("".join(drawings)) & set('<>/\\"&\n ')
-    results = json.loads((found / "detections.json").read_text())
+    results = json.loads((drawn / "detections.json").read_text())
     assert sorted(results) == sorted(map(str, images.iterdir()))
 
 
@@ -93,6 +93,6 @@ def test_images_of_one_name_have_identifiers_and_drawings_of_their_own(
     assert {row["image_id"] for row in rows} == set(by_id)
     for image_id, entry in by_id.items():
         scores = [row["score"] for row in rows if row["image_id"] == image_id]
-        assert scores == [found["score"] for found in entry["detections"]]
+        assert scores == [drawn["score"] for drawn in entry["detections"]]
         assert (out / entry["drawing"]).is_file()
     assert len({entry["drawing"] for entry in by_id.values()}) == 3

@@ -14,10 +14,10 @@ import torch
 from detection.errors import DataError
 from detection.evaluation.results import metrics, read_coco_json, write_coco_json
 from detection.features.sppnet import SppExtractor
-from detection.model_file import load_detector
+from detection.model_io import load_detector
 from detection.structures import Detections, GroundTruth, RoIFeatures
 from tests.data.folders import annotation_xml, object_xml
-from tests.evaluation.cases import found, truth
+from tests.evaluation.cases import detections_of, truth
 from tests.faults.conftest import Trained
 from tests.faults.small import FINE_TUNING, HEIGHT, SETTINGS, WIDTH, fail, run, where, write_tree
 
@@ -154,7 +154,7 @@ def test_f51_numbers_written_as_text_are_read(tmp_path: Path) -> None:
 
 
 def test_f51_an_image_twice_is_refused() -> None:
-    once = found("7", [BOX], [1.0], [0])
+    once = detections_of("7", [BOX], [1.0], [0])
     with pytest.raises(DataError, match=r"^7: expected one set of detections, got two"):
         score([once, once])
     with pytest.raises(DataError, match="expected each image once"):
@@ -164,7 +164,7 @@ def test_f51_an_image_twice_is_refused() -> None:
 def test_f51_the_limit_of_100_detections_is_printed_and_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    many = found("7", [BOX] * 101, [1.0] * 101, [0] * 101)
+    many = detections_of("7", [BOX] * 101, [1.0] * 101, [0] * 101)
     with caplog.at_level(logging.WARNING):
         values = score([many])
     assert "the best 100 detections for each class of an image" in str(values["rule"]["coco"])

@@ -13,7 +13,7 @@ from tests.faults.small import HEIGHT, SETTINGS, WIDTH, fail, run
 
 
 def resume(trained: Trained) -> list[object]:
-    """Give the command that goes on with a run whose model is not written yet."""
+    """Return the command that resumes a run whose model is not written yet."""
     (trained.run / "model.safetensors").unlink(missing_ok=True)
     return ["train", *SETTINGS, *trained.where, "--out", trained.run, "--resume"]
 
@@ -86,8 +86,10 @@ def test_a_finished_run_keeps_the_configuration_that_made_its_model(
         )
         assert "--overwrite" in message
         assert run(*same, *more) == 0  # already trained
-        found = {path: path.read_bytes() for path in trained.run.iterdir() if path.suffix != ".txt"}
-        del found[trained.run / "environment.json"]
-        assert found.items() <= kept.items()
+        actual = {
+            path: path.read_bytes() for path in trained.run.iterdir() if path.suffix != ".txt"
+        }
+        del actual[trained.run / "environment.json"]
+        assert actual.items() <= kept.items()
     assert run(*same[:-1], "--overwrite", "--svm.c", "0.5") == 0
     assert "c: 0.5" in (trained.run / "config.yaml").read_text()

@@ -83,8 +83,8 @@ def test_f22_evaluation_never_drops_an_image(
     assert (metrics["num_images"], metrics["num_objects"]) == (3, 6)
     skipped = read_skipped(trained.run)
     assert [Path(e.file).name for e in skipped["test"]] == ["000008.jpg"]
-    found = json.loads((trained.run / "detections" / "coco.json").read_text())
-    assert {int(row["image_id"]) for row in found} == {7, 9}
+    rows = json.loads((trained.run / "detections" / "coco.json").read_text())
+    assert {int(row["image_id"]) for row in rows} == {7, 9}
 
 
 def test_f27_an_image_over_the_limit_stops_whatever_may_be_skipped(

@@ -58,7 +58,7 @@ def test_f57_every_stage_is_timed_apart_after_a_warm_up_and_without_caches(
     assert run("benchmark", *options, "--images", images, "--num_images", 2, "--out", out) == 0
     methods = clocked[:2]
     assert sorted(methods) == ["rcnn", "sppnet"]
-    assert clocked == methods * 3  # a warm-up that is not counted, then one for each photograph
+    assert clocked == methods * 3  # a warm-up that is not counted, then one for each image
     values = json.loads((out / "benchmark.json").read_text())
     assert (values["num_images"], values["repeats"]) == (2, 1)
     for method, stages in STAGES.items():
@@ -71,7 +71,7 @@ def test_f57_every_stage_is_timed_apart_after_a_warm_up_and_without_caches(
         assert with_boxes > without
         assert with_boxes - without <= 2.1 * sum(parts)
     printed = capsys.readouterr().out
-    assert "2 photographs" in printed
+    assert "2 images" in printed
     assert "1 repeats" in printed
     assert "image, without proposals" in printed
     assert "image, with proposals" in printed

@@ -23,10 +23,10 @@ def rows() -> list[list[str]]:
 
 @cache
 def names_in(path: str) -> frozenset[str]:
-    """Give the names of a file's tests."""
+    """Return the names of a file's tests."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return frozenset(name for name in found if name.startswith("test_"))
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return frozenset(name for name in names if name.startswith("test_"))
 
 
 def test_every_fault_has_a_row_of_four_cells() -> None:

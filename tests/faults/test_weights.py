@@ -19,10 +19,10 @@ import torch
 
 from detection.data.images import read_image, read_size
 from detection.errors import CheckpointError, DataError, ImageError
-from detection.model_file import MODEL_NAME, load_detector
-from detection.runs import files
-from detection.runs.files import write_bytes_atomic
-from detection.runs.tensors import _digest, load_tensors, save_tensors
+from detection.io import files
+from detection.io.files import write_bytes_atomic
+from detection.io.tensors import _digest, load_tensors, save_tensors
+from detection.model_io import MODEL_NAME, load_detector
 from tests.faults.conftest import Trained
 from tests.faults.small import FINE_TUNING, SETTINGS, fail, run
 

@@ -208,5 +208,5 @@ def test_the_gpu_gives_nearly_the_same_features(method):
     expected = make_extractor(network, config).extract(image, BOXES).expand()
     extractor = make_extractor(network, replace(config, device="cuda"))
     check_extractor(extractor)
-    found = extractor.extract(image, BOXES).expand().cpu()
-    assert torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
+    actual = extractor.extract(image, BOXES).expand().cpu()
+    assert torch.allclose(actual, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))

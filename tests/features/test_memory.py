@@ -52,8 +52,8 @@ def test_f53_where_pooling_runs_out_of_memory_fewer_boxes_are_pooled_at_a_time(m
         monkeypatch, type(network), "pool_windows", few, lambda _, windows: len(windows)
     )
     with caplog.at_level(logging.WARNING):
-        found = extract_within_memory(network, image, MANY).expand()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        actual = extract_within_memory(network, image, MANY).expand()
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
     assert max(sizes[2:]) <= few < min(sizes[:2])
     assert "out of memory; trying 512 boxes at a time, scales [64, 96, 128]" in caplog.text
     assert "trying 64 boxes" in caplog.text
@@ -65,8 +65,8 @@ def test_f53_crops_are_warped_in_smaller_batches(monkeypatch):
     boxes = MANY[:40]
     expected = network.extract(image, boxes).expand()
     sizes = run_out(monkeypatch, type(network), "conv", 10, len)
-    found = extract_within_memory(network, image, boxes).expand()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    actual = extract_within_memory(network, image, boxes).expand()
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
     assert max(sizes[1:]) <= 10 < sizes[0]
 
 
@@ -78,8 +78,8 @@ def test_f53_where_the_conv_layers_run_out_of_memory_the_largest_scale_is_left_o
     expected = small.extract(image, BOXES).expand()
     run_out(monkeypatch, type(network), "conv", 100, lambda inputs: min(inputs.shape[1:]))
     with caplog.at_level(logging.WARNING):
-        found = extract_within_memory(network, image, BOXES).expand()
-    assert torch.equal(found, expected)
+        actual = extract_within_memory(network, image, BOXES).expand()
+    assert torch.equal(actual, expected)
     assert "scales [64, 96]" in caplog.text
     assert network.config.scales == (64, 96, 128)
     assert network.num_scales == 3

@@ -7,11 +7,7 @@ from hypothesis import strategies as st
 
 from detection.features.projection import input_pixels, project_boxes, windows_of_pixels
 from detection.structures import ConvGeometry
-from tests.reference.projection import (
-    paper_range,
-    released_range,
-    released_scale_of_pixel,
-)
+from tests.reference.projection import paper_range, released_range, released_scale_of_pixel
 
 ZF5 = ConvGeometry(stride=16, offset=20.0)
 PADDED = ConvGeometry(stride=16, offset=0.0)
@@ -22,9 +18,9 @@ def windows(pixels, geometry, cells, shrink):
     """Project ranges (x1, x2) of 0-based inclusive pixels on one axis."""
     first = torch.tensor([[x1, x1] for x1, _ in pixels], dtype=torch.float64)
     last = torch.tensor([[x2, x2] for _, x2 in pixels], dtype=torch.float64)
-    found = windows_of_pixels(first, last, geometry, (cells, cells), shrink)
-    assert torch.equal(found[:, 0::2], found[:, 1::2])
-    return [tuple(row) for row in found[:, 0::2].tolist()]
+    actual = windows_of_pixels(first, last, geometry, (cells, cells), shrink)
+    assert torch.equal(actual[:, 0::2], actual[:, 1::2])
+    return [tuple(row) for row in actual[:, 0::2].tolist()]
 
 
 @pytest.mark.parametrize("offset", [0.0, 7.5, 15.0, 17.0, 20.0])
@@ -32,9 +28,9 @@ def test_the_released_formula_with_half_a_stride_is_the_paper_rule(offset):
     """All integer ranges of 300 pixels whose first cell is not after their last."""
     geometry = ConvGeometry(stride=16, offset=offset)
     pixels = [(x1, x2) for x1 in range(0, 300, 3) for x2 in range(x1, 300)]
-    found = windows(pixels, geometry, 19, 8.0)
+    actual = windows(pixels, geometry, 19, 8.0)
     compared = 0
-    for (x1, x2), (low, high) in zip(pixels, found, strict=True):
+    for (x1, x2), (low, high) in zip(pixels, actual, strict=True):
         first, last = paper_range(x1, x2, 16, offset)
         released = released_range(x1 + 1, x2 + 1, 19, step=16, offset0=offset + 1, offset=8.0)
         assert (low + 1, high) == released
@@ -52,8 +48,8 @@ def test_the_released_rule_is_the_released_formula(offset):
         released_range(x1 + 1, x2 + 1, 17, step=16, offset0=offset + 1, offset=6.5)
         for x1, x2 in pixels
     ]
-    found = windows(pixels, geometry, 17, 6.5)
-    assert [(low + 1, high) for low, high in found] == expected
+    actual = windows(pixels, geometry, 17, 6.5)
+    assert [(low + 1, high) for low, high in actual] == expected
 
 
 @pytest.mark.parametrize(
@@ -70,8 +66,8 @@ def test_the_released_rule_is_the_released_formula(offset):
 )
 def test_mean_widths_in_cells(side, shrink, mean):
     pixels = [(x, x + side - 1) for x in range(160, 176)]
-    found = windows(pixels, PADDED, 100, shrink)
-    assert sum(high - low for low, high in found) / 16 == mean
+    actual = windows(pixels, PADDED, 100, shrink)
+    assert sum(high - low for low, high in actual) / 16 == mean
 
 
 def test_a_cell_belongs_to_the_paper_window_if_its_centre_is_inside():
@@ -109,8 +105,8 @@ def test_a_window_too_small_for_a_centre_is_the_cell_in_its_middle():
 def test_every_box_gets_at_least_one_cell_inside_the_map(rule, geometry, corner, side, cells):
     """Boxes of no size, on the border and beyond it included."""
     box = torch.tensor([[*corner, corner[0] + side[0], corner[1] + side[1]]])
-    found = project_boxes(box, (375, 500), (688, 917), geometry, cells, rule)
-    x1, y1, x2, y2 = found[0].tolist()
+    actual = project_boxes(box, (375, 500), (688, 917), geometry, cells, rule)
+    x1, y1, x2, y2 = actual[0].tolist()
     assert 0 <= x1 < x2 <= cells[1]
     assert 0 <= y1 < y2 <= cells[0]
 
@@ -119,8 +115,8 @@ def test_every_box_gets_at_least_one_cell_inside_the_map(rule, geometry, corner,
 def test_the_whole_image_is_the_whole_map_of_zf5(rule):
     whole = torch.tensor([[0.0, 0, 500, 375]])
     # 688 pixels give 42 cells, 917 give 56.
-    found = project_boxes(whole, (375, 500), (688, 917), ZF5, (42, 56), rule)
-    assert found.tolist() == [[0, 0, 56, 42]]
+    actual = project_boxes(whole, (375, 500), (688, 917), ZF5, (42, 56), rule)
+    assert actual.tolist() == [[0, 0, 56, 42]]
 
 
 def test_the_paper_scales_edges_and_the_release_scales_pixel_numbers():
@@ -169,8 +165,8 @@ boxes = st.builds(
 
 
 def projected(rows, rule, cells=(40, 60), geometry=ZF5):
-    found = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
-    return project_boxes(found, (375, 500), (688, 917), geometry, cells, rule)
+    actual = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    return project_boxes(actual, (375, 500), (688, 917), geometry, cells, rule)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -210,10 +206,10 @@ def test_a_shift_by_whole_strides_moves_the_window_by_as_many_cells(rule, box, s
     row = [box[0] + 160, box[1] + 160, box[0] + box[2] + 160, box[1] + box[3] + 160]
     moved = [row[side] + 16 * shift[side % 2] for side in range(4)]
     size = (2000, 2000)
-    found = project_boxes(
+    actual = project_boxes(
         torch.tensor([row, moved], dtype=torch.float32), size, size, ZF5, (125, 125), rule
     )
-    assert (found[1] - found[0]).tolist() == [*shift, *shift]
+    assert (actual[1] - actual[0]).tolist() == [*shift, *shift]
 
 
 @given(box=st.tuples(*[st.integers(0, 300)] * 2, *[st.integers(40, 200)] * 2))

@@ -11,12 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import adaptive_max_pool2d
 
 from detection.features import pyramid as module
-from detection.features.pyramid import (
-    bin_major_permutation,
-    finer_levels,
-    merge_bins,
-    pyramid_pool,
-)
+from detection.features.pyramid import bin_major_permutation, finer_levels, merge_bins, pyramid_pool
 from detection.features.torchvision_bins import is_exact
 from tests.reference.pyramid import pyramid
 
@@ -173,31 +168,31 @@ def test_any_map_window_and_pyramid_gives_the_bins_of_the_paper(
     sides, channels, levels, seed, layout
 ):
     values = random_map(channels, *sides, seed=seed, negative=True)
-    found = random_windows(7, *sides, seed)
-    expected = pyramid(values, found.tolist(), levels)
+    windows = random_windows(7, *sides, seed)
+    expected = pyramid(values, windows.tolist(), levels)
     if layout == "bin_major":
         expected = expected[:, bin_major_permutation(channels, levels)]
-    assert torch.equal(pyramid_pool(values, found, levels, layout=layout), expected)
+    assert torch.equal(pyramid_pool(values, windows, levels, layout=layout), expected)
 
 
 @pytest.mark.usefixtures("way")
 @settings(deadline=None, max_examples=25)
 @given(shift=st.tuples(st.integers(0, 6), st.integers(0, 6)), seed=st.integers(0, 999))
 def test_pooling_moves_with_the_map(shift, seed):
-    values, found = random_map(3, 9, 11, seed=seed, negative=True), random_windows(5, 9, 11, seed)
+    values, windows = random_map(3, 9, 11, seed=seed, negative=True), random_windows(5, 9, 11, seed)
     larger = torch.full((3, 9 + shift[1], 11 + shift[0]), 99.0)
     larger[:, shift[1] :, shift[0] :] = values
-    moved = found + torch.tensor([*shift, *shift])
-    assert torch.equal(pyramid_pool(larger, moved), pyramid_pool(values, found))
+    moved = windows + torch.tensor([*shift, *shift])
+    assert torch.equal(pyramid_pool(larger, moved), pyramid_pool(values, windows))
 
 
 @pytest.mark.usefixtures("way")
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 999), level=st.integers(1, 7))
 def test_larger_values_never_pool_to_smaller_ones(seed, level):
-    values, found = random_map(3, 9, 11, seed=seed, negative=True), random_windows(5, 9, 11, seed)
+    values, windows = random_map(3, 9, 11, seed=seed, negative=True), random_windows(5, 9, 11, seed)
     more = values + random_map(3, 9, 11, seed=seed + 1)
-    assert (pyramid_pool(more, found, (level,)) >= pyramid_pool(values, found, (level,))).all()
+    assert (pyramid_pool(more, windows, (level,)) >= pyramid_pool(values, windows, (level,))).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -228,7 +223,7 @@ def test_many_windows_on_several_threads_equal_one_at_a_time():
 @pytest.fixture
 def calls(monkeypatch):
     """The windows that each call of the compiled loops pools, and whether in the main thread."""
-    kernels = pytest.importorskip("detection.features.kernels")
+    kernels = pytest.importorskip("detection.kernels.pyramid")
     pool, noted = kernels.pool_windows, []
 
     def noting(*given):
@@ -278,8 +273,8 @@ def test_a_map_without_negative_values_is_taken_as_it_is():
 def test_the_bits_of_a_map_are_in_the_order_of_its_values():
     values = torch.tensor([-3.0, -1.5, -0.0, 0.0, 0.25, 7.0])
     for dtype, mask in ((torch.float32, 0x7FFFFFFF), (torch.bfloat16, 0x7FFF0000)):
-        cells, found = module._ordered_bits(values.to(dtype).view(1, 1, -1))
-        assert found == mask
+        cells, windows = module._ordered_bits(values.to(dtype).view(1, 1, -1))
+        assert windows == mask
         assert (cells.ravel()[1:] > cells.ravel()[:-1]).all()
 
 
@@ -338,8 +333,8 @@ def test_a_level_is_merged_from_the_coarsest_multiple():
 
 def test_pooling_works_without_numba(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "detection.features.kernels", raising=False)
-    monkeypatch.delattr("detection.features.kernels", raising=False)
+    monkeypatch.delitem(sys.modules, "detection.kernels.pyramid", raising=False)
+    monkeypatch.delattr("detection.kernels.pyramid", raising=False)
     plain = importlib.util.module_from_spec(module.__spec__)
     module.__spec__.loader.exec_module(plain)
     assert plain.kernels is None
@@ -348,7 +343,7 @@ def test_pooling_works_without_numba(monkeypatch):
 
 
 def test_a_cache_folder_that_cannot_be_written_only_costs_compile_time(monkeypatch):
-    kernels = pytest.importorskip("detection.features.kernels")
+    kernels = pytest.importorskip("detection.kernels.pyramid")
     calls = []
 
     def refusing(**options):

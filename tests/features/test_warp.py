@@ -35,16 +35,16 @@ def test_crops_equal_the_released_code_with_an_independent_resize(
 ):
     box = torch.tensor([[x, y, min(x + width, 120), min(y + height, 80)]], dtype=torch.float32)
     pixels = picture(80, 120)
-    found = warp_boxes(pixels, box, 48, context, mode)
+    actual = warp_boxes(pixels, box, 48, context, mode)
     expected = reference(pixels, box, 48, context, mode)
-    assert torch.allclose(found, expected, atol=TOLERANCE)
+    assert torch.allclose(actual, expected, atol=TOLERANCE)
 
 
 def test_fractional_boxes_are_rounded_as_in_the_released_code():
     pixels = picture(80, 120)
     boxes = torch.tensor([[3.25, 4.75, 50.5, 60.5], [0.5, 0.5, 119.5, 79.5]])
-    found = warp_boxes(pixels, boxes, 227, 16)
-    assert torch.allclose(found, reference(pixels, boxes, 227, 16, "warp"), atol=TOLERANCE)
+    actual = warp_boxes(pixels, boxes, 227, 16)
+    assert torch.allclose(actual, reference(pixels, boxes, 227, 16, "warp"), atol=TOLERANCE)
 
 
 def test_a_box_inside_the_image_has_context_around_it():
@@ -113,5 +113,5 @@ def test_the_gradient_reaches_the_pixels():
 def test_the_gpu_gives_the_same_crops():
     pixels = picture(200, 300)
     boxes = torch.tensor([[0.0, 0, 20, 30], [5, 5, 300, 200], [-10, 10, 30, 30]])
-    found = warp_boxes(pixels.cuda(), boxes.cuda(), 227).cpu()
-    assert torch.allclose(found, warp_boxes(pixels, boxes, 227), atol=TOLERANCE)
+    actual = warp_boxes(pixels.cuda(), boxes.cuda(), 227).cpu()
+    assert torch.allclose(actual, warp_boxes(pixels, boxes, 227), atol=TOLERANCE)

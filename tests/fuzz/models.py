@@ -16,12 +16,12 @@ from detection.heads.layer import FcLayer, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
-from detection.model_file import load_detector, save_detector
-from detection.runs.tensors import _digest, load_tensors
+from detection.io.tensors import _digest, load_tensors
+from detection.model_io import load_detector, save_detector
 from detection.structures import Image, Proposals
+from tests.classification.tiny_classifier import tiny_blueprint
 from tests.fuzz.mutate import VALUES, damage_bytes, damage_tree
 from tests.fuzz.readers import holds
-from tests.training.tiny_classifier import tiny_blueprint
 
 CLASSES = ("cat", "dog")
 WIDTH = 6
@@ -29,7 +29,7 @@ SETTINGS = [*VALUES, "rcnn", "sppnet", "fc6", "fc7", "pool5", "softmax", "svm", 
 
 
 def detector(method="sppnet", *, fc=False, softmax=False, boxes=False):
-    """Give a detector of a thousand weights."""
+    """Return a detector of a thousand weights."""
     torch.manual_seed(0)
     layer = "fc7" if fc else "pool5"
     features = FeatureConfig(
@@ -109,13 +109,13 @@ class ModelFile:
 
     def read(self, data):
         self.path.write_bytes(data)
-        found = load_detector(self.path, device="cpu")
-        holds(all(isinstance(name, str) for name in found.class_names), "a class without a name")
+        detector = load_detector(self.path, device="cpu")
+        holds(all(isinstance(name, str) for name in detector.class_names), "a class without a name")
         # What loads must be usable, with the settings of the file.
-        if max(found.config.features.scales) <= 64:
-            scored = found.windows(self.image, self.boxes.boxes)
-            holds(scored.scores.shape == (2, len(found.class_names)), "not one score a class")
-            found.detect(self.image, self.boxes).to_arrays()
+        if max(detector.config.features.scales) <= 64:
+            scored = detector.windows(self.image, self.boxes.boxes)
+            holds(scored.scores.shape == (2, len(detector.class_names)), "not one score a class")
+            detector.detect(self.image, self.boxes).to_arrays()
 
 
 def damage_tensors(tensors, random):

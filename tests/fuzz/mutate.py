@@ -103,7 +103,7 @@ def damage_tree(tree, random, values=VALUES):
 
 
 def _nodes(tree):
-    """Give (parent, key) of every node below the root."""
+    """Return (parent, key) of every node below the root."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree)
     for key, child in list(items):
         yield tree, key

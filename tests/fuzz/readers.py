@@ -88,14 +88,14 @@ class Annotation:
         return damage_bytes(random.choice(self.seeds), random, pieces, self.seeds)
 
     def read(self, data):
-        found = parse_annotation(data, "a.xml")
-        holds(found.objects or found.problems or found.size, "an annotation says nothing at all")
-        for item in found.objects:
+        result = parse_annotation(data, "a.xml")
+        holds(result.objects or result.issues or result.size, "an annotation says nothing at all")
+        for item in result.objects:
             holds(item.class_name and item.class_name == item.class_name.strip(), "a blank name")
             holds(all(map(np.isfinite, item.corners)), "a corner is not finite")
-        for problem in found.problems:
-            holds(problem.message.startswith("a.xml: "), "a problem without its place")
-            holds(len(problem.message) < 400, "a message too long to read")
+        for issue in result.issues:
+            holds(issue.message.startswith("a.xml: "), "a problem without its place")
+            holds(len(issue.message) < 400, "a message too long to read")
 
 
 class VocFolder(Annotation):
@@ -127,8 +127,8 @@ class Split:
 
     def read(self, data):
         self.tree.split("train", data)
-        found = read_voc(self.tree.root, "train")
-        holds({r.image_id for r in found.records} <= {"000001", "b"}, "an image from nowhere")
+        result = read_voc(self.tree.root, "train")
+        holds({r.image_id for r in result.records} <= {"000001", "b"}, "an image from nowhere")
 
 
 class Coco:
@@ -301,6 +301,6 @@ class Settings:
 
 
 def scratch():
-    """Give a folder in memory where there is one: a million files are written to it."""
+    """Return an in-memory folder if there is one: a million files are written to it."""
     shm = Path("/dev/shm")
     return tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None)

@@ -21,14 +21,14 @@ GIB = 1 << 30
 
 
 def mutant(reader, seed, index):
-    """Give input ``index`` of a seed: the same in every run, the valid ones first."""
+    """Return input ``index`` of a seed: the same in every run, the valid ones first."""
     if index < len(reader.seeds):
         return reader.seeds[index]
     return reader.mutate(random.Random(f"{seed} {index}"))
 
 
 def fuzz(reader, inputs, *, seed=0, seconds=3600, hang=20, memory_gib=1):
-    """Read so many inputs, or as many as the time allows; give counts and bugs.
+    """Read so many inputs, or as many as the time allows; return counts and bugs.
 
     Args:
         reader: of `tests.fuzz.readers`.
@@ -45,13 +45,13 @@ def fuzz(reader, inputs, *, seed=0, seconds=3600, hang=20, memory_gib=1):
     started = time.monotonic()
     bugs, deadline = {}, started + seconds
     while PROGRESS.unpack(shared)[0] < inputs and time.monotonic() < deadline:
-        with tempfile.TemporaryFile() as found:
+        with tempfile.TemporaryFile() as log:
             child = os.fork()
             if child == 0:
-                _work(reader, inputs, seed, shared, found, deadline, memory_gib)
+                _work(reader, inputs, seed, shared, log, deadline, memory_gib)
             end = _watch(child, shared, hang)
-            found.seek(0)
-            for bug in map(json.loads, found):
+            log.seek(0)
+            for bug in map(json.loads, log):
                 bugs.setdefault((bug["what"], bug["where"]), bug | {"count": 0})["count"] += 1
         if end:  # it died or hung on the input it was at
             index, *rest = PROGRESS.unpack(shared)
@@ -68,7 +68,7 @@ def fuzz(reader, inputs, *, seed=0, seconds=3600, hang=20, memory_gib=1):
     }
 
 
-def _work(reader, inputs, seed, shared, found, deadline, memory_gib):
+def _work(reader, inputs, seed, shared, log, deadline, memory_gib):
     """Read input after input; never comes back."""
     space = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
     limit = space + int(memory_gib * GIB)
@@ -82,15 +82,15 @@ def _work(reader, inputs, seed, shared, found, deadline, memory_gib):
         except DetectionError as error:
             refused += 1
             if not 0 < len(str(error)) < 2000:
-                _report(found, index, AssertionError(f"a message of {len(str(error))} letters"))
+                _report(log, index, AssertionError(f"a message of {len(str(error))} letters"))
         except Exception as error:  # what this is all for
-            _report(found, index, error)
+            _report(log, index, error)
         index += 1
         shared[:] = PROGRESS.pack(index, accepted, refused, max(most, _peak() - before))
     os._exit(0)
 
 
-def _report(found, index, error):
+def _report(log, index, error):
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if f"{os.sep}detection{os.sep}" in f.filename] or frames
     where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
@@ -99,7 +99,7 @@ def _report(found, index, error):
     if isinstance(error, AssertionError):
         what += f": {error}"
     row = {"what": what, "where": where, "input": index, "trace": trace}
-    os.write(found.fileno(), (json.dumps(row) + "\n").encode())
+    os.write(log.fileno(), (json.dumps(row) + "\n").encode())
 
 
 def _watch(child, shared, hang):

@@ -8,15 +8,16 @@ import torch
 
 from detection.backbones import weights
 from detection.backbones.backbone import PREPROCESSINGS, Backbone
-from detection.combination import score
 from detection.config import Config, FeatureConfig
 from detection.data.coco import read_coco
 from detection.data.images import read_file, read_sizes
 from detection.data.voc import read_voc
 from detection.data.voc_xml import parse_annotation
+from detection.ensemble import score
 from detection.errors import CheckpointError, ConfigError, DataError, require, shown
 from detection.features.rcnn import RcnnExtractor
-from detection.model_file import load_detector, save_detector
+from detection.io.tensors import load_tensors, save_tensors
+from detection.model_io import load_detector, save_detector
 from detection.runs.config_io import (
     MAX_BYTES,
     MAX_MERGED,
@@ -25,11 +26,10 @@ from detection.runs.config_io import (
     read_config_file,
     read_option,
 )
-from detection.runs.tensors import load_tensors, save_tensors
 from detection.structures import ConvGeometry, Image
+from tests.classification.tiny_classifier import tiny_blueprint
 from tests.data.folders import VocTree, annotation_xml, coco_content, object_xml, write_coco
 from tests.fuzz.models import detector
-from tests.training.tiny_classifier import tiny_blueprint
 
 
 @pytest.mark.parametrize(
@@ -146,27 +146,27 @@ def test_an_identifier_longer_than_any_file_name_is_refused_in_a_short_line(tmp_
 
 def test_an_encoding_of_thousands_of_letters_is_cut_short():
     data = f"<?xml version='1.0' encoding='{'la' * 10_000}'?><annotation/>".encode()
-    (problem,) = parse_annotation(data, "a.xml").problems
-    assert "expected XML, got unknown encoding: lala" in problem.message
-    assert len(problem.message) < 200
+    (issue,) = parse_annotation(data, "a.xml").issues
+    assert "expected XML, got unknown encoding: lala" in issue.message
+    assert len(issue.message) < 200
 
 
 def test_a_flag_that_holds_half_an_annotation_is_cut_short():
     """Input 89,512 of seed 2: after a mark of CDATA twenty objects are one text."""
     text = annotation_xml(*[object_xml()] * 20).replace("<difficult>0", "<difficult><![CDATA[0", 1)
     text = text[::-1].replace("</difficult>"[::-1], "]]></difficult>"[::-1], 1)[::-1]
-    (problem,) = parse_annotation(text.encode(), "a.xml").problems
-    assert "object 1: expected <difficult> 0 or 1, got '0</difficult>" in problem.message
-    assert problem.message.endswith("; correct it")
-    assert len(problem.message) < 300
+    (issue,) = parse_annotation(text.encode(), "a.xml").issues
+    assert "object 1: expected <difficult> 0 or 1, got '0</difficult>" in issue.message
+    assert issue.message.endswith("; correct it")
+    assert len(issue.message) < 300
 
 
 def test_an_entity_of_thousands_of_letters_is_cut_short():
     """Expat names an unknown entity where there is a DOCTYPE."""
     data = f"<!DOCTYPE a SYSTEM 'x'><annotation>&{'la' * 10_000};</annotation>".encode()
-    (problem,) = parse_annotation(data, "a.xml").problems
-    assert "expected XML, got undefined entity &lala" in problem.message
-    assert len(problem.message) < 200
+    (issue,) = parse_annotation(data, "a.xml").issues
+    assert "expected XML, got undefined entity &lala" in issue.message
+    assert len(issue.message) < 200
 
 
 def test_numbers_of_eight_bits_are_refused_by_name(tmp_path):

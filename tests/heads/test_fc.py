@@ -86,7 +86,7 @@ def test_compiled_rounding_equals_the_plain_one(size, shift):
 def test_without_numba_the_plain_rounding_takes_its_place(monkeypatch):
     x = rows(20, 30)
     expected, step, zero = quantise(x)
-    monkeypatch.setattr(fast_fc, "NATIVE_AVAILABLE", False)
+    monkeypatch.setattr(fast_fc, "NUMBA_AVAILABLE", False)
     monkeypatch.setattr(fast_fc, "round_to_bytes", None)
     got = quantise(x)
     assert torch.equal(got[0], expected)

@@ -23,7 +23,7 @@ def shapes(seed: int = 0, height: int = 120, width: int = 160) -> np.ndarray:
 
 
 def write_dataset(folder: Path, count: int = 3) -> Dataset:
-    """Write a few images; give them as a data set with one object each."""
+    """Write a few images; return them as a data set with one object each."""
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for index in range(count):

@@ -11,9 +11,9 @@ from detection import boxes as algebra
 from detection.config import ProposalConfig
 from detection.errors import ConfigError, DataError
 from detection.proposals import opencv, search
-from detection.proposals.native import selective_search
 from detection.proposals.opencv import selective_search_opencv
 from detection.proposals.search import propose, propose_all, resolve_backend
+from detection.proposals.selective_search.native import selective_search
 from detection.structures import Image
 from tests.proposals.images import shapes
 
@@ -125,9 +125,9 @@ def test_an_error_of_opencv_names_the_image(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_auto_takes_native_where_numba_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "NATIVE_AVAILABLE", True)
+    monkeypatch.setattr(search, "NUMBA_AVAILABLE", True)
     assert resolve_backend(ProposalConfig()) == "native"
-    monkeypatch.setattr(search, "NATIVE_AVAILABLE", False)
+    monkeypatch.setattr(search, "NUMBA_AVAILABLE", False)
     assert resolve_backend(ProposalConfig()) == "opencv"
     assert resolve_backend(ProposalConfig(backend="native")) == "native"
 
@@ -149,17 +149,17 @@ def test_the_order_depends_on_the_pixels_and_the_seed_not_on_the_name() -> None:
 
 
 def test_an_image_without_large_boxes_has_no_proposals() -> None:
-    found = propose(image_of(np.zeros((8, 8, 3), np.uint8)), NATIVE)
-    assert found.boxes.shape == (0, 4)
-    assert found.boxes.dtype == torch.float32
+    actual = propose(image_of(np.zeros((8, 8, 3), np.uint8)), NATIVE)
+    assert actual.boxes.shape == (0, 4)
+    assert actual.boxes.dtype == torch.float32
 
 
 def test_a_large_image_is_searched_at_max_side() -> None:
     image = cv2.resize(shapes(5), (640, 480), interpolation=cv2.INTER_NEAREST)
-    found = propose(image_of(image), ProposalConfig(backend="native", max_side=320)).boxes
-    assert [0, 0, 640, 480] in found.tolist()
-    assert bool((found[:, 2] <= 640).all() and (found[:, 3] <= 480).all())
-    assert float((found[:, 2:] - found[:, :2]).min()) >= 20
+    actual = propose(image_of(image), ProposalConfig(backend="native", max_side=320)).boxes
+    assert [0, 0, 640, 480] in actual.tolist()
+    assert bool((actual[:, 2] <= 640).all() and (actual[:, 3] <= 480).all())
+    assert float((actual[:, 2:] - actual[:, :2]).min()) >= 20
     small = ProposalConfig(backend="native", max_side=1000)
     assert torch.equal(
         propose(image_of(image), small).boxes, propose(image_of(image), NATIVE).boxes

@@ -21,7 +21,7 @@ def truth(image_id: str, boxes: list[list[float]], difficult: list[bool]) -> Gro
     )
 
 
-def found(image_id: str, boxes: list[list[float]]) -> Proposals:
+def actual(image_id: str, boxes: list[list[float]]) -> Proposals:
     return Proposals(
         image_id=image_id, boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     )
@@ -38,8 +38,8 @@ def example() -> RecallTable:
         truth("b", [[0, 0, 20, 20], [70, 70, 90, 90]], [False, False]),
     ]
     proposals = [
-        found("a", [[50, 50, 60, 60], [0, 0, 10, 6], [0, 0, 10, 10]]),
-        found("b", [[0, 0, 20, 20]]),
+        actual("a", [[50, 50, 60, 60], [0, 0, 10, 6], [0, 0, 10, 10]]),
+        actual("b", [[0, 0, 20, 20]]),
     ]
     return proposal_recall(truths, proposals, ious=(0.5, 0.7), counts=(1, 2, 3))
 
@@ -70,19 +70,19 @@ def test_the_text_holds_every_number() -> None:
 def test_only_numbers_that_some_image_has_more_boxes_than_are_told() -> None:
     truths = [truth("a", [[0, 0, 9, 9]], [False]), truth("b", [], [])]
     boxes = [[0.0, 0.0, 9.0, 9.0]] * 301
-    table = proposal_recall(truths, [found("a", boxes[:5]), found("b", boxes)])
+    table = proposal_recall(truths, [actual("a", boxes[:5]), actual("b", boxes)])
     assert table.counts == (100, 300)
     assert "100     300     all" in table.format()
-    assert proposal_recall(truths, [found("a", boxes[:5]), found("b", boxes[:100])]).counts == ()
+    assert proposal_recall(truths, [actual("a", boxes[:5]), actual("b", boxes[:100])]).counts == ()
 
 
 def test_no_proposals_cover_nothing() -> None:
-    table = proposal_recall([truth("a", [[0, 0, 9, 9]], [False])], [found("a", [])])
+    table = proposal_recall([truth("a", [[0, 0, 9, 9]], [False])], [actual("a", [])])
     assert table.overall.tolist() == [0, 0]
 
 
 def test_without_objects_there_is_no_recall() -> None:
-    table = proposal_recall([truth("a", [], [])], [found("a", [[0, 0, 9, 9]])])
+    table = proposal_recall([truth("a", [], [])], [actual("a", [[0, 0, 9, 9]])])
     assert table.num_objects == 0
     assert bool(table.overall.isnan().all())
     assert bool(proposal_recall([], []).overall.isnan().all())
@@ -90,4 +90,4 @@ def test_without_objects_there_is_no_recall() -> None:
 
 def test_other_images_or_another_order_are_refused() -> None:
     with pytest.raises(ValueError, match="same order"):
-        proposal_recall([truth("a", [], [])], [found("b", [])])
+        proposal_recall([truth("a", [], [])], [actual("b", [])])

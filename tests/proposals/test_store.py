@@ -17,9 +17,11 @@ import torch
 
 from detection.config import ProposalConfig
 from detection.errors import ConfigError, DataError
+from detection.io.tensors import load_tensors
+from detection.proposals import dataset as dataset_module
 from detection.proposals import search, store
-from detection.proposals.store import ProposalStore, propose_dataset, store_parameters
-from detection.runs.tensors import load_tensors
+from detection.proposals.dataset import propose_dataset
+from detection.proposals.store import ProposalStore, store_parameters
 from detection.structures import Dataset, Proposals
 from tests.proposals.images import shapes, write_dataset
 
@@ -40,12 +42,12 @@ def count_searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         searched.append(image.image_id)
         return plain(image, config)
 
-    monkeypatch.setattr(store, "propose_all", counting)
+    monkeypatch.setattr(dataset_module, "propose_all", counting)
     return searched
 
 
 def files(folder: Path) -> dict[str, object]:
-    """Give what the files of a store hold."""
+    """Return the contents of a store's files."""
     content = {str(p.relative_to(folder)): load_tensors(p) for p in folder.rglob("*.safetensors")}
     return {
         name: (tensors["boxes"].tolist(), header) for name, (tensors, header) in content.items()
@@ -57,10 +59,10 @@ def test_stored_proposals_are_those_of_the_search(dataset: Dataset, tmp_path: Pa
     from detection.data.images import read_image
 
     for record in dataset.records:
-        found = made.load(record)
-        assert found is not None
-        assert found.image_id == record.image_id
-        assert torch.equal(found.boxes, search.propose(read_image(record.path), CONFIG).boxes)
+        actual = made.load(record)
+        assert actual is not None
+        assert actual.image_id == record.image_id
+        assert torch.equal(actual.boxes, search.propose(read_image(record.path), CONFIG).boxes)
 
 
 def test_a_second_run_computes_nothing(
@@ -80,12 +82,12 @@ def test_the_cut_and_the_number_of_workers_are_not_part_of_the_key(
     propose_dataset(dataset, replace(CONFIG, max_boxes=5), tmp_path / "store")
     more = propose_dataset(dataset, replace(CONFIG, max_boxes=0, workers=2), tmp_path / "store")
     assert len(searched) == 3
-    found = more.load(dataset.records[0])
-    assert found is not None
-    assert len(found.boxes) > 5
+    actual = more.load(dataset.records[0])
+    assert actual is not None
+    assert len(actual.boxes) > 5
     few = ProposalStore(tmp_path / "store", replace(CONFIG, max_boxes=5)).load(dataset.records[0])
     assert few is not None
-    assert torch.equal(few.boxes, found.boxes[:5])
+    assert torch.equal(few.boxes, actual.boxes[:5])
 
 
 @pytest.mark.parametrize(
@@ -193,9 +195,9 @@ def test_an_image_without_proposals_is_stored_as_such(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "images", 1)
     PIL.Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(dataset.records[0].path)
     made = propose_dataset(dataset, CONFIG, tmp_path / "store")
-    found = made.load(dataset.records[0])
-    assert found is not None
-    assert found.boxes.shape == (0, 4)
+    actual = made.load(dataset.records[0])
+    assert actual is not None
+    assert actual.boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize("image_id", ["a/../b", "..", ".hidden", "a b", "日本" * 60, "x" * 300])
@@ -229,7 +231,7 @@ def test_a_killed_run_leaves_whole_files_and_is_taken_up_again(tmp_path: Path) -
         "import sys\n"
         "from pathlib import Path\n"
         "from detection.config import ProposalConfig\n"
-        "from detection.proposals.store import propose_dataset\n"
+        "from detection.proposals.dataset import propose_dataset\n"
         "from tests.proposals.images import write_dataset\n"
         "folder = Path(sys.argv[1])\n"
         "config = ProposalConfig(backend='native', workers=1)\n"
@@ -272,7 +274,7 @@ def test_a_killed_worker_is_named_and_finished_images_are_kept(
 ) -> None:
     dataset = write_dataset(tmp_path / "images", 4)
     propose_dataset(replace(dataset, records=dataset.records[:1]), CONFIG, tmp_path / "store")
-    monkeypatch.setattr(store, "_propose_record", kill_own_process)
+    monkeypatch.setattr(dataset_module, "_propose_record", kill_own_process)
     with pytest.raises(DataError, match=r"image[123]\.png"):
         propose_dataset(dataset, replace(CONFIG, workers=2), tmp_path / "store")
     assert len(files(tmp_path / "store")) == 1
@@ -287,7 +289,7 @@ def test_an_image_over_the_time_limit_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = write_dataset(tmp_path / "images", 2)
-    monkeypatch.setattr(store, "_propose_record", sleep_long)
+    monkeypatch.setattr(dataset_module, "_propose_record", sleep_long)
     config = replace(CONFIG, workers=2, time_limit=1.0)
     with pytest.raises(DataError, match=r"image[01]\.png"):
         propose_dataset(dataset, config, tmp_path / "store")

@@ -8,12 +8,12 @@ import numpy as np
 
 
 def colour_bins(plane: np.ndarray) -> np.ndarray:
-    """Give the colour bin, 0..24, of each pixel."""
+    """Return the colour bin, 0..24, of each pixel."""
     return np.vectorize(lambda value: int(int(value) * 25 / 256))(plane)
 
 
 def texture_bins(gradient_x: np.ndarray, gradient_y: np.ndarray) -> list[np.ndarray]:
-    """Give the bins, 0..9, of the falling and the rising gradient in four directions."""
+    """Return the bins, 0..9, of the falling and the rising gradient in four directions."""
     x, y = gradient_x.astype(np.float64), gradient_y.astype(np.float64)
     bins = []
     for along in (x, y, x + y, x - y):

@@ -20,7 +20,7 @@ LAYERS = [
 
 
 def map_side(side: int) -> int:
-    """Give the side of conv5: convolutions round down, Caffe's pools round up."""
+    """Return the side of conv5: convolutions round down, Caffe's pools round up."""
     for kind, kernel, stride, pad in LAYERS:
         rounded = math.ceil if kind == "pool" else math.floor
         side = rounded((side + 2 * pad - kernel) / stride) + 1
@@ -28,7 +28,7 @@ def map_side(side: int) -> int:
 
 
 def first_centre() -> float:
-    """Give the 0-based input pixel in the middle of what the first cell sees."""
+    """Return the 0-based input pixel at the centre of the first cell's receptive field."""
     low, high = 0, 0
     for _, kernel, stride, pad in reversed(LAYERS):
         low, high = low * stride - pad, high * stride - pad + kernel - 1

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def neighbours(labels: np.ndarray) -> set[tuple[int, int]]:
-    """Give the pairs of labels that meet at a side or at a pixel's upper left corner."""
+    """Return the pairs of labels that meet at a side or at a pixel's upper left corner."""
     height, width = labels.shape
     pairs = set()
     for i, j in itertools.product(range(height), range(width)):
@@ -26,13 +26,13 @@ def histogram(values: list[np.ndarray], region: set[int], bins: int) -> np.ndarr
 
 
 def box(region: set[int], width: int) -> tuple[int, int, int, int]:
-    """Give a region's box, x2 and y2 exclusive."""
+    """Return a region's box, x2 and y2 exclusive."""
     ys, xs = np.divmod(sorted(region), width)
     return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
 
 
 def group(labels: np.ndarray, colour: list, texture: list, uses: tuple) -> tuple[list, float]:
-    """Give the boxes in order of creation, and how clearly the closest choice was made."""
+    """Return the boxes in order of creation, and the margin of the closest choice."""
     width, size = labels.shape[1], labels.size
     regions = [set(np.flatnonzero(labels.ravel() == r)) for r in range(labels.max() + 1)]
     touching = {frozenset(pair) for pair in neighbours(labels)}

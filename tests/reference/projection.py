@@ -6,7 +6,7 @@ import math
 
 
 def paper_range(x1: int, x2: int, stride: int, offset: float) -> tuple[int, int]:
-    """Give the first and last cell (0-based) of the pixels x1 to x2 (0-based, inclusive).
+    """Return the first and last cell (0-based) of the pixels x1 to x2 (0-based, inclusive).
 
     ``left: floor(x / S) + 1, right: ceil(x / S) - 1``, with the offset of the padding at hand.
     """
@@ -16,7 +16,7 @@ def paper_range(x1: int, x2: int, stride: int, offset: float) -> tuple[int, int]
 def released_range(
     x1: float, x2: float, cells: int, *, step: int, offset0: float, offset: float
 ) -> tuple[int, int]:
-    """Give the first and last cell, 1-based, of the 1-based inclusive pixels x1 to x2."""
+    """Return the first and last cell, 1-based, of the 1-based inclusive pixels x1 to x2."""
     first = math.floor((x1 - offset0 + offset) / step + 0.5) + 1
     last = math.ceil((x2 - offset0 - offset) / step - 0.5) + 1
     if first > last:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def pool_window(values: Tensor, window: list[int], level: int) -> Tensor:
-    """Give (channels, level, level): the maximum over columns floor(jw/n) to ceil((j+1)w/n)."""
+    """Return (channels, level, level): the maximum over columns floor(jw/n) to ceil((j+1)w/n)."""
     x1, y1, x2, y2 = window
     width, height = x2 - x1, y2 - y1
     out = torch.empty(values.shape[0], level, level)
@@ -23,7 +23,7 @@ def pool_window(values: Tensor, window: list[int], level: int) -> Tensor:
 
 
 def pyramid(values: Tensor, windows: list[list[int]], levels: tuple[int, ...]) -> Tensor:
-    """Give one row a window: each level flattened channel, row, column, one after the other."""
+    """Return one row per window: the levels, each flattened channel, row, column."""
     rows = [
         torch.cat([pool_window(values, window, level).flatten() for level in levels])
         for window in windows

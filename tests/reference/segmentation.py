@@ -6,7 +6,7 @@ import numpy as np
 
 
 def grid_edges(planes: np.ndarray) -> list[tuple[float, int, int]]:
-    """Give (weight, pixel, pixel) for each pair of 4-neighbours, right before down."""
+    """Return (weight, pixel, pixel) for each pair of 4-neighbours, right before down."""
     _, height, width = planes.shape
     values = planes.reshape(len(planes), -1).astype(np.float64)
     edges = []
@@ -20,7 +20,7 @@ def grid_edges(planes: np.ndarray) -> list[tuple[float, int, int]]:
 def segment(
     edges: list[tuple[float, int, int]], num_pixels: int, k: float, min_size: int
 ) -> list[int]:
-    """Give the label of each pixel, numbered in the order of the components' first pixels."""
+    """Return each pixel's label, numbered in the order of the components' first pixels."""
     component = {p: {p} for p in range(num_pixels)}
     internal = dict.fromkeys(range(num_pixels), 0.0)  # by the smallest pixel of a component
 

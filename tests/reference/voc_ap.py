@@ -13,11 +13,11 @@ def overlap_with_plus_one(a, b):
     return width * height / (areas - width * height)
 
 
-def recall_and_precision(objects, found, min_overlap):
+def recall_and_precision(objects, actual, min_overlap):
     """objects: {image: [(box, difficult)]}; found: [(score, image, box)] in file order."""
     to_find = sum(not difficult for boxes in objects.values() for _, difficult in boxes)
     taken, outcomes = set(), []
-    for _, image, box in sorted(found, key=lambda row: -row[0]):
+    for _, image, box in sorted(actual, key=lambda row: -row[0]):
         best, best_index = -math.inf, None
         for index, (other, _) in enumerate(objects.get(image, [])):
             overlap = overlap_with_plus_one(box, other)

@@ -16,8 +16,8 @@ from detection.config import (
 )
 from detection.data.dataset import read_dataset
 from detection.evaluation.results import metrics, write_results
+from detection.io.files import write_json_atomic, write_text_atomic
 from detection.runs.config_io import config_to_dict, write_config
-from detection.runs.files import write_json_atomic, write_text_atomic
 from detection.structures import Detections
 
 STAGES = {
@@ -27,7 +27,7 @@ STAGES = {
 
 
 def make_coco(folder, class_names, *, num_images=8, file_name="{}.png"):
-    """Write photographs of grey noise with up to four objects each, and COCO's JSON."""
+    """Write images of grey noise with up to four objects each, and COCO's JSON."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for image in range(1, num_images + 1):
@@ -103,17 +103,17 @@ def make_run(folder, method, *, data, seed=0, skill=0.8, store="", backbone=None
     )
     dataset = read_dataset(config.data, "test")
     truths = [record.truth for record in dataset.records]
-    found = [guess(truth, len(dataset.class_names), seed, skill) for truth in truths]
+    detections = [guess(truth, len(dataset.class_names), seed, skill) for truth in truths]
     values = metrics(
         truths,
-        found,
+        detections,
         dataset.class_names,
         method=method,
         split=dataset.split,
         config=EvaluationConfig(bootstrap=200),
     )
     values |= {"dataset": dataset.name, "config": config_to_dict(config)}
-    write_results(folder, values, found, dataset.class_names)
+    write_results(folder, values, detections, dataset.class_names)
     write_text_atomic(folder / "config.yaml", write_config(config))
     write_json_atomic(folder / "environment.json", {"python": "3.11", "packages": {"torch": "2"}})
     return config

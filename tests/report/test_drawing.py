@@ -15,7 +15,7 @@ from detection.report.drawing import (
     write_png,
 )
 from detection.structures import Image
-from tests.evaluation.cases import found, truth
+from tests.evaluation.cases import detections_of, truth
 
 GREY = 128
 
@@ -45,14 +45,14 @@ def test_broken_line_leaves_gaps():
 
 def test_detections_below_the_threshold_are_not_drawn():
     boxes = [[20, 20, 60, 60], [100, 20, 150, 60]]
-    detections = found("a", boxes, [0.9, 0.1], [0, 1])
+    detections = detections_of("a", boxes, [0.9, 0.1], [0, 1])
     picture = draw_detections(photograph(), detections, ["cat", "dog"], threshold=0.5)
     assert class_colour(0) in colours_in(picture)
     assert class_colour(1) not in colours_in(picture)
 
 
 def test_photograph_without_detections_is_unchanged():
-    picture = draw_detections(photograph(), found("a", [], [], []), [])
+    picture = draw_detections(photograph(), detections_of("a", [], [], []), [])
     assert colours_in(picture) == {"#808080"}
 
 

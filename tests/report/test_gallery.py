@@ -3,14 +3,17 @@ import pytest
 
 from detection.report.drawing import DIFFICULT, MISSED, RIGHT, WRONG
 from detection.report.gallery import choose_images, judge, mark_image
-from tests.evaluation.cases import as_detections, found, truth
+from tests.evaluation.cases import as_detections, detections_of, truth
 
 BOX, FAR, OUT = [0, 0, 10, 10], [50, 50, 60, 60], [80, 80, 90, 90]
 
 
 def test_right_and_wrong_are_counted_above_the_threshold():
     truths = [truth("1", [BOX, FAR], [0, 1]), truth("2", [BOX], [0])]
-    guesses = [found("1", [BOX, FAR, OUT], [3, 2, 1], [0, 1, 0]), found("2", [OUT], [2.5], [1])]
+    guesses = [
+        detections_of("1", [BOX, FAR, OUT], [3, 2, 1], [0, 1, 0]),
+        detections_of("2", [OUT], [2.5], [1]),
+    ]
     run = judge("a", truths, guesses, 2, 0.5)
     assert run.threshold == 2
     assert (run.right.tolist(), run.wrong.tolist(), run.objects.tolist()) == (
@@ -24,7 +27,7 @@ def test_right_and_wrong_are_counted_above_the_threshold():
 def test_best_worst_and_most_different_images_are_chosen_once_each():
     truths = [truth(str(n), [BOX], [0]) for n in range(6)] + [truth("none", [], [])]
     perfect = [as_detections(t) for t in truths]
-    nothing = found("x", [], [], [])
+    nothing = detections_of("x", [], [], [])
     first = [perfect[0], perfect[1], nothing, perfect[3], nothing, nothing]
     second = [perfect[0], perfect[1], nothing, nothing, nothing, nothing]
     runs = [
@@ -55,10 +58,10 @@ def test_quality_of_an_image_with_nothing_is_unknown():
 
 def test_marks_tell_right_wrong_ignored_and_missed_apart():
     objects = truth("1", [BOX, FAR, [20, 20, 30, 30]], [0, 0, 0], [False, False, True])
-    guesses = found("1", [BOX, OUT, [20, 20, 30, 30], FAR], [4, 3, 3.5, 0], [0, 0, 0, 0])
+    guesses = detections_of("1", [BOX, OUT, [20, 20, 30, 30], FAR], [4, 3, 3.5, 0], [0, 0, 0, 0])
     # The far object makes the other image's threshold: it is found below it only there.
     truths = [objects, truth("2", [BOX] * 1, [0])]
-    run = judge("a", truths, [guesses, found("2", [BOX], [1], [0])], 1, 0.5)
+    run = judge("a", truths, [guesses, detections_of("2", [BOX], [1], [0])], 1, 0.5)
     run = type(run)(**{name: getattr(run, name) for name in run.__slots__} | {"threshold": 1.0})
     marks = mark_image(run, 0, objects, ["cat"])
     assert [(m.colour, m.text, m.dashed) for m in marks] == [

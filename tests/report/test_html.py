@@ -116,7 +116,7 @@ def test_report_names_rule_split_and_counts(both, runs):
 
 def test_report_has_every_section_that_these_runs_allow(both):
     _, page = both
-    sections = "scores classes photographs curves errors sizes confusion speed spp making"
+    sections = "scores classes images curves errors sizes confusion speed spp making"
     assert set(sections.split()) <= set(page.ids)
     assert "is left out" not in page.words.replace("What the proposals cover is left out", "")
 
@@ -144,7 +144,7 @@ def test_ids_are_unique_outside_charts(both):
 
 
 def test_report_of_one_run_shows_annotations_beside_it(runs, tmp_path):
-    _, page = make_report(runs[1:], tmp_path / "r.html", photographs_each=1)
+    _, page = make_report(runs[1:], tmp_path / "r.html", images_each=1)
     assert "annotated" in page.words
     assert "no speed was measured" in page.words
     assert "How SPPnet sees a box is left out: no run of SPPnet is among these" in page.words
@@ -157,7 +157,7 @@ def test_stored_proposals_are_shown_with_what_they_cover(data, tmp_path):
     for record in dataset.records:
         every = Proposals(image_id=record.image_id, boxes=record.truth.boxes)
         store.save(record, every)
-    _, page = make_report([tmp_path / "run"], tmp_path / "r.html", photographs_each=0)
+    _, page = make_report([tmp_path / "run"], tmp_path / "r.html", images_each=0)
     assert "What the proposals cover No detector finds" in page.words
     most = max(len(record.truth.boxes) for record in dataset.records)
     assert most < 100
@@ -168,7 +168,7 @@ def test_network_that_cannot_be_read_leaves_out_its_picture(data, tmp_path):
     folder = tmp_path / "run"
     make_run(folder, "sppnet", data=data)
     (folder / "model.safetensors").write_bytes(b"broken")
-    _, page = make_report([folder], tmp_path / "r.html", photographs_each=0)
+    _, page = make_report([folder], tmp_path / "r.html", images_each=0)
     assert "How SPPnet sees a box is left out: the network cannot be read" in page.words
 
 
@@ -187,7 +187,7 @@ def test_run_of_other_classes_is_left_out_of_the_comparison(runs, tmp_path):
     (tmp_path / "data").mkdir()
     other = make_coco(tmp_path / "data", ("dog", "cat", "bird"))
     make_run(tmp_path / "other", "rcnn", data=other)
-    _, page = make_report([runs[0], tmp_path / "other"], tmp_path / "r.html", photographs_each=0)
+    _, page = make_report([runs[0], tmp_path / "other"], tmp_path / "r.html", images_each=0)
     assert "R-CNN: expected the classes of objects, got others" in page.words
 
 
@@ -209,7 +209,7 @@ def test_missing_part_leaves_out_its_section(runs, tmp_path, part, section, comm
     shutil.copytree(runs[0], tmp_path / "run")
     path = tmp_path / "run" / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    content, page = make_report([tmp_path / "run"], tmp_path / "r.html", photographs_each=1)
+    content, page = make_report([tmp_path / "run"], tmp_path / "r.html", images_each=1)
     assert section in page.words
     assert command in page.words
     assert_stands_alone(content, page)
@@ -223,7 +223,7 @@ def test_missing_images_leave_the_scores(data, tmp_path, runs):
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(values))
     _, page = make_report([tmp_path / "run"], tmp_path / "r.html")
     assert "mAP, 11 points" in page.words
-    assert "On the photographs is left out" in page.words
+    assert "On the images is left out" in page.words
     assert "gone" in page.words
 
 
@@ -242,13 +242,13 @@ def test_damaged_part_is_named_and_leaves_the_rest(runs, tmp_path, part, content
 def test_report_on_damaged_parts_names_them(runs, tmp_path):
     shutil.copytree(runs[0], tmp_path / "run")
     (tmp_path / "run" / "metrics.json").write_text("{")
-    _, page = make_report([tmp_path / "run"], tmp_path / "r.html", photographs_each=0)
+    _, page = make_report([tmp_path / "run"], tmp_path / "r.html", images_each=0)
     assert "metrics.json: cannot be read" in page.words
 
 
 def test_benchmark_folder_may_stand_beside_the_runs(runs, tmp_path):
     make_benchmark(tmp_path / "bench")
-    _, page = make_report([runs[1], tmp_path / "bench"], tmp_path / "r.html", photographs_each=0)
+    _, page = make_report([runs[1], tmp_path / "bench"], tmp_path / "r.html", images_each=0)
     assert "Speed is left out" not in page.words
     _, alone = make_report([tmp_path / "bench"], tmp_path / "s.html")
     assert "27,100" in alone.words
@@ -270,7 +270,7 @@ def test_run_on_other_images_is_left_out_of_the_comparison(runs, tmp_path):
     (tmp_path / "data").mkdir()
     other = make_coco(tmp_path / "data", ("cat", "dog", "bird"), num_images=12)
     make_run(tmp_path / "other", "rcnn", data=other)
-    _, page = make_report([runs[0], tmp_path / "other"], tmp_path / "r.html", photographs_each=1)
+    _, page = make_report([runs[0], tmp_path / "other"], tmp_path / "r.html", images_each=1)
     assert "Left out of the comparison: R-CNN" in page.words
 
 

@@ -12,19 +12,8 @@ from hypothesis import strategies as st
 
 from detection.config import Config, FeatureConfig, PostprocessConfig, SvmConfig
 from detection.errors import ConfigError
-from detection.runs.config_io import (
-    apply,
-    config_from_dict,
-    config_to_dict,
-    difference,
-    merge,
-    read_config_file,
-    read_departures,
-    read_option,
-    section_hints,
-    write_config,
-)
-from detection.runs.tensors import load_tensors, save_tensors
+from detection.runs.config_io import apply, config_from_dict, config_to_dict, difference, merge, read_config_file, read_departures, read_option, section_hints, write_config
+from detection.io.tensors import load_tensors, save_tensors
 
 CHANGED = Config(
     features=FeatureConfig(method="rcnn", scales=(480, 576), levels=(1, 2)),
@@ -197,7 +186,7 @@ options = st.sampled_from(
 
 
 def known_values(hint: Any) -> st.SearchStrategy[Any]:
-    """Give values of an option's type, in or out of its range."""
+    """Return a strategy for values of an option's type, in or out of its range."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return st.sampled_from(arguments)

@@ -10,7 +10,7 @@ import torch
 
 from detection.config import Config, SvmConfig
 from detection.errors import ConfigError, DataError
-from detection.runs import files
+from detection.io import files
 from detection.runs.folder import open_run, read_run_config, reopen_run
 
 

@@ -27,7 +27,7 @@ FLAGS = (
 
 
 def find_browser():
-    """Give the path of a Chromium; None where there is none."""
+    """Return the path of a Chromium, or None if there is none."""
     named = os.environ.get("BROWSER")
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
@@ -85,7 +85,7 @@ class Browser:
             shutil.rmtree(self._profile, ignore_errors=True)
 
     def call(self, method, **parameters):
-        """Send a command; give its result."""
+        """Send a command; return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -116,7 +116,7 @@ class Browser:
         self.wait("document.readyState === 'complete'")
 
     def run(self, script):
-        """Give the value of a JavaScript expression; promises are waited for."""
+        """Return the value of a JavaScript expression, awaiting promises."""
         answer = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -139,7 +139,7 @@ class Browser:
         self.call("DOM.setFileInputFiles", files=[str(Path(path).resolve())], nodeId=node)
 
     def problems(self):
-        """Give what the page logged as errors: refused scripts and styles, exceptions."""
+        """Return the errors that the page logged: refused scripts and styles, exceptions."""
         self.run("1")
         logged = [event["params"] for event in self.events if event["method"] == "Log.entryAdded"]
         thrown = [e["params"] for e in self.events if e["method"] == "Runtime.exceptionThrown"]
@@ -147,6 +147,6 @@ class Browser:
         return [entry["text"] for entry in errors] + [str(p) for p in thrown]
 
     def requests(self):
-        """Give the addresses that the page asked for."""
+        """Return the URLs that the page requested."""
         sent = (e for e in self.events if e["method"] == "Network.requestWillBeSent")
         return [event["params"]["request"]["url"] for event in sent]

@@ -29,7 +29,7 @@ class Outcome:
     seconds: float
 
     def format(self, wrong: int) -> str:
-        """Give the counts as a line."""
+        """Return the counts as a line."""
         lost = sum(answer is None for answer in self.answers)
         return (
             f"{len(self.answers)} requests at once: {len(self.answers) - lost} answered, "
@@ -39,7 +39,7 @@ class Outcome:
 
 
 def post(address: str, data: bytes, name: str = "a.png") -> tuple[int, dict[str, str], bytes]:
-    """Send one photograph: (status, headers, body)."""
+    """Send one image: (status, headers, body)."""
     head = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
     )
@@ -59,7 +59,7 @@ def load(address: str, upload: Callable[[int], bytes], requests: int) -> Outcome
 
     Args:
         address: of the server.
-        upload: the photograph of each request.
+        upload: the image of each request.
         requests: how many clients.
     """
     answers: list[dict | None] = [None] * requests
@@ -93,11 +93,11 @@ def load(address: str, upload: Callable[[int], bytes], requests: int) -> Outcome
 
 
 def count_wrong(outcome: Outcome, expected: Callable[[int], list[list[dict]]]) -> int:
-    """Count the answers whose detections are not the expected ones of their photograph."""
-    found = [
+    """Count the answers whose detections are not the expected ones of their image."""
+    actual = [
         answer and [model["detections"] for model in answer["models"]] for answer in outcome.answers
     ]
     return sum(
         detections is not None and detections != expected(number)
-        for number, detections in enumerate(found)
+        for number, detections in enumerate(actual)
     )

@@ -36,7 +36,7 @@ def service(*methods):
 
 
 def picture(seed=0, size=(64, 96)):
-    """Give the bytes of a PNG of coloured rectangles, and the image itself."""
+    """Return the bytes of a PNG of coloured rectangles, and the image itself."""
     random = np.random.default_rng(seed)
     pixels = random.integers(100, 130, (*size, 3), dtype=np.uint8)
     for colour in tiny.COLOURS:
@@ -49,7 +49,7 @@ def picture(seed=0, size=(64, 96)):
 
 @contextlib.contextmanager
 def listening(its_service, examples=(), **limits):
-    """Run a server on a free port; give its address."""
+    """Run a server on a free port; return its address."""
     listener = listen("127.0.0.1", 0)
     settings = uvicorn.Config(
         make_app(its_service, Limits(**limits), examples),

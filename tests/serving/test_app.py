@@ -266,5 +266,5 @@ def test_a_clock_around_a_detector_does_not_change_what_its_regressors_read():
     _, image = served.picture()
     expected = detector.detect(image)
     assert len(expected.boxes) > 0
-    found = served.serve_detector(detector, "run").detector.detect(image)
-    assert torch.equal(found.boxes, expected.boxes)
+    actual = served.serve_detector(detector, "run").detector.detect(image)
+    assert torch.equal(actual.boxes, expected.boxes)

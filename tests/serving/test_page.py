@@ -41,8 +41,8 @@ def page(browser, address):
 def scores(picture_seed, method, threshold):
     """How many boxes the page has to show, by the detector itself."""
     _, image = served.picture(picture_seed)
-    found = served.detector(method).detect(image).scores.double()
-    return int((found >= threshold).sum())
+    actual = served.detector(method).detect(image).scores.double()
+    return int((actual >= threshold).sum())
 
 
 def move_slider(page, value):

@@ -15,7 +15,7 @@ from detection.benchmark.instrument import untrained_detector
 from detection.cli.main import main
 from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.errors import ConfigError
-from detection.model_file import save_detector
+from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 from detection.serving import server
 from detection.serving.service import Service, describe, distinct_names
@@ -32,8 +32,8 @@ def expected():
     return [
         [
             [
-                json.loads(found.model_dump_json())
-                for found in describe(d.detect(image), d.class_names)
+                json.loads(actual.model_dump_json())
+                for actual in describe(d.detect(image), d.class_names)
             ]
             for d in detectors
         ]
@@ -133,7 +133,7 @@ def form():
 
 
 def wait_for(address, waiting):
-    """Wait until so many photographs are in the queue."""
+    """Wait until so many images are in the queue."""
     for _ in range(1000):
         with urllib.request.urlopen(f"{address}/v1/health", timeout=30) as health:
             if json.load(health)["waiting"] == waiting:

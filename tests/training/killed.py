@@ -14,9 +14,8 @@ from pathlib import Path
 
 import torch
 
-from detection.runs.files import sha256_of_bytes
-from detection.training.finetune import fine_tune
-from detection.training.tuner import Tuner
+from detection.io.files import sha256_of_bytes
+from detection.training.finetune import FineTuner, fine_tune
 from tests.training import tiny
 
 CONFIG = tiny.config(
@@ -49,7 +48,7 @@ def live(records, run):
 
 
 def start(records, run):
-    """Fork a life; give its process id once it is at its first step."""
+    """Fork a life; return its process id once it is at its first step."""
     reading, writing = os.pipe()
     child = os.fork()
     if child:
@@ -57,14 +56,14 @@ def start(records, run):
         os.read(reading, 1)
         os.close(reading)
         return child
-    step, code = Tuner.step, 1
+    step, code = FineTuner.step, 1
 
     def first_step(self, index):
         os.write(writing, b"!")
-        Tuner.step = step
+        FineTuner.step = step
         return step(self, index)
 
-    Tuner.step = first_step
+    FineTuner.step = first_step
     try:
         live(records, run)
         code = 0

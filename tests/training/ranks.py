@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from detection.runs.tensors import save_tensors
+from detection.io.tensors import save_tensors
 from detection.training.distributed import start_workers
 from detection.training.finetune import fine_tune
+from detection.training.finetune_model import FineTuneModel
 from detection.training.log import read_rows
-from detection.training.tuned import TunedNetwork
 from tests.training import tiny
 
 
@@ -34,14 +34,14 @@ def config(images_per_batch):
 def watched():
     """Note every RoI that goes through the network while it trains."""
     seen = []
-    forward = TunedNetwork.forward
+    forward = FineTuneModel.forward
 
     def noting(self, samples, maps):
         if self.training:
             seen.append([[s.index, s.flipped, *box] for s in samples for box in s.boxes.tolist()])
         return forward(self, samples, maps)
 
-    TunedNetwork.forward = noting
+    FineTuneModel.forward = noting
     return seen
 
 
@@ -53,7 +53,7 @@ def work(folder, images_per_batch, workers):
     settings = config(images_per_batch)
     images = tiny.training_images(settings, records)
     errors = []
-    from detection.training.optimise import Snapshot
+    from detection.training.solver import Snapshot
 
     offer = Snapshot.offer
     Snapshot.offer = lambda self, error, step: (errors.append(error), offer(self, error, step))

@@ -9,8 +9,8 @@ import torch
 
 from detection.config import ProposalConfig
 from detection.errors import ConfigError, DataError
-from detection.proposals.store import propose_dataset
-from detection.runs.parallel import parallel_map
+from detection.io.parallel import parallel_map
+from detection.proposals.dataset import propose_dataset
 from detection.structures import Dataset
 from tests.training import tiny
 
@@ -37,9 +37,9 @@ def cluster():
 
 def test_dask_spreads_the_items_over_both_workers(cluster):
     names = [f"item {i}" for i in range(8)]
-    found = dict(parallel_map(where, range(8), workers=2, names=names, backend="dask"))
-    assert [found[i][0] for i in range(8)] == list(range(8))
-    processes = {process for _, process in found.values()}
+    actual = dict(parallel_map(where, range(8), workers=2, names=names, backend="dask"))
+    assert [actual[i][0] for i in range(8)] == list(range(8))
+    processes = {process for _, process in actual.values()}
     assert len(processes) == 2
     assert os.getpid() not in processes
 

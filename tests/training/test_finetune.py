@@ -11,12 +11,19 @@ from detection.features.factory import make_extractor
 from detection.structures import Proposals
 from detection.training.checkpoint import load_latest
 from detection.training.distributed import ALONE
-from detection.training.finetune import batches, fine_tune, pool5_factor, split
+from detection.training.feature_cache import FrozenMaps
+from detection.training.finetune import (
+    FineTuner,
+    batches,
+    bbox_loss,
+    fine_tune,
+    maps_of,
+    pool5_factor,
+    split,
+)
+from detection.training.finetune_model import FineTuneModel, folded
 from detection.training.log import read_rows
-from detection.training.maps import FrozenMaps
-from detection.training.optimise import Snapshot, learning_rate, parameter_groups
-from detection.training.tuned import TunedNetwork, folded
-from detection.training.tuner import Tuner, bbox_loss, maps_of
+from detection.training.solver import Snapshot, learning_rate, parameter_groups
 from tests.training import tiny
 
 METHODS = ("sppnet", "rcnn")
@@ -75,9 +82,9 @@ def test_the_layers_below_and_above_the_cut_make_the_whole(records, method, open
     extractor = extractor.unfreeze(open_layers)
     maps = FrozenMaps(extractor, records, max_pixels=10_000, budget=0, dtype=torch.float32)
     below = maps.of(0, flipped=False)
-    found = extractor.pool(extractor.run_trainable(below), image_boxes).expand()
-    assert found.requires_grad == (open_layers > 0)
-    torch.testing.assert_close(found.detach(), expected, rtol=1e-5, atol=1e-5)
+    actual = extractor.pool(extractor.run_trainable(below), image_boxes).expand()
+    assert actual.requires_grad == (open_layers > 0)
+    torch.testing.assert_close(actual.detach(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_more_open_layers_than_there_are_stop():
@@ -97,8 +104,8 @@ def test_batch_normalisation_keeps_its_statistics_and_weights(records):
             extractor, max_pixels=10_000, budget=0
         ),
     )
-    network = TunedNetwork(extractor, 2, 1.0, config.finetune)
-    tuner = Tuner(
+    network = FineTuneModel(extractor, 2, 1.0, config.finetune)
+    tuner = FineTuner(
         network, batches(images, records, network.extractor, config), config.finetune, ALONE
     )
     before = {n: t.clone() for n, t in backbone.trunk[2][1].state_dict().items()}
@@ -138,10 +145,10 @@ def test_the_folded_parts_say_what_the_network_says(records, fc_size):
     config = tiny.config(fc_size=fc_size, joint_bbox=True, open_layers=1, images_per_batch=2)
     images = tiny.training_images(config, records)
     extractor = images.source.extractor
-    network = TunedNetwork(extractor, 2, pool5_factor(images, 0), config.finetune)
+    network = FineTuneModel(extractor, 2, pool5_factor(images, 0), config.finetune)
     extractor = network.extractor
     its = batches(images, records, extractor, config)
-    tuner = Tuner(network, its, config.finetune, ALONE)
+    tuner = FineTuner(network, its, config.finetune, ALONE)
     tuner.step(0)
     samples = its.sampler.draw(1)
     network.eval()
@@ -174,7 +181,7 @@ def test_published_fc_layers_are_taken_over_and_read_pool5_as_it_is(records):
     backbone.fc.add_module("fc6", nn.Linear(dim, 12))
     backbone.fc.add_module("fc7", nn.Linear(12, 12))
     extractor = make_extractor(backbone, config.features)
-    network = TunedNetwork(extractor, 2, 0.1, config.finetune)
+    network = FineTuneModel(extractor, 2, 0.1, config.finetune)
     assert network.factor == 1.0
     assert torch.equal(network.fc.fc6.weight, backbone.fc.fc6.weight)
     assert network.fc8.in_features == 12
@@ -194,17 +201,17 @@ def test_a_broken_off_fine_tuning_resumes_bit_equal(records, tmp_path, method):
             raise OSError(message)
         return step(self, index)
 
-    step = Tuner.step
+    step = FineTuner.step
     broken = tiny.training_images(config, records)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Tuner, "step", power_cut)
+        patch.setattr(FineTuner, "step", power_cut)
         with pytest.raises(OSError, match="power cut"):
             fine_tune(broken, config, tmp_path / "broken")
     resumed = tiny.training_images(config, records)
-    found = fine_tune(resumed, config, tmp_path / "broken", resume=True)
-    assert found.scorer.weight.equal(expected.scorer.weight)
-    assert found.regressors.weight.equal(expected.regressors.weight)
-    assert found.fc.fc6.weight.equal(expected.fc.fc6.weight)
+    actual = fine_tune(resumed, config, tmp_path / "broken", resume=True)
+    assert actual.scorer.weight.equal(expected.scorer.weight)
+    assert actual.regressors.weight.equal(expected.regressors.weight)
+    assert actual.fc.fc6.weight.equal(expected.fc.fc6.weight)
     for name, value in straight.source.extractor.backbone.state_dict().items():
         assert resumed.source.extractor.backbone.state_dict()[name].equal(value)
 
@@ -238,15 +245,15 @@ def test_biases_learn_twice_as_fast_without_decay_and_new_layers_by_their_multip
         open_layers=1, joint_bbox=True, new_layer_multiplier=10.0, conv_multiplier=0.5
     )
     extractor = make_extractor(tiny.backbone(), config.features)
-    network = TunedNetwork(extractor, 2, 1.0, config.finetune)
+    network = FineTuneModel(extractor, 2, 1.0, config.finetune)
     groups = parameter_groups(network, config.finetune)
-    found = {
+    actual = {
         name: (group["multiplier"], group["weight_decay"])
         for name, parameter in network.named_parameters()
         for group in groups
         if any(parameter is member for member in group["params"])
     }
-    assert found == {
+    assert actual == {
         "opened.0.weight": (0.5, 5e-4),
         "opened.0.bias": (1.0, 0),
         "fc.fc6.weight": (1.0, 5e-4),

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from detection.errors import ConfigError
-from detection.runs.tensors import load_tensors
+from detection.io.tensors import load_tensors
 from detection.training.distributed import ALONE, Workers, start_workers
 from detection.training.finetune import fine_tune
-from detection.training.optimise import Snapshot
-from detection.training.tuned import TunedNetwork
+from detection.training.finetune_model import FineTuneModel
+from detection.training.solver import Snapshot
 from tests.training import ranks, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_two_processes_share_each_mini_batch_and_end_with_the_weights_of_one(
         port = free.getsockname()[1]
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", port)
     run(*launcher, "-m", "tests.training.ranks", tmp_path, images_per_batch)
-    monkeypatch.setattr(TunedNetwork, "forward", TunedNetwork.forward)
+    monkeypatch.setattr(FineTuneModel, "forward", FineTuneModel.forward)
     monkeypatch.setattr(Snapshot, "offer", Snapshot.offer)
     expected, seen, errors = ranks.work(tmp_path / "alone", images_per_batch, ALONE)
     reports = [json.loads((tmp_path / f"rank{r}/report.json").read_text()) for r in (0, 1)]

@@ -8,12 +8,12 @@ import torch
 from PIL import Image as PilImage
 from torch import nn
 
-from detection.backbones.backbone import PREPROCESSINGS, Backbone, Blueprint
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, BackboneSpec
 from detection.config import Config, FeatureConfig, FineTuneConfig, SvmConfig
 from detection.features.factory import make_extractor
 from detection.structures import ConvGeometry, GroundTruth, Proposals, Record
 from detection.training.examples import TrainingImages
-from detection.training.source import FeatureSource
+from detection.training.feature_cache import FeatureSource
 
 CLASS_NAMES = ("red", "blue")
 COLOURS = ((220, 40, 40), (40, 40, 220))
@@ -29,7 +29,7 @@ def blueprint():
             nn.Conv2d(6, 8, 3, stride=2, padding=1),
             nn.ReLU(),
         )
-    return Blueprint(
+    return BackboneSpec(
         trunk=trunk,
         channels=8,
         crop_size=32,

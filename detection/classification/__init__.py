@@ -1,0 +1,1 @@
+"""SPPnet the classifier: training on whole images, and testing (SPP §3)."""

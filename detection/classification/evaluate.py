@@ -1,0 +1,246 @@
+"""Trained classifiers at work: views of a test image, and SVMs on a network's features."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from detection.backbones.weights import load_backbone
+from detection.classification.augment import resize_short_side
+from detection.classification.batches import read_labelled_images
+from detection.classification.dataset import ClassificationSet, image_level_labels, read_examples
+from detection.classification.model_io import TrainedClassifier, load_classifier
+from detection.classification.training import count_right
+from detection.classification.view_scores import view_probabilities
+from detection.classification.views import centre_place, cut_out, whole_window
+from detection.config import Config, SvmConfig
+from detection.data.dataset import read_dataset
+from detection.data.image_prefetch import read_ahead
+from detection.errors import ConfigError, require
+from detection.evaluation.bootstrap import bootstrap_map
+from detection.evaluation.matching import ClassMatches
+from detection.evaluation.voc_ap import RULES, Rule, VocResult, score_matches
+from detection.features.factory import make_extractor
+from detection.features.pyramid import pyramid_pool
+from detection.features.rcnn import RcnnExtractor
+from detection.features.sppnet import SppExtractor
+from detection.heads.svm import fit_linear_svms
+from detection.io.device import resolve_device
+from detection.io.files import write_json_atomic
+from detection.io.progress import track
+from detection.runs.folder import open_run, reopen_run
+from detection.structures import Dataset, Image
+from detection.training.pipeline import layer_of
+
+_LOG = logging.getLogger(__name__)
+
+
+def classify_views(run_folder: Path, config: Config, out: Path | None = None) -> dict[str, Any]:
+    """Test a trained classifier with each of ``classify.views``; return what metrics.json holds.
+
+    Args:
+        run_folder: of the classifier.
+        config: the run's own, with departures in ``data``, ``pretrain.root``,
+            ``pretrain.test_folder`` and ``classify``.
+        out: where to write metrics.json; None writes into the run folder.
+
+    Raises:
+        DetectionError: naming what a user can mend.
+    """
+    with reopen_run(run_folder) as run:
+        trained = load_classifier(run.model)
+        test_set = read_labelled_images(config, "test", trained.class_names)
+        right = count_right_views(trained, test_set, config)
+        count = len(test_set.examples)
+        views = {view: _accuracies(counts.tolist(), count) for view, counts in right.items()}
+        for view, row in views.items():
+            errors = row["top1_error"], row["top5_error"]
+            _LOG.info("%-14s top-1 error %.4f  top-5 error %.4f", view, *errors)
+        values = {
+            "task": "classification",
+            "split": test_set.name,
+            "num_pictures": count,
+            "class_names": list(trained.class_names),
+            "views": views,
+        }
+        write_json_atomic((out or run.path) / "metrics.json", values)
+    return values
+
+
+def count_right_views(
+    trained: TrainedClassifier, test_set: ClassificationSet, config: Config
+) -> dict[str, Float[Tensor, "2"]]:
+    """Count for each of ``classify.views`` the images that are recognised: first, among five."""
+    model = trained.model.to(resolve_device(config.features.device)).eval()
+    right = {view: torch.zeros(2) for view in config.classify.views}
+    images = read_examples(test_set.examples, max_pixels=config.data.max_pixels)
+    progress = track(images, len(test_set.examples), "classify")
+    for example, image in zip(test_set.examples, progress, strict=True):
+        pixels = image.pixels.permute(2, 0, 1).contiguous()
+        label = torch.tensor([example.label])
+        for view in right:
+            chances = view_probabilities(
+                model, pixels, view, trained.config.pretrain, config.classify
+            )
+            right[view] += count_right(chances[None].cpu(), label)
+    return right
+
+
+def _accuracies(right: Sequence[float], count: int) -> dict[str, float]:
+    """Return accuracies and errors with their standard error over the images."""
+    top1, top5 = (correct / count for correct in right)
+    return {
+        "top1": top1,
+        "top5": top5,
+        "top1_error": 1 - top1,
+        "top5_error": 1 - top5,
+        "standard_error": (top1 * (1 - top1) / count) ** 0.5,
+    }
+
+
+def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """Train linear SVMs on features of whole images, and score them; return metrics.json.
+
+    The SVMs read ``features.layer``, scaled to length 1; an image is positive for the classes it
+    shows, and neither for a class of which it shows difficult objects only (SPP §3.2).
+
+    Args:
+        config: ``data``, ``backbone``, ``features`` (layer, levels, one scale; method ``rcnn``
+            means no pyramid) and ``classify.svm_*``.
+        out: the run folder, new or empty.
+        overwrite: start anew in a folder that holds a run.
+
+    Raises:
+        DetectionError: naming what a user can mend.
+    """
+    settings = config.classify
+    resolve_device(config.features.device)  # a device that is not there is said before anything
+    with open_run(out, config, overwrite=overwrite) as run:
+        train_set = read_dataset(config.data, "train")
+        test_set = read_dataset(config.data, "test", class_names=train_set.class_names)
+        extractor = make_extractor(load_backbone(config.backbone), config.features)
+        svms = fit_linear_svms(
+            image_features(train_set, extractor, config),
+            image_level_labels(train_set),
+            SvmConfig(solver="sklearn", c=settings.svm_c, positive_weight=1.0, bias_multiplier=1.0),
+            class_names=train_set.class_names,
+        )
+        scores = svms.score(image_features(test_set, extractor, config))
+        matches = match_images(scores, image_level_labels(test_set))
+        results: dict[Rule, VocResult] = {
+            rule: score_matches(matches, train_set.class_names, rule=rule) for rule in RULES
+        }
+        interval = (
+            bootstrap_map(
+                matches, resamplings=config.evaluation.bootstrap, seed=config.evaluation.seed
+            )
+            if config.evaluation.bootstrap
+            else None
+        )
+        values = {
+            "task": "image classification",
+            "split": test_set.name,
+            "num_images": len(test_set.records),
+            "map": {rule: result.map for rule, result in results.items()},
+            "interval": interval,
+            "per_class": {
+                name: {rule: result.ap[label] for rule, result in results.items()}
+                for label, name in enumerate(train_set.class_names)
+            },
+            "rule": {
+                rule: f"{words}, over images; those with difficult objects only are ignored"
+                for rule, words in RULES.items()
+            },
+            "view": settings.svm_view,
+            "short_side": config.features.scales[0],
+            "layer": config.features.layer,
+        }
+        write_json_atomic(run.metrics, values)
+        means = ", ".join(f"{rule} {100 * result.map:.1f}" for rule, result in results.items())
+        count = len(test_set.records)
+        _LOG.info("%s: %d images, mean average precision %s", test_set.name, count, means)
+    return values
+
+
+def image_features(
+    dataset: Dataset, extractor: SppExtractor | RcnnExtractor, config: Config
+) -> Float[Tensor, "n d"]:
+    """Return one unit-length vector per image.
+
+    Raises:
+        ConfigError: for several scales, for a full image without a pyramid, and for a layer that
+            the weights do not have.
+        DataError: if an image cannot be read.
+    """
+    scales = config.features.scales
+    require(len(scales) == 1, "features.scales", "one short side to classify with", list(scales))
+    pyramid = config.features.method == "sppnet"
+    location, expected = "classify.svm_view", "crop with features.method rcnn: it has no pyramid"
+    require(pyramid or config.classify.svm_view == "crop", location, expected, "full")
+    layer = layer_of(extractor, config)
+    images = read_ahead(dataset.records, max_pixels=config.data.max_pixels)
+    with torch.inference_mode():
+        rows = [
+            layer(pool_image(image, extractor, config)).cpu()
+            for image in track(images, len(dataset.records), dataset.split)
+        ]
+    return torch.nn.functional.normalize(torch.cat(rows))
+
+
+def pool_image(
+    image: Image, extractor: SppExtractor | RcnnExtractor, config: Config
+) -> Float[Tensor, "1 d"]:
+    """Return pool5 of a whole image or of its central square."""
+    side = config.features.scales[0]
+    network, backbone = extractor.network, extractor.backbone
+    crop = config.classify.svm_view == "crop"
+    pixels = image.pixels.permute(2, 0, 1).contiguous()
+    pixels = resize_short_side(pixels, side, side if crop else backbone.min_size)
+    if crop:
+        place = centre_place((pixels.shape[1], pixels.shape[2]), side)
+        pixels = cut_out(pixels, [place], side, mirrored=False)[0]
+    inputs = network.normalise(pixels.to(network.device).float()[None])
+    conv5 = network.conv(inputs)[0]
+    if config.features.method == "sppnet":
+        return pyramid_pool(conv5, whole_window(conv5), config.features.levels)
+    pooled: Tensor = backbone.last_pool(conv5[None].float()).flatten(1)
+    if pooled.shape[1] != extractor.feature_dim:
+        message = (
+            f"features.scales: expected a crop that gives {extractor.feature_dim} numbers, "
+            f"{backbone.crop_size} pixels for {backbone.name}, got {side}"
+        )
+        raise ConfigError(message)
+    return pooled
+
+
+def match_images(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n k"]) -> list[ClassMatches]:
+    """Rank the images of each class, as the VOC devkit's classification task does.
+
+    Args:
+        scores: any, higher for images more likely to show the class.
+        labels: 1 shown, -1 absent, 0 ignored.
+
+    Source:
+        VOCevalcls.m of the devkit.
+    """
+    matches = []
+    for column, truth in zip(scores.numpy().T, labels.numpy().T, strict=True):
+        order = np.argsort(-column, kind="stable")
+        matches.append(
+            ClassMatches(
+                scores=column[order],
+                images=order,
+                boxes=np.zeros_like(order),
+                outcomes=truth[order],
+                objects=(truth > 0).astype(np.int64),
+                difficult=int((truth == 0).sum()),
+            )
+        )
+    return matches

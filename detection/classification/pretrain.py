@@ -1,0 +1,123 @@
+"""Train a classifier: the conv and fc layers that a detector starts from (SPP §3.1)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from detection.classification.batches import read_labelled_images
+from detection.classification.dataset import ClassificationSet
+from detection.classification.model_io import TrainedClassifier, save_classifier
+from detection.classification.reader_errors import explained_readers
+from detection.classification.training import ClassifierTraining
+from detection.config import Config
+from detection.io.device import resolve_device
+from detection.runs.fingerprint import num_bytes, require_same_data
+from detection.runs.folder import RunFolder, open_run
+from detection.training.distributed import Workers, start_workers
+from detection.training.loop import LoopConfig, run_steps
+
+_LOG = logging.getLogger(__name__)
+
+_LOG_EVERY = 100
+
+
+def pretrain(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    override: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Train a classifier; return its run folder.
+
+    The images of the test split are only watched: nothing is chosen by them.
+
+    Args:
+        config: ``pretrain``, ``backbone``, ``data`` for objects, and ``features.device``.
+        out: the run folder, new or empty.
+        resume: continue what was interrupted in there.
+        override: resume although the configuration changed.
+        overwrite: start anew in a folder that holds a run.
+
+    Raises:
+        DetectionError: naming what a user can mend.
+    """
+    resolve_device(config.features.device)  # a device that is not there is said before anything
+    workers = start_workers(config.features.device)
+    with _open_run(out, config, workers, (resume, override, overwrite)) as run:
+        if resume and run.model.exists():
+            _LOG.info("%s: already trained", run.model)
+            return out
+        train_set = read_labelled_images(config, "train")
+        test_set = read_labelled_images(config, "test", train_set.class_names)
+        for images in (train_set, test_set):
+            _LOG.info("%s", describe(images))
+        if workers.is_main:
+            require_same_data(out, fingerprint(train_set), override=override)
+        training = ClassifierTraining(train_set, test_set, config, workers)
+        settings = config.pretrain
+        steps_an_epoch = training.plan.steps_an_epoch
+        with explained_readers():
+            run_steps(
+                training.step,
+                training.parts,
+                LoopConfig(
+                    iterations=training.plan.steps,
+                    checkpoint_every=settings.checkpoint_every or steps_an_epoch,
+                    log_every=min(steps_an_epoch, _LOG_EVERY),
+                    tensorboard=settings.tensorboard,
+                ),
+                run.checkpoints,
+                resume=resume,
+                workers=workers,
+                description="pretrain",
+            )
+        trained = TrainedClassifier(
+            model=training.model, class_names=train_set.class_names, config=config
+        )
+        if workers.is_main:
+            save_classifier(run.model, trained)
+            _LOG.info("%s: written", run.model)
+    return out
+
+
+def describe(images: ClassificationSet) -> str:
+    """Say how many images there are."""
+    left_out = "".join(f", {count} left out ({kind})" for kind, count in images.notes.items())
+    classes = len(images.class_names)
+    return f"{images.name}: {len(images.examples)} images of {classes} classes{left_out}"
+
+
+def fingerprint(images: ClassificationSet) -> dict[str, Any]:
+    """Return names, counts and a hash of every image's location, label and file size."""
+    digest = hashlib.sha256()
+    for one in images.examples:
+        line = f"{one.example_id} {one.region} {one.label} {num_bytes(one.path)}"
+        digest.update(line.encode())
+    return {
+        "split": images.name,
+        "class_names": list(images.class_names),
+        "num_images": len(images.examples),
+        "sha256": digest.hexdigest(),
+    }
+
+
+@contextlib.contextmanager
+def _open_run(
+    out: Path, config: Config, workers: Workers, options: tuple[bool, bool, bool]
+) -> Iterator[RunFolder]:
+    """Open the run folder in the main process; the others follow it."""
+    resume, override, overwrite = options
+    with contextlib.ExitStack() as stack:
+        run = RunFolder(path=Path(out), config=config)
+        if workers.is_main:
+            opened = open_run(out, config, resume=resume, override=override, overwrite=overwrite)
+            run = stack.enter_context(opened)
+        workers.wait()
+        yield run

@@ -1,0 +1,127 @@
+"""What a command is: options, a function to call, and where its settings start from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from detection.cli.parser import Parser
+from detection.config import Config
+from detection.errors import DataError
+
+SECTIONS = tuple(field.name for field in fields(Config))
+
+_OUTPUTS = ("--out", "--coco")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option or a positional argument: what ``add_argument`` takes."""
+
+    name: str
+    settings: dict[str, Any]
+
+    @property
+    def usage(self) -> str:
+        """How a positional argument stands in the usage; nothing for an option."""
+        if self.name.startswith("-"):
+            return ""
+        name = self.name.upper()
+        shapes = {"*": f"[{name} ...]", "?": f"[{name}]", "+": f"{name} [{name} ...]"}
+        return shapes.get(self.settings.get("nargs", ""), name)
+
+    def add_to(self, parser: Parser) -> None:
+        """Add it to a parser, its default shown."""
+        settings = dict(self.settings)
+        default = settings.get("default")
+        if default is not None and default != ():
+            shown = ", ".join(default) if isinstance(default, tuple) else default
+            settings["help"] += f" (default: {shown})"
+        parser.add_argument(self.name, **settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command.
+
+    Attributes:
+        run: called with the options and the configuration; its docstring is the help. It gives the
+            exit code, None for 0.
+        options: besides the configuration's.
+        base: where the configuration starts from; None for a command without one.
+        sections: of the configuration that the command uses.
+    """
+
+    run: Callable[[argparse.Namespace, Config], int | None]
+    options: tuple[Option, ...]
+    base: Callable[[argparse.Namespace], Config] | None = None
+    sections: tuple[str, ...] = SECTIONS
+
+    @property
+    def description(self) -> str:
+        """What the command does."""
+        return " ".join((self.run.__doc__ or "").split())
+
+    @property
+    def summary(self) -> str:
+        """The first line of that."""
+        return (self.run.__doc__ or "").split("\n", maxsplit=1)[0]
+
+
+def check_outputs(command: Command, options: argparse.Namespace) -> None:
+    """Look, before any work is done, whether there is a place for what a command writes.
+
+    Raises:
+        DataError: where a file stands in the way of a folder or a folder in that of a file, or the
+            folder cannot be written.
+    """
+    for one in command.options:
+        path = getattr(options, one.name.removeprefix("--"), None)
+        if one.name not in _OUTPUTS or path is None:
+            continue
+        is_folder = one.settings.get("metavar") == "FOLDER"
+        if path.exists() and path.is_dir() != is_folder:
+            wanted, got = ("folder", "file") if is_folder else ("file", "folder")
+            message = f"{one.name}: expected a {wanted} to write, got the {got} {path}"
+            raise DataError(message)
+        nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+        if not os.access(nearest, os.W_OK) or not (nearest.is_dir() or nearest == path):
+            message = f"{one.name}: expected a place that can be written, got {path}"
+            raise DataError(message)
+
+
+def option(name: str, help: str, **settings: Any) -> Option:  # noqa: A002
+    """Describe an option; a name without dashes is a positional argument.
+
+    A ``Path`` as the default makes it a path.
+    """
+    if isinstance(settings.get("default"), Path):
+        settings.setdefault("type", Path)
+    return Option(name, {"help": help, **settings})
+
+
+def flag(name: str, help: str) -> Option:  # noqa: A002
+    """Describe an option without a value."""
+    return Option(name, {"help": help, "action": "store_true"})
+
+
+def folder(name: str, help: str, default: str | None = None) -> Option:  # noqa: A002
+    """Describe an option that names a folder."""
+    path = None if default is None else Path(default)
+    return Option(name, {"help": help, "type": Path, "default": path, "metavar": "FOLDER"})
+
+
+def defaults(options: argparse.Namespace) -> Config:
+    """Start from the defaults."""
+    return Config()
+
+
+def of_run(options: argparse.Namespace) -> Config:
+    """Start from the configuration of the run folder in ``options``."""
+    from detection.runs.folder import read_run_config
+
+    return read_run_config(options.run)

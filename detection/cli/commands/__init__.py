@@ -1,0 +1,24 @@
+"""All commands, in the order of the help.
+
+A command reads the options, imports what it needs and calls one function. Every import that costs
+time happens inside it, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+from detection.cli.command import Command
+from detection.cli.commands.classifier import CLASSIFIER_COMMANDS
+from detection.cli.commands.data import DATA_COMMANDS
+from detection.cli.commands.detector import DETECTOR_COMMANDS
+from detection.cli.commands.export import EXPORT_COMMANDS
+from detection.cli.commands.serve import SERVE_COMMANDS
+from detection.cli.commands.weights import WEIGHTS_COMMANDS
+
+COMMANDS: dict[str, Command] = {
+    **DATA_COMMANDS,
+    **DETECTOR_COMMANDS,
+    **SERVE_COMMANDS,
+    **EXPORT_COMMANDS,
+    **CLASSIFIER_COMMANDS,
+    **WEIGHTS_COMMANDS,
+}

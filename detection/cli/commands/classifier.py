@@ -1,0 +1,69 @@
+"""Commands on classifiers of whole images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detection.cli.command import Command, defaults, flag, folder, of_run, option
+from detection.cli.commands.detector import TRAINING
+from detection.config import Config
+
+
+def pretrain(options: argparse.Namespace, config: Config) -> None:
+    """Train a classifier with a pyramid on top, whose trunk a detector can start from."""
+    from detection.classification.pretrain import pretrain as run
+
+    run(
+        config,
+        options.out,
+        resume=options.resume,
+        override=options.override,
+        overwrite=options.overwrite,
+    )
+    print(f"{options.out}: trained; next: detection classify-views {options.out}")
+
+
+def classify_views(options: argparse.Namespace, config: Config) -> None:
+    """Test a trained classifier with one view of each image, or many.
+
+    Settings start from those of the run.
+    """
+    from detection.classification.evaluate import classify_views as run
+
+    run(options.run, config, options.out)
+
+
+def classify_eval(options: argparse.Namespace, config: Config) -> None:
+    """Train and test linear SVMs on features of whole images (SPP §3.2)."""
+    from detection.classification.evaluate import classify_eval as run
+
+    run(config, options.out, overwrite=options.overwrite)
+
+
+CLASSIFIER_COMMANDS = {
+    "pretrain": Command(
+        run=pretrain,
+        options=(folder("--out", "the run folder", "runs/pretrain"), *TRAINING),
+        base=defaults,
+        sections=("data", "backbone", "features", "pretrain", "classify"),
+    ),
+    "classify-views": Command(
+        run=classify_views,
+        options=(
+            option("run", "the folder of a trained classifier", type=Path),
+            folder("--out", "where to write, instead of the run folder"),
+        ),
+        base=of_run,
+        sections=("data", "pretrain", "classify"),
+    ),
+    "classify-eval": Command(
+        run=classify_eval,
+        options=(
+            folder("--out", "the run folder", "runs/classify"),
+            flag("--overwrite", "remove the run there first"),
+        ),
+        base=defaults,
+        sections=("data", "backbone", "features", "classify", "evaluation"),
+    ),
+}

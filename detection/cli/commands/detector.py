@@ -1,0 +1,175 @@
+"""Commands on detectors: train, evaluate, apply, time and report them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from detection.cli.command import SECTIONS, Command, defaults, flag, folder, of_run, option
+from detection.cli.parser import whole_number
+from detection.config import Config
+
+TRAINING = (
+    flag("--resume", "continue what was interrupted there"),
+    flag("--override", "resume with changed settings"),
+    flag("--overwrite", "remove the run there first"),
+)
+RUN = option("run", "the folder of a trained detector", type=Path)
+DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
+
+
+def train(options: argparse.Namespace, config: Config) -> None:
+    """Train a detector, SPPnet or R-CNN, into a run folder of its own."""
+    from detection.training.pipeline import train as run
+
+    run(
+        config,
+        options.out,
+        resume=options.resume,
+        override=options.override,
+        overwrite=options.overwrite,
+    )
+    print(f"{options.out}: trained; next: detection evaluate {options.out}")
+
+
+def evaluate(options: argparse.Namespace, config: Config) -> None:
+    """Score a trained detector on the test images of a data set.
+
+    Settings start from those of the run; the result is metrics.json and the detections. Of several
+    runs, the union of their scored windows is suppressed.
+    """
+    from detection.inference.dataset import evaluate as run
+
+    run(options.run, _on_device(config, options.device), options.out, options.others)
+
+
+def detect(options: argparse.Namespace, config: Config) -> int:
+    """Find objects in images: drawings and a JSON file.
+
+    Settings start from those of the run. The exit code is 1 if an image could not be read.
+    """
+    from detection.ensemble import combine
+    from detection.inference.images import detect as run
+    from detection.model_io import load_detector
+
+    detector = load_detector(options.run, device=options.device)
+    summary = run(
+        combine([detector], _on_device(config, options.device)),
+        options.inputs,
+        options.out,
+        threshold=options.threshold,
+        draw=not options.no_drawings,
+        coco=options.coco,
+    )
+    for reason in summary.failed.values():
+        print(f"error: {reason}", file=sys.stderr)
+    print(f"{options.out}: {replace(summary, failed={}).format()}")
+    return 1 if summary.failed else 0
+
+
+def benchmark(options: argparse.Namespace, config: Config) -> None:
+    """Time R-CNN and SPPnet, stage by stage, on the same images and boxes."""
+    from detection.benchmark.speed import Plan, format_benchmark
+    from detection.benchmark.speed import benchmark as run
+
+    plan = Plan(num_images=options.num_images, repeats=options.repeats)
+    print(format_benchmark(run(config, options.images, options.out, plan)))
+
+
+def report(options: argparse.Namespace, config: Config) -> None:
+    """Compare runs on one HTML page and in a table: accuracy, speed, mistakes, images."""
+    from detection.report.html import report_run
+
+    report_run(options.runs, options.out)
+    print(f"{_table(options.runs)}\n{options.out}: written")
+
+
+def _table(folders: Sequence[Path]) -> str:
+    """Return each evaluated run's mean AP, images and rules as text, then the benchmarks."""
+    from detection.benchmark.speed import format_benchmark
+    from detection.evaluation.results import counts_line, rule_lines
+    from detection.report.loading import read_benchmark, read_metrics
+
+    rows = [("mean AP, %", "method", "11-point", "area", "COCO", "")]
+    rules: dict[str, None] = {}
+    for path in folders:
+        if values := read_metrics(path / "metrics.json"):
+            means = [values["map"][rule] for rule in ("voc07", "voc10", "coco")]
+            first, *rest = ["-" if mean is None else f"{100 * mean:.1f}" for mean in means]
+            rows.append((str(path), values["method"], first, *rest, counts_line(values)))
+            rules |= dict.fromkeys(rule_lines(values))
+    name, method = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [
+        f"{a:<{name}}  {b:<{method}}  {c:>8} {d:>6} {e:>6}  {f}".rstrip()
+        for a, b, c, d, e, f in rows
+    ]
+    lines += rules
+    benchmarks = [read_benchmark(path / "benchmark.json") for path in folders]
+    return "\n".join([*lines, *(format_benchmark(measured) for measured in benchmarks if measured)])
+
+
+def _on_device(config: Config, device: str) -> Config:
+    """Return the configuration with a different device."""
+    return replace(config, features=replace(config.features, device=device))
+
+
+DETECTOR_COMMANDS = {
+    "train": Command(
+        run=train,
+        options=(folder("--out", "the run folder", "runs/train"), *TRAINING),
+        base=defaults,
+        sections=tuple(name for name in SECTIONS if name not in {"pretrain", "classify"}),
+    ),
+    "evaluate": Command(
+        run=evaluate,
+        options=(
+            RUN,
+            option("others", "more of them, combined with the first", nargs="*", type=Path),
+            folder("--out", "where to write, instead of the run folder"),
+            DEVICE,
+        ),
+        base=of_run,
+        sections=("data", "proposals", "postprocess", "evaluation"),
+    ),
+    "detect": Command(
+        run=detect,
+        options=(
+            RUN,
+            option("inputs", "images and folders of images", nargs="+", type=Path),
+            folder("--out", "where to write", "runs/detect"),
+            option("--threshold", "the lowest score to show", type=float, default=0.0),
+            flag("--no_drawings", "write detections.json only"),
+            option(
+                "--coco",
+                "also write them as COCO results; category_id is the class's place in the class "
+                "list, from 1",
+                type=Path,
+                metavar="FILE",
+            ),
+            DEVICE,
+        ),
+        base=of_run,
+        sections=("data", "proposals", "postprocess"),
+    ),
+    "benchmark": Command(
+        run=benchmark,
+        options=(
+            folder("--images", "photographs", "data/synthetic/JPEGImages"),
+            option("--num_images", "how many of them", type=whole_number, default=20),
+            option("--repeats", "how often each", type=whole_number, default=1),
+            folder("--out", "where to write", "runs/benchmark"),
+        ),
+        base=defaults,
+        sections=("data", "proposals", "backbone", "features", "postprocess"),
+    ),
+    "report": Command(
+        run=report,
+        options=(
+            option("runs", "run folders, also of benchmarks", nargs="+", type=Path),
+            option("--out", "the page to write", default=Path("runs/report.html"), metavar="FILE"),
+        ),
+    ),
+}

@@ -1,0 +1,63 @@
+"""The command that shows detectors to a browser."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detection.cli.command import Command, folder, of_run, option
+from detection.cli.commands.detector import DEVICE, RUN
+from detection.cli.parser import whole_number
+from detection.config import Config
+from detection.io.interrupts import forget
+
+
+def serve(options: argparse.Namespace, config: Config) -> None:
+    """Show a page in the browser that finds objects in images, and a JSON interface.
+
+    Settings start from those of the first run; all runs score the same boxes. Needs the extra
+    'serve'.
+    """
+    from detection.serving.server import Options
+    from detection.serving.server import serve as run
+
+    settings = Options(
+        host=options.host,
+        port=options.port,
+        max_upload_mib=options.max_upload_mib,
+        queue=options.queue,
+        examples=options.examples,
+    )
+    try:
+        run([options.run, *options.others], config, settings, device=options.device)
+    except KeyboardInterrupt:  # the ordinary end
+        forget()
+        print("stopped")
+
+
+def port_number(text: str) -> int:
+    """Read a port: 0 to 65535."""
+    number = int(text) if text.isdecimal() else -1
+    if not 0 <= number <= 65535:
+        message = f"expected a port from 0 to 65535, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+SERVE_COMMANDS = {
+    "serve": Command(
+        run=serve,
+        options=(
+            RUN,
+            option("others", "a second detector to compare with, or more", nargs="*", type=Path),
+            option("--host", "the address to listen at; 0.0.0.0 for all", default="127.0.0.1"),
+            option("--port", "0 takes a free one", type=port_number, default=8000),
+            option("--max_upload_mib", "the largest file", type=whole_number, default=20),
+            option("--queue", "images that may wait", type=whole_number, default=16),
+            folder("--examples", "images to try on the page"),
+            DEVICE,
+        ),
+        base=of_run,
+        sections=("data", "proposals"),
+    ),
+}

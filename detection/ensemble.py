@@ -1,0 +1,182 @@
+"""Test-time augmentation around the detector: the mirrored image, and several detectors as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detection.boxes import flip
+from detection.config import Config
+from detection.data.image_like import ImageLike
+from detection.detector import Detector, inputs
+from detection.errors import ConfigError
+from detection.features.memory import extract_within_memory
+from detection.postprocess import Candidates, finalize, select_candidates
+from detection.structures import Detections, Image, Proposals, RoIFeatures
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Ensemble:
+    """Detectors of the same classes that decide together, with ``detect`` as a detector has it.
+
+    Every member scores every box; with ``postprocess.flip`` its scores and regressed boxes are the
+    means over the image and its mirror image. The union of the members' scored boxes is then
+    suppressed as if it came from one detector (SPP §4.4).
+
+    Attributes:
+        class_names: label -> name.
+        config: how it is applied: proposals, suppression, evaluation.
+        members: the detectors; networks that began from different weights combine best (SPP §4.4).
+    """
+
+    class_names: tuple[str, ...]
+    config: Config
+    members: tuple[Detector, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything between the image and its detections is computed."""
+        return self.members[0].device
+
+    def detect(self, image: ImageLike, proposals: Proposals | None = None) -> Detections:
+        """Detect the objects of every class in one image.
+
+        Args:
+            image: an `Image`, an array of RGB, a Pillow image, or a path.
+            proposals: its boxes; None runs selective search as configured.
+
+        Raises:
+            DataError: if the image cannot be read.
+        """
+        image, boxes = inputs(image, proposals, self.config, self.device)
+        with torch.no_grad():
+            views = [score(member, image, boxes, self.config) for member in self.members]
+            all_boxes = boxes.repeat(len(views), 1)
+            all_scores = torch.cat([view.scores for view in views])
+            options = self.config.postprocess
+            candidates = select_candidates(all_boxes, all_scores, options, image_id=image.image_id)
+            regressed = self._regress(candidates, views, image, len(boxes))
+            detections = finalize(regressed, options, image_id=image.image_id)
+        return replace(detections, class_names=self.class_names)
+
+    def detect_each(self, images: Iterable[ImageLike]) -> Iterator[Detections]:
+        """Detect the objects of image after image; each is read when its turn comes."""
+        return (self.detect(image) for image in images)
+
+    def with_config(self, config: Config) -> Detector | Ensemble:
+        """Return the same detectors with other thresholds, proposals or data."""
+        return combine(self.members, config)
+
+    def to(self, device: torch.device | str) -> Ensemble:
+        """Return the same detectors on another device."""
+        members = tuple(member.to(device) for member in self.members)
+        return replace(self, members=members)
+
+    def _regress(
+        self, candidates: Candidates, views: Sequence[ScoredBoxes], image: Image, count: int
+    ) -> Candidates:
+        """Move each box by the regressors of the member that scored it."""
+        moved = candidates.boxes.clone()
+        for index, view in enumerate(views):
+            # on a GPU the host waits for the number of boxes of this member
+            here = (candidates.rows // max(count, 1) == index).nonzero().flatten()
+            own = candidates.at(here)
+            own = replace(own, rows=own.rows - index * count)
+            moved[here] = view.regressed(own, image).to(moved)
+        return replace(candidates, boxes=moved)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class ScoredBoxes:
+    """All boxes of an image as one member of an ensemble sees them.
+
+    Attributes:
+        member: with the regressors.
+        scores: of each box for each class; the mean of both views where there are two.
+        features: of each view, pool5 and what the scorer reads: the image, then its mirror image.
+    """
+
+    member: Detector
+    scores: Float[Tensor, "r k"]
+    features: tuple[tuple[RoIFeatures, RoIFeatures], ...]
+
+    def regressed(self, candidates: Candidates, image: Image) -> Float[Tensor, "m 4"]:
+        """Return the regressed boxes of candidates, the mean over the views."""
+        size, width = image.size, image.size[1]
+        plain = self.member.regress(candidates, *self.features[0], size).boxes
+        if len(self.features) == 1:
+            return plain
+        there = replace(candidates, boxes=flip(candidates.boxes, width))
+        mirrored = self.member.regress(there, *self.features[1], size).boxes
+        return (plain + flip(mirrored, width)) / 2
+
+
+def score(
+    member: Detector, image: Image, boxes: Float[Tensor, "r 4"], config: Config
+) -> ScoredBoxes:
+    """Score every box by one member, on the mirror image too where that is configured.
+
+    Args:
+        member: one of the detectors.
+        image: on its device.
+        boxes: image pixels, on its device.
+        config: of the ensemble.
+    """
+    views = [(image, boxes)]
+    if config.postprocess.flip:
+        views.append((image.mirrored(), flip(boxes, image.size[1])))
+    features, scores = [], []
+    for its_image, its_boxes in views:
+        pool5 = extract_within_memory(member.extractor, its_image, its_boxes)
+        top = pool5.map(member.fc)
+        features.append((pool5, top))
+        scores.append(top.map(member.scorer.score).expand())
+    mean = scores[0] if len(scores) == 1 else (scores[0] + scores[1]) / 2
+    return ScoredBoxes(member=member, scores=mean, features=tuple(features))
+
+
+def combine(detectors: Sequence[Detector], config: Config | None = None) -> Detector | Ensemble:
+    """Return what applies trained detectors as configured: one of them as it is, or an ensemble.
+
+    Args:
+        detectors: of the same classes in the same order, all with SVMs or all with softmax: the
+            scores of the two kinds do not compare.
+        config: how they are applied; None takes that of the first.
+
+    Raises:
+        ConfigError: if they do not belong together.
+    """
+    if not detectors:
+        message = "combination: expected at least one detector, got none"
+        raise ConfigError(message)
+    first = detectors[0]
+    for number, other in enumerate(detectors[1:], start=2):
+        _require_alike(first, other, number)
+    config = config or first.config
+    if len(detectors) == 1 and not config.postprocess.flip:
+        return first.with_config(config)
+    members = tuple(
+        member.with_config(replace(member.config, postprocess=config.postprocess))
+        for member in detectors
+    )
+    return Ensemble(class_names=first.class_names, config=config, members=members)
+
+
+def _require_alike(first: Detector, other: Detector, number: int) -> None:
+    if other.class_names != first.class_names:
+        message = (
+            f"combination: expected the classes {list(first.class_names)} in this order, got "
+            f"{list(other.class_names)} from detector {number}"
+        )
+        raise ConfigError(message)
+    if type(other.scorer) is not type(first.scorer):
+        message = (
+            f"combination: expected a {type(first.scorer).__name__} like the first detector's, "
+            f"got a {type(other.scorer).__name__} from detector {number}; their scores do not "
+            "compare"
+        )
+        raise ConfigError(message)

@@ -1,0 +1,124 @@
+"""A trained detector on the test images of a data set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from detection.config import Config
+from detection.data.dataset import read_dataset, unreadable
+from detection.data.image_prefetch import read_ahead, read_ahead_or_none
+from detection.detector import Detector
+from detection.ensemble import Ensemble, combine
+from detection.errors import ConfigError
+from detection.evaluation.results import format_table, metrics, write_results
+from detection.io.progress import track
+from detection.model_io import load_detector
+from detection.proposals.dataset import propose_dataset
+from detection.proposals.store import ProposalStore
+from detection.runs.config_io import config_to_dict
+from detection.runs.folder import reopen_run
+from detection.runs.skipped import write_skipped
+from detection.structures import Dataset, Detections
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate(
+    run_folder: Path, config: Config, out: Path | None = None, others: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Detect on every test image and score the detections; return what ``metrics.json`` holds.
+
+    Args:
+        run_folder: of a trained detector.
+        config: the run's own, with departures in ``data``, ``proposals``, ``postprocess`` and
+            ``evaluation`` (another split, another threshold).
+        out: where to write metrics and detections; None writes into the run folder.
+        others: more runs whose detectors are combined with this one's; then ``out`` is needed.
+
+    Raises:
+        DetectionError: naming what a user can mend.
+    """
+    if others and out is None:
+        message = "--out: expected a folder for the results of several runs together, got none"
+        raise ConfigError(message)
+    with reopen_run(run_folder) as run:
+        paths = [run.model, *others]
+        members = [load_detector(path, device=config.features.device) for path in paths]
+        detector = combine(members, config)
+        _require_same_classes(config, detector.class_names)
+        dataset = read_dataset(
+            config.data,
+            "test",
+            class_names=detector.class_names,
+            allow_missing=config.evaluation.allow_missing,
+        )
+        store = propose_dataset(
+            dataset,
+            config.proposals,
+            Path(config.proposals.folder),
+            max_pixels=config.data.max_pixels,
+            max_failed=1.0 if config.evaluation.allow_missing else 0.0,
+        )
+        missed = unreadable(dataset, store.failed)
+        target = out or run.path
+        write_skipped(target, {dataset.split: (*dataset.skipped, *missed)})
+        detections = list(
+            track(detect_dataset(detector, dataset, store), len(dataset.records), "detect")
+        )
+        values = metrics(
+            [record.truth for record in dataset.records],
+            detections,
+            detector.class_names,
+            method=" + ".join(member.config.features.method for member in members),
+            split=dataset.split,
+            config=config.evaluation,
+            terms=dataset.coco,
+        )
+        values |= {"dataset": dataset.name, "config": config_to_dict(config)}
+        if dataset.coco is not None:
+            values["category_ids"] = list(dataset.coco.category_ids)
+        write_results(target, values, detections, detector.class_names, dataset.coco)
+        _LOG.info("%s", format_table(values))
+    return values
+
+
+def _require_same_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    """Stop where another order of the classes was asked for than the detector's labels have.
+
+    Raises:
+        ConfigError: naming both orders.
+    """
+    asked = config.data.class_names
+    if config.data.drop_empty_classes:
+        asked = tuple(name for name in asked if name in class_names)
+    if asked and asked != class_names:
+        message = (
+            f"data.class_names: expected the classes of the trained detector in their order, "
+            f"{','.join(class_names)}, got {','.join(asked)}; leave the option out"
+        )
+        raise ConfigError(message)
+
+
+def detect_dataset(
+    detector: Detector | Ensemble, dataset: Dataset, store: ProposalStore
+) -> Iterator[Detections]:
+    """Return the detections of every image, in order, from the stored proposals.
+
+    An image that cannot be read, where that is allowed, has none.
+
+    Args:
+        detector: trained.
+        dataset: of which images.
+        store: their proposals.
+    """
+    config = detector.config
+    read = read_ahead_or_none if config.evaluation.allow_missing else read_ahead
+    images = read(dataset.records, max_pixels=config.data.max_pixels)
+    for record, image in zip(dataset.records, images, strict=True):
+        if image is None:
+            yield Detections.none(record.image_id)
+        else:
+            yield detector.detect(image, store.load(record))

@@ -1,0 +1,193 @@
+"""A trained detector on anybody's images: drawings and JSON.
+
+Boxes of the next images are searched in other processes while the network works on this one.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image as PilImage
+
+from detection.data.folder import list_images, name_images
+from detection.detector import Detector
+from detection.ensemble import Ensemble
+from detection.errors import DataError, ImageError
+from detection.evaluation.results import slug, write_coco_json
+from detection.inference.proposal_prefetch import search_ahead
+from detection.io.files import remove_leftovers, write_bytes_atomic, write_json_atomic
+from detection.io.progress import track
+from detection.report.drawing import draw_detections
+from detection.structures import Detections, Image, Proposals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a folder of images took.
+
+    Attributes:
+        images: how many were read.
+        failed: file -> why it was not.
+        seconds: from the first to the last.
+        peak_gib: the most memory that this process held.
+    """
+
+    images: int
+    failed: dict[str, str]
+    seconds: float
+    peak_gib: float
+
+    def format(self) -> str:
+        """Return a summary line, then one line per failed file."""
+        rate = self.images / self.seconds if self.seconds else 0.0
+        lines = [
+            f"{self.images} images in {self.seconds:.1f} s ({rate:.2f} a second), "
+            f"peak memory {self.peak_gib:.2f} GiB"
+        ]
+        return "\n".join([*lines, *self.failed.values()])
+
+
+def detect(
+    detector: Detector | Ensemble,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    threshold: float = 0.0,
+    draw: bool = True,
+    coco: Path | None = None,
+) -> Summary:
+    """Detect on images and folders of images; write ``detections.json`` and a PNG each.
+
+    An image that cannot be read, or searched in ``proposals.time_limit``, is named in the summary
+    and does not stop the others.
+
+    Args:
+        detector: trained; its configuration says how boxes are found.
+        inputs: files and folders.
+        out: folder to write.
+        threshold: detections below it are neither drawn nor written.
+        draw: write the PNGs too.
+        coco: a file for the same detections in COCO's result format; None writes none.
+
+    Raises:
+        DataError: if no image is found, none can be read, or ``out`` cannot be written.
+    """
+    paths = list_images(inputs)
+    names = unique_names(paths)
+    image_ids = name_images(inputs, paths)
+    remove_leftovers(out)
+    results: dict[str, Any] = {}
+    shown: list[Detections] = []
+    failed: dict[str, str] = {}
+    start = time.perf_counter()
+    work = detect_files(detector, paths, failed, image_ids)
+    for path, image, detections in track(work, len(paths), "detect"):
+        shown_as = {"image_id": detections.image_id}
+        results[str(path)] = shown_as | describe(detections, image, detector.class_names, threshold)
+        if draw:
+            results[str(path)]["drawing"] = f"{names[path]}.png"
+        if coco is not None:
+            shown.append(detections.above(threshold))
+        if draw:
+            picture = draw_detections(image, detections, detector.class_names, threshold=threshold)
+            write_png(out / f"{names[path]}.png", picture)
+    if not results:
+        first, *others = failed.values()
+        message = f"{first} ({len(others)} more cannot be read either)" if others else first
+        raise DataError(message)
+    write_json_atomic(out / "detections.json", results)
+    if coco is not None:
+        write_coco_json(coco, shown)
+    return Summary(
+        images=len(results),
+        failed=failed,
+        seconds=time.perf_counter() - start,
+        peak_gib=peak_memory_gib(),
+    )
+
+
+def detect_files(
+    detector: Detector | Ensemble,
+    paths: Sequence[Path],
+    failed: dict[str, str],
+    image_ids: Mapping[Path, str] | None = None,
+) -> Iterator[tuple[Path, Image, Detections]]:
+    """Yield each image that can be read and searched, with its detections, in order.
+
+    Args:
+        detector: trained.
+        paths: of the images.
+        failed: takes file -> reason of the others.
+        image_ids: what each is called; None takes the stems.
+
+    Raises:
+        DataError: naming the image in front, if a process was killed.
+    """
+    for path, searched in search_ahead(paths, detector.config):
+        if isinstance(searched, ImageError):
+            failed[str(path)] = str(searched)
+            continue
+        image_id = path.stem if image_ids is None else image_ids[path]
+        image = Image(image_id=image_id, pixels=torch.from_numpy(searched[0]))
+        proposals = Proposals(image_id=image_id, boxes=torch.from_numpy(searched[1]))
+        try:
+            detections = detector.detect(image, proposals)
+        except ImageError as error:
+            failed[str(path)] = str(error)
+            continue
+        yield path, image, detections
+
+
+def describe(
+    detections: Detections, image: Image, class_names: Sequence[str], threshold: float
+) -> dict[str, Any]:
+    """Return an image's detections as plain data: class, score, x1 y1 x2 y2."""
+    rows = zip(
+        detections.labels.tolist(),
+        detections.scores.tolist(),
+        detections.boxes.tolist(),
+        strict=True,
+    )
+    return {
+        "size": list(image.size),
+        "detections": [
+            {"class": class_names[label], "score": score, "box": box}
+            for label, score, box in rows
+            if score >= threshold
+        ],
+    }
+
+
+def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for each file's drawing: the stem, numbered where two are alike."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        base = name = slug(path.stem)
+        number = 2
+        while name in taken:
+            name, number = f"{base}-{number}", number + 1
+        taken.add(name)
+        names[path] = name
+    return names
+
+
+def write_png(path: Path, picture: PilImage.Image) -> None:
+    """Write a picture, whole or not at all."""
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    write_bytes_atomic(path, data.getvalue())
+
+
+def peak_memory_gib() -> float:
+    """Return the peak memory of this process in GiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (2**20 if sys.platform != "darwin" else 2**30)

@@ -1,0 +1,1 @@
+"""Files, tensors on disk, processes, devices and progress: nothing of the method."""

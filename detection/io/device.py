@@ -1,0 +1,150 @@
+"""From the names in a configuration to a device and a precision."""
+
+from __future__ import annotations
+
+import logging
+import platform
+
+import torch
+
+from detection.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+_X86 = {"x86_64", "AMD64"}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` is the GPU where there is one.
+
+    Any device that torch can allocate on will do, also one that a plug-in registers.
+
+    Raises:
+        ConfigError: if there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        message = f"features.device: expected auto, cpu, cuda, cuda:<number> or mps, got {name!r}"
+        raise ConfigError(message) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        message = f"features.device: got {name!r}, but this machine has {count} GPUs; use auto"
+        raise ConfigError(message)
+    if device.type == "meta" or not _can_allocate(device):
+        message = f"features.device: expected a device of this machine, got {name!r}; use auto"
+        raise ConfigError(message)
+    return device
+
+
+def _can_allocate(device: torch.device) -> bool:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError):
+        return False
+    return True
+
+
+def is_host(device: torch.device) -> bool:
+    """Return whether a device's memory is the host's, which NumPy and compiled loops can read."""
+    return device.type == "cpu"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until everything ordered from a device so far is done; nothing to wait for on a CPU."""
+    if not is_host(device):
+        torch.get_device_module(device).synchronize(device)
+
+
+def release_cached_memory(device: torch.device) -> None:
+    """Return the memory that torch keeps for later to the device."""
+    empty_cache = getattr(torch.get_device_module(device), "empty_cache", None)
+    if empty_cache is not None:
+        empty_cache()
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the graphics card, or the type of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that are free on a device; None where nothing says so."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def storage_for(num_bytes: int, device: torch.device) -> torch.device:
+    """Return where to keep ``num_bytes`` that ``device`` reads again and again.
+
+    On the device itself if they take at most half of what is free there, in host memory otherwise:
+    readers then move a block at a time.
+    """
+    free = free_memory(device)
+    return device if free is None or 2 * num_bytes <= free else torch.device("cpu")
+
+
+def use_exact_float32() -> None:
+    """Make float32 mean float32 on NVIDIA's cards, whose convolutions round to 10 bits otherwise.
+
+    This holds for the whole process; who wants speed takes ``features.dtype bfloat16``.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def has_float64(device: torch.device) -> bool:
+    """Return whether a device computes in float64; Apple's GPUs do not."""
+    return device.type != "mps"
+
+
+def random_devices(device: torch.device) -> list[torch.device]:
+    """Return the devices whose random generator is not the CPU's, as ``fork_rng`` wants them."""
+    return [device] if device.type == "cuda" else []
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype called ``name``; ``auto`` is bfloat16 if the device is fast at it.
+
+    Raises:
+        ConfigError: if the name is unknown.
+    """
+    if name == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    if name not in _DTYPES:
+        message = f"features.dtype: expected auto, float32 or bfloat16, got {name!r}"
+        raise ConfigError(message)
+    if name == "bfloat16" and not has_fast_bfloat16(device):
+        logger.warning("features.dtype: %s imitates bfloat16 here, auto is faster", device)
+    return _DTYPES[name]
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has units for bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and has_bfloat16_unit()
+
+
+def has_bfloat16_unit() -> bool:
+    """Return whether the CPU multiplies bfloat16 natively; emulation is slower."""
+    if platform.machine() not in _X86:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return not processor_units().isdisjoint({"amx_bf16", "avx512_bf16"})
+
+
+def sums_bytes_in_32_bits() -> bool:
+    """Return whether the CPU accumulates 8-bit products without overflow (VNNI).
+
+    Other x86 processors add pairs of them in 16 bits, where 255 x 127 twice is too much.
+    """
+    if platform.machine() not in _X86:
+        return True
+    return not processor_units().isdisjoint({"amx_int8", "avx512_vnni", "avx_vnni"})
+
+
+def processor_units() -> frozenset[str]:
+    """Return the CPU's instruction sets under torch's names."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return frozenset(name for name, there in capabilities.items() if there is True)

@@ -1,0 +1,295 @@
+"""Files that are never half written: temporary file, fsync, rename; and a lock for a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import stat
+import sys
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from detection.errors import DataError, ImageError
+from detection.io.image_errors import file_error
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_CHUNK = 1 << 20
+_DAY = 24 * 3600
+_STARTED = time.time()
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that at every moment either the old content or the new one is there.
+
+    Missing parent folders are made.
+
+    Raises:
+        DataError: where the disk is full or the folder cannot be written; the old file stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{_owner()}-{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:  # an interrupt leaves nothing behind either
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise explain(error, path, len(data)) from error
+        raise
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write UTF-8 text the way ``write_bytes_atomic`` does."""
+    write_bytes_atomic(path, text.encode())
+
+
+def write_json_atomic(path: Path, value: object) -> None:
+    """Write JSON the way ``write_bytes_atomic`` does; NaN and infinity become ``null``."""
+    write_text_atomic(path, json.dumps(to_plain(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def to_plain(value: Any) -> Any:
+    """Turn dataclasses, paths, arrays, tensors and tuples into what JSON and YAML can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return to_plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove the temporary files that killed writers left in a folder; say how many.
+
+    Those of living processes stay, and those of other machines for a day.
+    """
+    leftovers = [path for path in Path(folder).glob(".*.tmp") if _is_left_over(path)]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def _owner() -> str:
+    """Name this process, for the temporary files that it writes."""
+    return f"{_machine()}-{os.getpid()}"
+
+
+@functools.cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _is_left_over(path: Path) -> bool:
+    """Return whether a temporary file was abandoned by its writer."""
+    machine, _, process = path.name.removesuffix(".tmp").rpartition(".")[2].partition("-")
+    number = process.partition("-")[0]
+    try:
+        written = path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    if machine != _machine() or not number.isdecimal() or sys.platform == "win32":
+        return time.time() - written > _DAY
+    if int(number) == os.getpid():
+        return written < _STARTED  # by an earlier process of this number
+    return not _is_alive(int(number))
+
+
+def _is_alive(process: int) -> bool:
+    """Return whether a process with this id runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's content.
+
+    Raises:
+        ImageError: if the file itself cannot be read.
+        DataError: if disk or network fail.
+    """
+    digest = hashlib.sha256()
+    if kind := odd_kind(path):
+        message = f"{path}: expected a readable file, got {kind}"
+        raise ImageError(message)
+    try:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise file_error(str(path), error) from error
+    return digest.hexdigest()
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """Return the hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class FolderLock:
+    """One process at a time in a folder.
+
+    The operating system drops the lock when its process dies, however it dies: a lock file that is
+    left over stops nobody.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(folder)
+        self._path = self._folder / ".lock"
+        self._descriptor = -1
+
+    def __enter__(self) -> FolderLock:
+        """Take the lock.
+
+        Raises:
+            DataError: if another process has it; the message names its process id.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            while self._descriptor < 0:
+                self._descriptor = self._take()
+        except OSError as error:
+            raise explain(error, self._path, 0) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the lock file, then let go of it."""
+        if sys.platform != "win32":
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _take(self) -> int:
+        """Return the locked file's descriptor, or -1 if its last owner just removed it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _lock(descriptor):
+            owner = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            message = (
+                f"{self._folder}: locked by pid {owner}, another run is using this folder; "
+                "wait for it or choose another folder"
+            )
+            raise DataError(message)
+        if not _is_still_there(descriptor, self._path):
+            os.close(descriptor)
+            return -1
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        return descriptor
+
+
+def _lock(descriptor: int) -> bool:
+    """Try to lock an open file against other processes."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return False
+    return True
+
+
+def _is_still_there(descriptor: int, path: Path) -> bool:
+    """Return whether the path still names the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the system lets folders be opened."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size_limit() -> str:
+    """Name what limits the size of a file: this process's limit, or else the file system."""
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if limit != resource.RLIM_INFINITY:
+            return f"a limit of {limit:,} bytes"
+    return "the file system's limit"
+
+
+def odd_kind(path: Path) -> str:
+    """Return what a path is where it is neither a plain file nor a folder nor missing, else "".
+
+    To open a named pipe waits for a writer, for ever where there is none; a device has no end.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # who opens it says why
+        return ""
+    kinds = {
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "")
+
+
+def explain(error: OSError, path: Path, need: int) -> DataError:
+    """Say in one line why a file could not be written."""
+    if error.errno == errno.EFBIG:
+        return DataError(
+            f"{path}: expected to write {need:,} bytes, got {_size_limit()} on one file; raise it "
+            "(ulimit -f) or choose another file system"
+        )
+    if error.errno not in _NO_SPACE:
+        return DataError(f"{path}: cannot be written: {error.strerror or error}")
+    try:
+        have = f"{shutil.disk_usage(path.parent).free:,}"
+    except OSError:
+        have = "an unknown number of"
+    return DataError(
+        f"{path}: no space: need {need:,} bytes, have {have}; free some space or choose "
+        "another folder"
+    )

@@ -1,0 +1,71 @@
+"""What may count as an image's own fault: the closed list.
+
+A run goes on without an image only if the image itself is at fault:
+
+- its file is missing, is no file, or may not be read (``OF_THE_FILE``);
+- its bytes are no image, damaged, too large, or pixels of an unknown range;
+- OpenCV refuses its pixels;
+- its search takes longer than ``proposals.time_limit``.
+
+These are raised as `ImageError`, and a place that leaves images out catches nothing else. Every
+other error (a full or failing disk, memory, a network, a place that cannot be written, a mistake in
+the program) stops the run with one line, and an interrupt stops it at once.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from detection.errors import DataError, ImageError
+from detection.io.interrupts import raise_if_interrupted
+
+OF_THE_FILE = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENXIO,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EILSEQ,
+        errno.EACCES,
+        errno.EPERM,
+    }
+)
+"""Reasons for which the system refuses to read one file while it reads others."""
+
+NO_MEMORY = "not enough memory; close other programs, or use fewer processes or smaller images"
+
+
+def file_error(place: str, error: OSError) -> DataError:
+    """Return what a file's failed reading is raised as: ImageError if it is the file's own fault.
+
+    Args:
+        place: what to call the file.
+        error: of the system.
+    """
+    kind = ImageError if error.errno in OF_THE_FILE else DataError
+    reason = f"{error.strerror or error} (errno {error.errno})"
+    return kind(f"{place}: expected a readable file, got {reason}")
+
+
+def raise_unless_own(error: Exception, place: str) -> None:
+    """Raise what is not the fault of the image that was decoded or searched.
+
+    Args:
+        error: of a decoder or a search. One of the system has a number; decoders raise ``OSError``
+            without one for damaged files.
+        place: what to call the image.
+
+    Raises:
+        KeyboardInterrupt: if the error was made of one.
+        DataError: for want of memory, and for a disk or network that fails.
+    """
+    raise_if_interrupted(error)
+    if isinstance(error, MemoryError):
+        message = f"{place}: {NO_MEMORY}"
+        raise DataError(message) from error
+    if isinstance(error, OSError) and error.errno is not None:
+        found = file_error(place, error)
+        if not isinstance(found, ImageError):
+            raise found from error

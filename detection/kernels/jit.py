@@ -1,0 +1,44 @@
+"""numba where it is installed, and a plain function where it is not.
+
+A compiled function calls only functions of its own file: numba's cache notices a change of the file
+that it compiled, not of the files that were inlined.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def jit(function: Function) -> Function:
+    """Compile at the first call and keep the machine code beside the source, or in a user folder.
+
+    Where no folder is writable the code is compiled anew in each process. Without numba the
+    function comes back as it is.
+    """
+    if not NUMBA_AVAILABLE:
+        return function
+    import numba
+
+    plain = inspect.unwrap(function)
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(Function, numba.njit(cache=True, **options)(plain))
+    except RuntimeError:  # "cannot cache function: no locator available"
+        return cast(Function, numba.njit(**options)(plain))
+
+
+def is_cached(function: Callable[..., Any]) -> bool:
+    """Return whether a compiled form of the function is already cached on disk."""
+    from pathlib import Path
+
+    folder = getattr(getattr(function, "stats", None), "cache_path", None)
+    if folder is None:
+        return False
+    module = function.__module__.rpartition(".")[2]
+    return any(Path(folder).glob(f"{module}.{function.__name__}-*.nbc"))

@@ -1,0 +1,120 @@
+"""The numba kernel of per-class non-maximum suppression, bit for bit torchvision's on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import unwrap
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """Compile exact float32 arithmetic that releases the GIL, stored on disk where possible."""
+    plain = unwrap(function)
+    options = {"error_model": "numpy", "nogil": True}
+    try:
+        return cast(F, njit(cache=True, **options)(plain))
+    except RuntimeError:  # numba found no folder for its cache
+        return cast(F, njit(**options)(plain))
+
+
+@compiled
+def _sort(scores: Array, rows: Array) -> None:
+    """Order ``rows`` by falling score, equal scores as they come: a radix sort of the bits.
+
+    A zero must not be negative.
+    """
+    n = len(rows)
+    bits = scores.view(np.uint32)
+    keys, positions = np.empty((2, n), np.uint32), np.empty((2, n), np.int64)
+    for i in range(n):
+        value = bits[rows[i]]
+        keys[0, i] = value if value >> np.uint32(31) else value ^ np.uint32(0x7FFFFFFF)
+        positions[0, i] = rows[i]
+    starts = np.empty(2049, np.int64)
+    for digit in range(3):
+        old, new = digit % 2, 1 - digit % 2
+        shift = np.uint32(11 * digit)
+        starts[:] = 0
+        for i in range(n):
+            starts[((keys[old, i] >> shift) & np.uint32(2047)) + 1] += 1
+        for i in range(2048):
+            starts[i + 1] += starts[i]
+        for i in range(n):
+            bucket = (keys[old, i] >> shift) & np.uint32(2047)
+            position = starts[bucket]
+            starts[bucket] += 1
+            keys[new, position], positions[new, position] = keys[old, i], positions[old, i]
+    rows[:] = positions[1]
+
+
+@compiled
+def _overlapping(
+    corners: Array, areas: Array, pick: int, last: int, iou: float, dead: Array
+) -> int:
+    """Mark what overlaps the picked box by more than ``iou``; return how many after it are dead."""
+    x1, y1, x2, y2 = corners[0], corners[1], corners[2], corners[3]
+    a, b, c, d, size = x1[pick], y1[pick], x2[pick], y2[pick], areas[pick]
+    number = 0
+    for j in range(np.uint64(pick + 1), np.uint64(last)):
+        width = max(np.float32(0), min(c, x2[j]) - max(a, x1[j]))
+        height = max(np.float32(0), min(d, y2[j]) - max(b, y1[j]))
+        shared = width * height
+        dead[j] |= np.int32(shared / (size + areas[j] - shared) > iou)
+        number += dead[j]
+    return number
+
+
+@compiled
+def _suppress_class(boxes: Array, rows: Array, iou: float, limit: int) -> int:
+    """Move the kept candidates of one class, sorted best first, to the front; return their number.
+
+    Suppressed boxes are skipped, and removed once they are a quarter of what is left.
+    """
+    last = len(rows)
+    corners, areas = np.empty((4, last), np.float32), np.empty(last, np.float32)
+    dead, index = np.zeros(last, np.int32), rows.copy()
+    for i in range(last):
+        for side in range(4):
+            corners[side, i] = boxes[rows[i], side]
+        areas[i] = (corners[2, i] - corners[0, i]) * (corners[3, i] - corners[1, i])
+    count, pick = 0, 0
+    while pick < last and count < limit:
+        if dead[pick]:
+            pick += 1
+            continue
+        rows[count] = index[pick]
+        count += 1
+        number = _overlapping(corners, areas, pick, last, iou, dead)
+        pick += 1
+        if 4 * number > last - pick:
+            free = pick
+            for j in range(pick, last):
+                if not dead[j]:
+                    for side in range(4):
+                        corners[side, free] = corners[side, j]
+                    areas[free], index[free], dead[free] = areas[j], index[j], 0
+                    free += 1
+            last = free
+    return count
+
+
+@compiled
+def suppress_classes(
+    boxes: Array, scores: Array, rows: Array, starts: Array, iou: float, limit: int, counts: Array
+) -> None:
+    """Suppress within each class.
+
+    ``rows[starts[k]:starts[k + 1]]`` are the candidates of class k; the kept ones come to the front
+    of that range, best first, and their number to ``counts[k]``.
+    """
+    for k in range(len(starts) - 1):
+        own = rows[starts[k] : starts[k + 1]]
+        _sort(scores, own)
+        counts[k] = _suppress_class(boxes, own, iou, limit)

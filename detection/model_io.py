@@ -1,0 +1,201 @@
+"""A trained detector in one safetensors file: tensors, and a JSON header that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detection.backbones.backbone import PREPROCESSINGS, Preprocessing
+from detection.backbones.weights import load_backbone
+from detection.config import Config
+from detection.detector import Detector
+from detection.ensemble import Ensemble, combine
+from detection.errors import CheckpointError, shown
+from detection.features.factory import make_extractor
+from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.layer import FcLayer, fc_kind, identity
+from detection.heads.normalisation import Normaliser
+from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
+from detection.heads.svm import Svms
+from detection.io.tensors import load_tensors, save_tensors
+from detection.model_parts import as_float, check_fc, check_header, check_heads
+from detection.runs.config_io import config_from_dict, config_to_dict
+
+MODEL_NAME = "model.safetensors"
+SCHEMA = 1
+"""Raised when the meaning of a tensor or a header field changes."""
+
+
+def save_detector(path: Path, detector: Detector) -> None:
+    """Write everything that detecting takes: conv and fc layers, SVMs, regressors, classes, config.
+
+    Args:
+        path: conventionally ``model.safetensors``.
+        detector: trained.
+
+    Raises:
+        DataError: if the file cannot be written; an old one stays.
+    """
+    backbone = detector.extractor.backbone
+    tensors = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    header = {
+        "schema": SCHEMA,
+        "class_names": list(detector.class_names),
+        "config": config_to_dict(detector.config),
+        "preprocessing": preprocessing_name(backbone.preprocessing),
+        "feature_dim": detector.extractor.feature_dim,
+    }
+    if isinstance(detector.fc, FcLayer):
+        tensors |= {f"fc.{name}": t for name, t in detector.fc.head.state_dict().items()}
+    if isinstance(detector.scorer, SvmScorer):
+        header["svm_factor"] = detector.scorer.normaliser.factor
+        tensors |= {
+            "svm.weight": detector.scorer.svms.weight,
+            "svm.bias": detector.scorer.svms.bias,
+        }
+    elif isinstance(detector.scorer, SoftmaxScorer):
+        tensors |= {"fc8.weight": detector.scorer.weight, "fc8.bias": detector.scorer.bias}
+    if detector.regressors is not None:
+        tensors |= {
+            "bbox.weight": detector.regressors.weight,
+            "bbox.bias": detector.regressors.bias,
+        }
+        header["bbox_reads"] = detector.regressors.reads
+    save_tensors(path, tensors, header)
+
+
+def load(*runs: Path | str, device: str = "auto") -> Detector | Ensemble:
+    """Return a trained detector, or several as one, ready to be applied as configured.
+
+    Args:
+        runs: folders that ``detection train`` wrote, or their ``model.safetensors``; the
+            configuration of the first holds for all.
+        device: ``cpu``, ``cuda``, ``cuda:<number>``; ``auto`` is the GPU where there is one.
+
+    Returns:
+        An ensemble for several runs, and for one that was configured to see the mirror image too.
+
+    Raises:
+        CheckpointError: if a file is missing, damaged or of another version.
+        ConfigError: if the detectors do not belong together.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import detection
+        >>> from detection.tiny import tiny_detector
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     save_detector(Path(run) / "model.safetensors", tiny_detector())
+        ...     detector = detection.load(run, device="cpu")
+        >>> detector.class_names
+        ('cat', 'dog')
+        >>> rows = detector.detect(np.zeros((64, 96), dtype=np.uint8)).to_coco(image_id=7)
+        >>> {row["image_id"] for row in rows} <= {7}
+        True
+    """
+    return combine([load_detector(Path(run), device=device) for run in runs])
+
+
+def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
+    """Load a trained detector from its run folder or model file.
+
+    Args:
+        run: the folder that ``detection train`` wrote, or its ``model.safetensors``.
+        device: ``cpu``, ``cuda``, ``auto``.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, of another version, or its tensors do not
+            belong together.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from detection.tiny import tiny_detector
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_detector(Path(folder) / "model.safetensors", tiny_detector())
+        ...     detector = load_detector(folder, device="cpu")
+        >>> detector.class_names
+        ('cat', 'dog')
+        >>> rows = detector.detect(np.zeros((64, 96), dtype=np.uint8)).to_coco(image_id=7)
+        >>> {row["image_id"] for row in rows} <= {7}
+        True
+    """
+    path = Path(run)
+    path = path / MODEL_NAME if path.is_dir() else path
+    tensors, header = load_tensors(path)
+    if header.get("schema") != SCHEMA or type(header["schema"]) is not int:
+        message = (
+            f"{path}: expected a detector of schema {SCHEMA}, got {shown(header.get('schema'))}; "
+            "train again, or install the version of this package that wrote it"
+        )
+        raise CheckpointError(message)
+    check_header(path, header)
+    config = _config(header, device)
+    tensors = as_float(path, tensors)
+    check_fc(path, tensors, header["feature_dim"], config.features.layer)
+    check_heads(path, tensors, header, config.features.layer)
+    backbone = load_backbone(config.backbone, stored=part(tensors, "backbone."))
+    extractor = make_extractor(backbone, config.features)
+    if extractor.feature_dim != header["feature_dim"]:
+        message = (
+            f"{path}: expected pool5 of {extractor.feature_dim} numbers, got "
+            f"{header['feature_dim']}; the file's configuration does not match its tensors"
+        )
+        raise CheckpointError(message)
+    target = extractor.device
+    tensors = {name: tensor.to(target) for name, tensor in tensors.items()}
+    names = tuple(header["class_names"])
+    scorer = _scorer(tensors, header)
+    regressors = None
+    if "bbox.weight" in tensors:
+        regressors = BBoxRegressors(
+            weight=tensors["bbox.weight"],
+            bias=tensors["bbox.bias"],
+            reads=header.get("bbox_reads", "pool5"),
+        )
+    return Detector(
+        class_names=names,
+        config=config,
+        extractor=extractor,
+        fc=_fc(part(tensors, "fc."), config, extractor.dtype),
+        scorer=scorer,
+        regressors=regressors,
+    )
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, the prefix removed."""
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def preprocessing_name(preprocessing: Preprocessing) -> str:
+    """Return the configuration's name for a preprocessing; ``auto`` for a network's own."""
+    return next((n for n, value in PREPROCESSINGS.items() if value == preprocessing), "auto")
+
+
+def _config(header: Mapping[str, Any], device: str) -> Config:
+    config = config_from_dict(header["config"])
+    return replace(
+        config,
+        features=replace(config.features, device=device),
+        backbone=replace(config.backbone, preprocessing=header["preprocessing"]),
+    )
+
+
+def _fc(tensors: Mapping[str, Tensor], config: Config, dtype: torch.dtype) -> Any:
+    layer = config.features.layer
+    if not tensors or layer == "pool5":
+        return identity
+    return FcLayer.from_tensors(tensors, layer).prepared(fc_kind(config.features, dtype))
+
+
+def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:
+    if "fc8.weight" in tensors:
+        return SoftmaxScorer(weight=tensors["fc8.weight"], bias=tensors["fc8.bias"])
+    svms = Svms(weight=tensors["svm.weight"], bias=tensors["svm.bias"])
+    return SvmScorer(normaliser=Normaliser(factor=header["svm_factor"]), svms=svms)

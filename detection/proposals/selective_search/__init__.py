@@ -1,0 +1,1 @@
+"""Selective search in numba."""

@@ -1,1 +1,0 @@
-"""Trained detectors at work: on a data set, and on anybody's photographs."""

@@ -1,0 +1,80 @@
+"""Collect what the box regressors learn from, in bounded memory, and fit them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detection.config import BBoxConfig
+from detection.heads.bbox_regressor import BBoxRegressors, fit_one
+from detection.heads.normalisation import Normaliser
+from detection.io.device import has_float64
+from detection.training.examples import Example
+
+
+class BBoxExamples:
+    """A uniform random sample of at most ``max_examples`` RoIs of each class.
+
+    Features are kept in float16 in host memory, wherever they were computed; the normal equations
+    are solved on the device that they came from.
+
+    Args:
+        num_classes: K.
+        feature_dim: length of a pool5 vector.
+        normaliser: of pool5.
+        config: constants of the regressors.
+    """
+
+    def __init__(
+        self, num_classes: int, feature_dim: int, normaliser: Normaliser, config: BBoxConfig
+    ) -> None:
+        self.feature_dim = feature_dim
+        self.config = config
+        self.normaliser = normaliser
+        self._device = torch.device("cpu")
+        self._random = torch.Generator().manual_seed(config.seed)
+        self._seen = [0] * num_classes
+        self._features: list[list[Tensor]] = [[] for _ in range(num_classes)]
+        self._deltas: list[list[Tensor]] = [[] for _ in range(num_classes)]
+
+    def add(self, example: Example) -> None:
+        """Take the RoIs that overlap an object by more than ``min_iou``, objects included.
+
+        Source:
+            Girshick et al. 2014, Appendix C: each goes to the class of the object it overlaps most.
+        """
+        chosen = (example.rois.best_iou > self.config.min_iou).nonzero().flatten()
+        labels, deltas = example.rois.targets(chosen)
+        self._device = example.pool5.values.device
+        values = example.pool5.values[example.pool5.rows[chosen.to(self._device)]]
+        values = self.normaliser.scale(values).to("cpu", torch.float16)
+        for label, feature, delta in zip(labels.tolist(), values, deltas, strict=True):
+            self._put(label, feature, delta)
+
+    def fit(self) -> BBoxRegressors:
+        """Fit every class; a class without examples leaves boxes as they are.
+
+        The normaliser is folded into the weights: the regressors read pool5 as it is.
+        """
+        device = self._device if has_float64(self._device) else torch.device("cpu")
+        weight = torch.zeros(len(self._seen), 4, self.feature_dim)
+        bias = torch.zeros(len(self._seen), 4)
+        for label, rows in enumerate(self._features):
+            if rows:
+                deltas = torch.stack(self._deltas[label]).to(device)
+                solution = fit_one(torch.stack(rows), deltas, self.config)
+                weight[label], bias[label] = solution[:, :-1], solution[:, -1]
+        return BBoxRegressors(weight=weight * self.normaliser.factor, bias=bias).to(self._device)
+
+    def _put(self, label: int, feature: Float[Tensor, " d"], delta: Float[Tensor, " 4"]) -> None:
+        """Reservoir sampling: each RoI seen so far is kept with the same probability."""
+        self._seen[label] += 1
+        rows, deltas = self._features[label], self._deltas[label]
+        if len(rows) < self.config.max_examples:
+            rows.append(feature.clone())
+            deltas.append(delta)
+            return
+        place = int(torch.randint(self._seen[label], (1,), generator=self._random))
+        if place < len(rows):
+            rows[place], deltas[place] = feature.clone(), delta

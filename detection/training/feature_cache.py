@@ -1,0 +1,128 @@
+"""The features of training images and the maps of frozen layers, kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detection.data.image_prefetch import read_ahead
+from detection.data.images import read_image
+from detection.features.extractor import Trainable
+from detection.structures import FeatureMap, Record, RoIFeatures
+
+
+class FeatureSource:
+    """pool5 of any boxes of any image of a data set.
+
+    What ``encode_image`` returns for an image is kept in host memory until ``budget`` bytes are
+    used up, and computed again for the images beyond: the features are the same either way, and
+    come on the extractor's device.
+
+    Attributes:
+        extractor: of the method.
+        max_pixels: limit of the image reader.
+        budget: bytes of maps to keep.
+    """
+
+    def __init__(self, extractor: Trainable, *, max_pixels: int, budget: int) -> None:
+        self.extractor = extractor
+        self.max_pixels = max_pixels
+        self.budget = budget
+        self._kept: dict[str, tuple[FeatureMap, ...]] = {}
+
+    def pool5(
+        self, records: Sequence[Record], boxes: Iterable[Float[Tensor, "_ 4"]]
+    ) -> Iterator[RoIFeatures]:
+        """Yield the features of each record's boxes in order, prefetching the next image.
+
+        Args:
+            records: the images.
+            boxes: for each record its boxes, image pixels.
+
+        Raises:
+            DataError: if an image cannot be read.
+        """
+        unread = [record for record in records if record.image_id not in self._kept]
+        images = read_ahead(unread, max_pixels=self.max_pixels)
+        for record, its_boxes in zip(records, boxes, strict=True):
+            with torch.no_grad():
+                maps = self._kept.get(record.image_id)
+                if maps is None:
+                    maps = self.extractor.encode_image(next(images))
+                    self._keep(record.image_id, maps)
+                yield self.extractor.pool(moved(maps, self.extractor.device), its_boxes)
+
+    def _keep(self, image_id: str, maps: tuple[FeatureMap, ...]) -> None:
+        size = sum(m.values.numel() * m.values.element_size() for m in maps)
+        if size <= self.budget:
+            self.budget -= size
+            self._kept[image_id] = moved(maps, torch.device("cpu"))
+
+
+def moved(maps: Sequence[FeatureMap], device: torch.device) -> tuple[FeatureMap, ...]:
+    """Return the maps on a device; those that are there already are not copied."""
+    return tuple(replace(m, values=m.values.to(device)) for m in maps)
+
+
+class FrozenMaps:
+    """The maps that the first unfrozen layer reads, of any training image, as it is or mirrored.
+
+    The map of a mirrored image is not the mirrored map: padding and strides begin at the left.
+    Maps are kept in host memory until ``budget`` bytes are used up and computed again for the
+    images beyond; all are rounded to ``dtype``, so that they are the same either way, and returned
+    on the extractor's device.
+
+    Attributes:
+        extractor: of the method, its layers unfrozen.
+        records: the training images.
+        max_pixels: limit of the image reader.
+        budget: bytes that may still be kept.
+        dtype: in which maps are kept.
+    """
+
+    def __init__(
+        self,
+        extractor: Trainable,
+        records: Sequence[Record],
+        *,
+        max_pixels: int,
+        budget: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self.extractor = extractor
+        self.records = records
+        self.max_pixels = max_pixels
+        self.budget = budget
+        self.dtype = dtype
+        self._kept: dict[tuple[int, bool], tuple[FeatureMap, ...]] = {}
+
+    def of(self, index: int, *, flipped: bool) -> tuple[FeatureMap, ...]:
+        """Return the maps of one image.
+
+        Args:
+            index: which training image.
+            flipped: mirror it first.
+
+        Raises:
+            DataError: if the image cannot be read.
+        """
+        kept = self._kept.get((index, flipped))
+        if kept is None:
+            kept = self._compute(self.records[index], flipped=flipped)
+            self._keep((index, flipped), kept)
+        return moved(kept, self.extractor.device)
+
+    def _compute(self, record: Record, *, flipped: bool) -> tuple[FeatureMap, ...]:
+        image = read_image(record.path, record.image_id, max_pixels=self.max_pixels)
+        maps = self.extractor.run_frozen(image.mirrored() if flipped else image)
+        return tuple(replace(m, values=m.values.to(self.dtype)) for m in maps)
+
+    def _keep(self, key: tuple[int, bool], maps: tuple[FeatureMap, ...]) -> None:
+        size = sum(m.values.numel() * m.values.element_size() for m in maps)
+        if size <= self.budget:
+            self.budget -= size
+            self._kept[key] = moved(maps, torch.device("cpu"))

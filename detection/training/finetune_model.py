@@ -1,0 +1,151 @@
+"""The network that fine-tuning trains, and what becomes of its parts in a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from detection.backbones.backbone import Backbone
+from detection.config import FineTuneConfig
+from detection.features.extractor import Trainable
+from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.fc import FcHead
+from detection.heads.scorer import SoftmaxScorer
+from detection.structures import FeatureMap
+from detection.training.sampling import ImageSample
+
+
+class FineTuneModel(nn.Module):
+    """The unfrozen conv layers, pooling, fc6 and fc7, a new fc8 and, where wanted, box deltas.
+
+    Fresh layers read pool5 times ``factor``, which brings it to a known norm, so that neither
+    their initial weights nor the learning rate depend on the trunk; ``folded`` puts the factor
+    into their weights.
+
+    Attributes:
+        extractor: of the method, with conv layers of its own.
+        opened: its unfrozen conv layers.
+        fc: fc6 and fc7; None where fc8 reads pool5.
+        fc8: K classes and, last, background.
+        bbox: 4 K normalised deltas; None without.
+        factor: of pool5.
+    """
+
+    def __init__(
+        self, extractor: Trainable, num_classes: int, factor: float, config: FineTuneConfig
+    ) -> None:
+        super().__init__()
+        self.extractor = extractor.unfreeze(config.open_layers)
+        self.opened = self.extractor.trainable
+        random = torch.Generator().manual_seed(config.seed)
+        pretrained = extractor.pretrained_fc() if config.fc_size else None
+        self.factor = 1.0 if pretrained is not None else factor
+        self.fc = None
+        if pretrained is not None:
+            self.fc = FcHead.from_module(pretrained, config.dropout)
+        elif config.fc_size:
+            self.fc = fresh_fc(extractor.feature_dim, config, random)
+        size = self.fc.fc7.out_features if self.fc else extractor.feature_dim
+        self.fc8 = linear(size, num_classes + 1, 0.01, random)
+        self.bbox = linear(size, 4 * num_classes, 0.001, random) if config.joint_bbox else None
+        self.to(extractor.device)
+
+    def forward(
+        self, samples: Sequence[ImageSample], maps: Sequence[tuple[FeatureMap, ...]]
+    ) -> tuple[Float[Tensor, "n k1"], Float[Tensor, "n k 4"] | None]:
+        """Return the logits of all RoIs and, if configured, their deltas for each class."""
+        device, dtype = self.extractor.device, self.extractor.dtype
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            pool5 = torch.cat(
+                [self._pool5(sample, its) for sample, its in zip(samples, maps, strict=True)]
+            )
+            top = self.fc(pool5 * self.factor) if self.fc is not None else pool5 * self.factor
+            deltas = self.bbox(top).view(len(top), -1, 4) if self.bbox is not None else None
+            return self.fc8(top), deltas
+
+    def train(self, mode: bool = True) -> FineTuneModel:
+        """Switch dropout; batch normalisation keeps its statistics."""
+        super().train(mode)
+        self.opened.eval()
+        return self
+
+    def _pool5(self, sample: ImageSample, maps: tuple[FeatureMap, ...]) -> Float[Tensor, "m d"]:
+        """Run the unfrozen layers on the scales that are needed, then pool."""
+        scale = sample.scale
+        if scale is not None and len(maps) > 1:
+            needed, scale = torch.unique(scale, return_inverse=True)
+            maps = tuple(maps[i] for i in needed.tolist())
+        return self.extractor.pool(self.extractor.run_trainable(maps), sample.boxes, scale).expand()
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class FineTuned:
+    """What fine-tuning leaves.
+
+    Attributes:
+        backbone: with the trained conv layers, without fc layers.
+        fc: fc6 and fc7; None where the classifier reads pool5.
+        scorer: of fc7, or of pool5 without fc layers.
+        regressors: reading what the scorer reads; None without.
+    """
+
+    backbone: Backbone
+    fc: FcHead | None
+    scorer: SoftmaxScorer
+    regressors: BBoxRegressors | None
+
+
+def folded(
+    network: FineTuneModel, mean: Float[Tensor, " 4"], deviation: Float[Tensor, " 4"]
+) -> FineTuned:
+    """Take a trained network apart, its constants folded into the weights.
+
+    Args:
+        network: trained.
+        mean: of the deltas it was trained on.
+        deviation: of them.
+    """
+    network.requires_grad_(requires_grad=False).eval()
+    weight, bias = network.fc8.weight.clone(), network.fc8.bias.clone()
+    if network.fc is not None:
+        network.fc.fc6.weight.mul_(network.factor)
+    else:
+        weight *= network.factor
+    regressors = None
+    if network.bbox is not None:
+        spread = deviation.to(weight.device)
+        deltas = network.bbox.weight.view(-1, 4, weight.shape[1]) * spread[:, None]
+        if network.fc is None:
+            deltas = deltas * network.factor
+        shift = network.bbox.bias.view(-1, 4) * spread + mean.to(weight.device)
+        regressors = BBoxRegressors(weight=deltas, bias=shift, reads="scored")
+    scorer = SoftmaxScorer(weight=weight, bias=bias)
+    backbone = network.extractor.backbone.without_fc()
+    return FineTuned(backbone=backbone, fc=network.fc, scorer=scorer, regressors=regressors)
+
+
+def fresh_fc(feature_dim: int, config: FineTuneConfig, random: torch.Generator) -> FcHead:
+    """Return new fc6 and fc7 that preserve the variance of features of the given norm.
+
+    Not the release's N(0, 0.01) and bias 1, which suit 4096 wide layers only.
+    """
+    head = FcHead(feature_dim, size=config.fc_size, dropout=config.dropout, bias=0.0)
+    nn.init.normal_(head.fc6.weight, 0.0, 2**0.5 / FEATURE_NORM, generator=random)
+    nn.init.kaiming_normal_(head.fc7.weight, nonlinearity="relu", generator=random)
+    return head
+
+
+def linear(inputs: int, outputs: int, std: float, random: torch.Generator) -> nn.Linear:
+    """Return a linear layer with weights N(0, std) and zero bias (the releases; FR §3)."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, 0.0, std, generator=random)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+FEATURE_NORM = 20.0
+"""Mean norm of pool5 as fresh layers read it, that of the SVMs' features."""

@@ -1,0 +1,293 @@
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detection.classification.batches import LabelledImages, Plan, read_labelled_images
+from detection.classification.model_io import load_classifier
+from detection.classification.pretrain import pretrain
+from detection.classification.training import ClassifierTraining, count_right, make_optimiser
+from detection.config import DataConfig
+from detection.data.synthetic import synthesize
+from detection.errors import CheckpointError, ConfigError, DataError
+from detection.io.tensors import load_tensors
+from detection.pretrain_config import PretrainConfig
+from detection.training.log import read_rows
+from tests.classification.tiny_classifier import (
+    tiny_config,
+    use_tiny_network,
+    write_class_folders,
+    write_picture,
+)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch) -> None:
+    use_tiny_network(monkeypatch)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_class_folders(tmp_path / "pictures")
+
+
+def weights_of(run):
+    return load_tensors(run / "model.safetensors")[0]
+
+
+def fail_at(monkeypatch, number: int, error: BaseException | None = None) -> None:
+    """Stop the training before a step: by SIGTERM, or as hard as an error stops it."""
+    step = ClassifierTraining.step
+
+    def stopping(self, index):
+        if index == number:
+            if error is not None:
+                raise error
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, index)
+
+    monkeypatch.setattr(ClassifierTraining, "step", stopping)
+
+
+def test_it_learns_the_classes_of_a_folder(root, tmp_path):
+    run = pretrain(tiny_config(root, epochs=8, learning_rate=0.05, dropout=0.0), tmp_path / "run")
+    rows = read_rows(run / "checkpoints")
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert rows[-1]["test_top1"] == 1.0
+    assert load_classifier(run).class_names == ("blue", "green", "red")
+    assert (run / "checkpoints" / "training.csv").is_file()
+
+
+def test_multi_size_training_alternates_by_epoch(root, tmp_path):
+    run = pretrain(tiny_config(root, sizes=(32, 24), epochs=3), tmp_path / "run")
+    assert [row["side"] for row in read_rows(run / "checkpoints")] == [32, 24, 32]
+
+
+def test_it_learns_the_objects_of_a_voc_folder(tmp_path):
+    synthesize(tmp_path / "voc", train_images=6, test_images=3, max_size=(250, 330))
+    config = tiny_config(tmp_path, source="objects", epochs=1, head="no_spp", sizes=(32,))
+    config = replace(config, data=DataConfig(root=str(tmp_path / "voc")))
+    run = pretrain(config, tmp_path / "run")
+    assert load_classifier(run).class_names == ("box", "cross", "disc", "triangle")
+
+
+@pytest.mark.parametrize("stop", [None, RuntimeError("power cut")], ids=["sigterm", "killed"])
+def test_a_resumed_training_gives_the_same_weights(root, tmp_path, monkeypatch, stop):
+    config = tiny_config(root, sizes=(32, 24), dropout=0.5)
+    whole = weights_of(pretrain(config, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        fail_at(patch, 7, stop)
+        with pytest.raises((SystemExit, RuntimeError)) as raised:
+            pretrain(config, tmp_path / "run")
+    if stop is None:
+        assert raised.value.code == 143
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    resumed = weights_of(pretrain(config, tmp_path / "run", resume=True))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_reading_in_other_processes_changes_nothing(root, tmp_path, monkeypatch):
+    """Nor is it warned of, however few the cores: their number was asked for."""
+    monkeypatch.setattr(torch._utils, "cpu_count", lambda: 1)
+    alone = weights_of(pretrain(tiny_config(root, epochs=2), tmp_path / "alone"))
+    helped = weights_of(pretrain(tiny_config(root, epochs=2, workers=2), tmp_path / "helped"))
+    assert all(torch.equal(alone[name], helped[name]) for name in alone)
+
+
+def test_the_seed_decides_everything_and_the_global_generators_nothing(root, tmp_path):
+    torch.manual_seed(1)
+    first = weights_of(pretrain(tiny_config(root, epochs=1), tmp_path / "a"))
+    torch.manual_seed(2)
+    second = weights_of(pretrain(tiny_config(root, epochs=1), tmp_path / "b"))
+    other = weights_of(pretrain(tiny_config(root, epochs=1, seed=1), tmp_path / "c"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["trunk.0.weight"], other["trunk.0.weight"])
+
+
+def test_a_finished_training_is_not_repeated(root, tmp_path, monkeypatch):
+    config = tiny_config(root, epochs=1)
+    pretrain(config, tmp_path / "run")
+    fail_at(monkeypatch, 0, RuntimeError("it trains again"))
+    assert pretrain(config, tmp_path / "run", resume=True) == tmp_path / "run"
+
+
+def test_changed_settings_stop_a_resumption(root, tmp_path):
+    pretrain(tiny_config(root, epochs=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"pretrain\.batch_size: 6 -> 7"):
+        pretrain(tiny_config(root, epochs=1, batch_size=7), tmp_path / "run", resume=True)
+
+
+def test_changed_classes_stop_a_resumption(root, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        fail_at(patch, 6, RuntimeError("power cut"))
+        with pytest.raises(RuntimeError, match="power cut"):
+            pretrain(tiny_config(root), tmp_path / "run")
+    for split in ("train", "val"):
+        (root / split / "green").rename(root / split / "yellow")
+    with pytest.raises(DataError, match=r"class_names: .*'green'.* -> .*'yellow'"):
+        pretrain(tiny_config(root), tmp_path / "run", resume=True)
+    with pytest.raises(CheckpointError, match=r"expected the classes .*yellow"):
+        pretrain(tiny_config(root), tmp_path / "run", resume=True, override=True)
+
+
+def test_a_replaced_picture_stops_a_resumption(root, tmp_path):
+    pretrain(tiny_config(root, epochs=1), tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    picture = next((root / "train" / "red").iterdir())
+    picture.write_bytes(picture.read_bytes() + b"more")
+    with pytest.raises(DataError, match="sha256"):
+        pretrain(tiny_config(root, epochs=1), tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_rate_and_pictures(root, tmp_path):
+    config = tiny_config(root, learning_rate=1e20, batch_size=4)
+    message = r"step \d+: expected a finite loss, got .*1e\+20, images (red|green|blue)/\d.png"
+    with pytest.raises(DataError, match=message):
+        pretrain(config, tmp_path / "run")
+
+
+def test_a_picture_that_cannot_be_read_is_named(root, tmp_path):
+    (root / "train" / "red" / "3.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"red/3\.png: expected an image"):
+        pretrain(tiny_config(root), tmp_path / "run")
+
+
+def in_a_reader(monkeypatch, action) -> None:
+    """Let the processes that read images do something else."""
+    main, read = os.getpid(), LabelledImages.__getitem__
+
+    def reading(self, key):
+        if os.getpid() != main:
+            action()
+        return read(self, key)
+
+    monkeypatch.setattr(LabelledImages, "__getitem__", reading)
+
+
+@pytest.mark.parametrize("number", [signal.SIGBUS, signal.SIGKILL])
+def test_f58_a_killed_reader_is_explained_with_the_remedies(root, tmp_path, monkeypatch, number):
+    in_a_reader(monkeypatch, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(DataError, match=r"/dev/shm .*--ipc=host.*pretrain\.workers 0"):
+        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
+
+
+def test_f58_a_reader_without_shared_memory_is_explained(root, tmp_path, monkeypatch):
+    def full():
+        message = "unable to write to file </torch_1_2_0>: No space left on device (28)"
+        raise RuntimeError(message)
+
+    in_a_reader(monkeypatch, full)
+    with pytest.raises(DataError, match=r"--ipc=host.*pretrain\.workers 0"):
+        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
+
+
+def test_other_errors_of_a_training_stay_what_they_are(root, tmp_path, monkeypatch):
+    fail_at(monkeypatch, 0, RuntimeError("shape mismatch"))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        pretrain(tiny_config(root, epochs=1), tmp_path / "run")
+
+
+def test_f46_a_picture_that_another_process_cannot_read_is_named_in_one_line(root, tmp_path):
+    (root / "train" / "red" / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"^\S*broken\.png: expected an image") as caught:
+        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_split_without_a_class_of_the_training_is_refused(root, tmp_path):
+    write_picture(root / "val" / "pink" / "0.png", (250, 180, 190), 1)
+    with pytest.raises(DataError, match="expected a known class, got 'pink'"):
+        pretrain(tiny_config(root), tmp_path / "run")
+
+
+def test_an_epoch_is_cut_into_batches_whose_pictures_have_one_size(root):
+    config = tiny_config(root, sizes=(32, 24), batch_size=10, epochs=2).pretrain
+    pictures = LabelledImages(
+        read_labelled_images(tiny_config(root), "train"), config, max_pixels=1_000_000
+    )
+    plan = Plan(config=config, count=len(pictures))
+    batches = list(plan.batches(0))
+    assert [len(batch) for batch in batches] == [10, 10, 4, 10, 10, 4]
+    assert [plan.batch_size(step) for step in range(6)] == [10, 10, 4, 10, 10, 4]
+    for epoch, side in ((0, 32), (1, 24)):
+        keys = [key for batch in batches[3 * epoch : 3 * epoch + 3] for key in batch]
+        assert sorted(keys) == [(epoch, index) for index in range(24)]
+        assert {tuple(pictures[key].pixels.shape) for key in keys} == {(3, side, side)}
+
+
+def test_the_batches_from_a_step_on_are_those_of_the_whole_plan(root):
+    plan = Plan(config=tiny_config(root, batch_size=5, epochs=3).pretrain, count=13)
+    batches = list(plan.batches(0))
+    assert len(batches) == plan.steps == 9
+    assert all(list(plan.batches(first)) == batches[first:] for first in range(9))
+
+
+def test_processes_share_each_batch_without_a_repetition(root):
+    config = tiny_config(root, batch_size=5, epochs=2).pretrain
+    whole = list(Plan(config=config, count=13).batches(0))
+    parts = [list(Plan(config=config, count=13, rank=r, ranks=2).batches(0)) for r in (0, 1)]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert sorted(first + second) == sorted(batch)
+
+
+def test_the_learning_rate_falls_tenfold_at_the_configured_fractions(root):
+    config = tiny_config(root, epochs=10, batch_size=4, decay_at=(0.5, 0.8), learning_rate=1.0)
+    plan = Plan(config=config.pretrain, count=4)
+    rates = [plan.learning_rate(step) for step in range(10)]
+    assert rates == pytest.approx([1] * 5 + [0.1] * 3 + [0.01] * 2)
+
+
+def test_biases_learn_faster_and_do_not_decay():
+    layer = torch.nn.Linear(2, 2)
+    weights, biases = make_optimiser(layer, PretrainConfig()).param_groups
+    assert weights["params"] == [layer.weight]
+    assert (weights["multiplier"], weights["weight_decay"]) == (1.0, 5e-4)
+    assert biases["params"] == [layer.bias]
+    assert (biases["multiplier"], biases["weight_decay"]) == (2.0, 0.0)
+
+
+def test_right_answers_are_counted_first_and_among_five():
+    scores = torch.tensor([[9.0, 8, 7, 6, 5, 4], [9, 8, 7, 6, 5, 4], [9, 8, 7, 6, 5, 4]])
+    assert count_right(scores, torch.tensor([0, 4, 5])).tolist() == [1, 2]
+
+
+def test_memory_is_used_up_to_its_limit(root):
+    config = tiny_config(root, memory_gib=2 * 3 * 36 * 47 / 2**30)
+    pictures = LabelledImages(
+        read_labelled_images(config, "train"), config.pretrain, max_pixels=10**6
+    )
+    for index in range(6):
+        assert torch.equal(pictures.resized(index), pictures.resized(index))
+    assert len(pictures._kept) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_learn_what_one_learns_from_the_same_batches(root, tmp_path):
+    pytest.importorskip("accelerate")
+    # 7 images a step: one process takes 4 of them, the other 3, and of the last batch 2 and 1.
+    words = ["-m", "detection", "pretrain", "--pretrain.root", str(root), "--features.device=cpu"]
+    words += ["--backbone.name=squeezenet", "--pretrain.sizes=32", "--pretrain.short_side=36"]
+    words += ["--pretrain.batch_size=7", "--pretrain.epochs=1", "--pretrain.fc_size=8"]
+    words += ["--pretrain.init=kaiming", "--pretrain.dropout=0", "--pretrain.levels=1,2"]
+    words += ["--pretrain.learning_rate=0.01"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    for name, start in (("one", []), ("two", launcher)):
+        command = [sys.executable, *start, *words, "--out", str(tmp_path / name)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=400, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+    rows = [read_rows(tmp_path / name / "checkpoints") for name in ("one", "two")]
+    for first, second in zip(*rows, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
+        assert first["test_top1"] == second["test_top1"]

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+import yaml
+
+import detection
+from detection import cli
+from detection.cli.command import SECTIONS
+from detection.cli.commands import COMMANDS
+from detection.cli.main import build_parser, main
+from detection.cli.parser import attribute_docs
+from detection.config import Config
+from detection.errors import ConfigError
+from detection.io.files import FolderLock
+from detection.runs.config_io import config_to_dict
+
+
+def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must fail in the agreed way; return its one line."""
+    assert main(list(map(str, arguments))) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ")
+    return lines[0].removeprefix("error: ")
+
+
+def test_help_lists_every_verb_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z]", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_verb_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: detection {name} ")
+    assert COMMANDS[name].summary.endswith(".")
+    for option in COMMANDS[name].options:
+        assert option.name in text
+        assert option.settings["help"]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "detection detect RUN INPUTS [INPUTS ...] [options]",
+        "detection serve RUN [OTHERS ...] [options]",
+        "detection weights ACTION [FILE] [options]",
+    ],
+)
+def test_the_usage_says_what_may_be_left_out(
+    usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([usage.split()[1], "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: {usage}\n")
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "detection", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_no_help_imports_torch() -> None:
+    code = """
+import sys
+from detection.cli import main
+from detection.cli.commands import COMMANDS
+for arguments in [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]:
+    assert main(arguments) == 0
+slow = {"torch", "cv2", "numpy", "sklearn", "matplotlib", "torchvision"} & set(sys.modules)
+sys.exit(str(slow) if slow else 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_function_that_a_command_calls_exists() -> None:
+    paths = Path(cli.__file__).parent.glob("commands/*.py")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    imports = [n for f in functions for n in ast.walk(f) if isinstance(n, ast.ImportFrom)]
+    assert len(imports) > len(COMMANDS)
+    for statement in imports:
+        module = importlib.import_module(str(statement.module))
+        for alias in statement.names:
+            assert hasattr(module, alias.name), f"{statement.module}.{alias.name}"
+
+
+def test_every_option_is_explained_in_its_dataclass() -> None:
+    for cls in get_type_hints(Config).values():
+        assert set(attribute_docs(cls)) == {field.name for field in dataclasses.fields(cls)}
+
+
+def test_every_field_is_an_option() -> None:
+    parser = build_parser("train")
+    text = parser.format_help()
+    for section in COMMANDS["train"].sections:
+        for name in config_to_dict(Config())[section]:
+            assert f"--{section}.{name} " in text
+    assert {section for command in COMMANDS.values() for section in command.sections} == set(
+        SECTIONS
+    )
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detection {detection.__version__}\n"
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "detection", "nonsense"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: nonsense: expected a command")
+    assert result.stdout == ""
+
+
+def test_print_config_shows_files_and_options_resolved_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("svm: {c: 1e-4, epochs: 2}\n")
+    (tmp_path / "b.yaml").write_text("svm: {c: 1e-5}\nfeatures: {method: rcnn}\n")
+    files = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
+    options = ["--features.scales", "480,576", "--postprocess.score_threshold", "-2"]
+    assert main(["train", "--print_config", *options, *files]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    expected = config_to_dict(Config())
+    expected["svm"] |= {"c": 1e-5, "epochs": 2}
+    expected["features"] |= {"method": "rcnn", "scales": [480, 576]}
+    expected["postprocess"] |= {"score_threshold": -2.0}
+    assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["propos"], "propos: expected a command; did you mean propose?"),
+        (["zzz"], "zzz: expected a command (synthesize, download, check"),
+        (
+            ["train", "--features.metod", "rcnn"],
+            "--features.metod: unknown option; did you mean --features.method?",
+        ),
+        (
+            ["train", "--features.metod=rcnn"],
+            "--features.metod: unknown option; did you mean --features.method?",
+        ),
+        (["train", "--svm", "3"], "--svm: unknown option"),
+        (["propose", "--svm.c", "1"], "--svm.c: unknown option"),
+        (["evaluate"], "the following arguments are required: run"),
+        (["evaluate", "/nowhere"], "/nowhere: expected a run folder with config.yaml, got no such"),
+        (["propose", "stray"], "stray: unknown argument"),
+        (["train", "--svm.c", "many"], "--svm.c: expected a number, got 'many'"),
+        (["train", "--svm.c"], "--svm.c: expected one argument"),
+        (["train", "--svm.c", "-1"], "svm.c: expected a positive number, got -1.0"),
+        (["train", "--bbox.enabled", "perhaps"], "--bbox.enabled: expected true or false"),
+        (["propose", "--data.year", "MMVII"], "--data.year: expected a whole number, got 'MMVII'"),
+        (["train", "--evaluation.iou", "5"], "evaluation.iou: expected an IoU in (0, 1], got 5"),
+        (
+            ["train", "--features.method", "rccn"],
+            "--features.method: expected one of sppnet, rcnn, got 'rccn'; did you mean rcnn?",
+        ),
+        (["train", "--config", "gone.yaml"], "gone.yaml: cannot be read: No such file"),
+        (["propose", "--data.root", "/nowhere/at/all"], "/nowhere/at/all: expected a folder"),
+        (["synthesize", "--train_images", "0"], "--train_images: expected a whole number >= 1"),
+        (["synthesize", "--svm.c", "1"], "--svm.c: unknown option"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail(capsys, *arguments).startswith(message)
+
+
+def test_an_option_that_is_not_yaml_is_a_wrong_type(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "expected" in fail(capsys, "train", "--features.scales", "[480")
+    assert "expected" in fail(capsys, "train", "--features.scales", "480,{")
+
+
+def test_a_mistake_in_a_file_names_file_and_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("features: {metod: rcnn}\n")
+    expected = f"{path}: features.metod: unknown option; did you mean features.method?"
+    assert fail(capsys, "train", "--config", path) == expected
+
+
+def test_debug_shows_where_the_error_arose() -> None:
+    with pytest.raises(ConfigError):
+        main(["train", "--svm.c", "-1", "--debug"])
+
+
+def test_an_interrupt_is_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(
+        COMMANDS, "synthesize", dataclasses.replace(COMMANDS["synthesize"], run=interrupted)
+    )
+    assert main(["synthesize", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_synthesize_and_propose_work_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    counts = ["--train_images", "12", "--test_images", "1"]
+    assert main(["synthesize", "--out", str(root), *counts]) == 0
+    folder = tmp_path / "boxes"
+    options = ["--data.root", str(root), "--proposals.folder", str(folder)]
+    assert main(["propose", *options, "--proposals.workers", "1", "--splits", "test"]) == 0
+    assert "recall at IoU" in capsys.readouterr().out
+    assert len(list(folder.rglob("*.safetensors"))) == 1
+
+
+def test_an_unknown_class_is_refused_with_the_nearest_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    assert (
+        main(["synthesize", "--out", str(root), "--train_images", "2", "--test_images", "1"]) == 0
+    )
+    capsys.readouterr()
+    names = {
+        name
+        for path in (root / "Annotations").rglob("*.xml")
+        for name in re.findall(r"<object>\s*<name>(\w+)", path.read_text())
+    }
+    misspelt = ",".join(f"{name}x" for name in sorted(names))
+    line = fail(capsys, "propose", "--data.root", root, "--data.class_names", misspelt)
+    assert ".xml: object " in line
+    assert inspect.cleandoc(line) == line
+
+
+def test_weights_that_are_missing_are_named_before_the_long_search_for_boxes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root, store, gone = tmp_path / "data", tmp_path / "store", tmp_path / "gone.safetensors"
+    counts = ["--train_images", "6", "--test_images", "1"]
+    assert main(["synthesize", "--out", str(root), *counts]) == 0
+    arguments = ["--data.root", root, "--proposals.folder", store, "--out", tmp_path / "run"]
+    assert main(["train", *map(str, arguments), "--backbone.weights", str(gone)]) == 2
+    assert str(gone) in capsys.readouterr().err
+    assert not store.exists()
+
+
+def test_training_into_a_folder_that_is_locked_or_full_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    with FolderLock(out):
+        assert f"{out}: locked by pid {os.getpid()}" in fail(capsys, "train", "--out", out)
+    (out / "thesis.tex").write_text("x")
+    line = fail(capsys, "train", "--out", out)
+    assert "expected an empty folder" in line
+    assert "--resume" in line
+    assert (out / "thesis.tex").read_text() == "x"
+
+
+def test_a_file_where_the_run_folder_should_be_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    assert str(tmp_path / "file") in fail(capsys, "train", "--out", tmp_path / "file")

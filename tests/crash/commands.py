@@ -1,0 +1,137 @@
+"""Commands on a tiny data set, to be interrupted: how each is called, what is its result."""
+
+from dataclasses import replace
+
+from detection.backbones import weights
+from detection.cli.main import main
+from detection.config import Config, DataConfig, ProposalConfig
+from detection.data.voc_xml import VocObject, write_voc_annotation
+from detection.io.files import sha256_of_file
+from detection.proposals.selective_search.native import warm_up
+from detection.runs.config_io import write_config
+from tests.classification.tiny_classifier import tiny_blueprint, tiny_config, write_class_folders
+from tests.training import tiny
+
+IMAGES = {"train": 6, "test": 5}
+
+
+def prepare(folder):
+    """Write what the commands read, and compile and load what they run."""
+    weights.BACKBONES["tiny"] = tiny_blueprint
+    warm_up()
+    write_set(folder / "voc")
+    data = DataConfig(
+        root=str(folder / "voc"),
+        train_split="train",
+        test_split="test",
+        class_names=tiny.CLASS_NAMES,
+    )
+    config = tiny.config(iterations=16, checkpoint_every=3, validation_fraction=0.0)
+    config = replace(
+        config,
+        data=data,
+        backbone=replace(config.backbone, name="tiny"),
+        proposals=ProposalConfig(folder="proposals", workers=1, min_side=6, max_boxes=150),
+    )
+    (folder / "detector.yaml").write_text(write_config(only_of(config, "pretrain", "classify")))
+    classes = write_class_folders(folder / "classes", pictures=4)
+    (folder / "classifier.yaml").write_text(write_config(tiny_config(classes)))
+
+
+def only_of(config, *without):
+    """Return the configuration with defaults in some sections."""
+    return replace(config, **{name: getattr(Config(), name) for name in without})
+
+
+def write_set(root):
+    """Draw the images of both lists in VOC layout."""
+    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / part).mkdir(parents=True)
+    records = tiny.records(root / "JPEGImages", sum(IMAGES.values()))
+    for record in records:
+        boxes, labels = record.truth.boxes.tolist(), record.truth.labels.tolist()
+        objects = [
+            VocObject(
+                number=number,
+                class_name=tiny.CLASS_NAMES[label],
+                corners=(x1 + 1, y1 + 1, x2, y2),
+                difficult=False,
+            )
+            for number, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels, strict=True), 1)
+        ]
+        path = root / "Annotations" / f"{record.image_id}.xml"
+        write_voc_annotation(path, record.path.name, record.truth.size, objects)
+    names = [record.image_id for record in records]
+    for split, chosen in (("train", names[: IMAGES["train"]]), ("test", names[IMAGES["train"] :])):
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(chosen))
+
+
+class Propose:
+    """Boxes of both lists; run again as it is."""
+
+    needs = None
+    again = ()
+
+    def words(self, folder):
+        return ["propose", "--config", folder / "detector.yaml"]
+
+    def result(self, place):
+        return files_below(place / "proposals")
+
+
+class Train:
+    """Proposals, fine-tuning, SVMs, regressors."""
+
+    needs = None
+    again = ("--resume",)
+
+    def words(self, folder):
+        return ["train", "--config", folder / "detector.yaml", "--out", "run"]
+
+    def result(self, place):
+        return {"model": sha256_of_file(place / "run/model.safetensors")} | files_below(
+            place / "proposals"
+        )
+
+
+class Pretrain:
+    """A classifier."""
+
+    needs = None
+    again = ("--resume",)
+
+    def words(self, folder):
+        return ["pretrain", "--config", folder / "classifier.yaml", "--out", "run"]
+
+    def result(self, place):
+        return {"model": sha256_of_file(place / "run/model.safetensors")}
+
+
+class Evaluate:
+    """Detections and metrics of a trained detector; run again as it is."""
+
+    needs = "train"
+    again = ()
+
+    def words(self, folder):
+        return ["evaluate", "run", "--out", "result"]
+
+    def result(self, place):
+        return files_below(place / "result")
+
+
+COMMANDS = {"propose": Propose(), "train": Train(), "pretrain": Pretrain(), "evaluate": Evaluate()}
+
+
+def files_below(folder):
+    """Return the hash of each file, keyed by path."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_of_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def run_command(words):
+    """Run a command as the shell would; return its exit code."""
+    return main([str(word) for word in words])

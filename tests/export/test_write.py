@@ -1,0 +1,119 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from detection.backbones.weights import load_backbone
+from detection.benchmark.instrument import untrained_detector
+from detection.cli.main import main
+from detection.config import BackboneConfig, Config, FeatureConfig
+from detection.errors import ConfigError
+from detection.export import write
+from detection.model_io import load_detector, save_detector
+from detection.runs.config_io import write_config
+from tests.serving import served
+
+
+def make_run(folder, **features):
+    features = {"layer": "pool5", "scales": (64,), "levels": (1, 2), "device": "cpu"} | features
+    config = Config(
+        features=FeatureConfig(**features),
+        backbone=BackboneConfig(name="squeezenet", preprocessing="torchvision"),
+    )
+    folder.mkdir()
+    (folder / "config.yaml").write_text(write_config(config))
+    detector = untrained_detector(load_backbone(config.backbone, to_train=True), config, 2)
+    save_detector(folder / "model.safetensors", detector)
+    return folder
+
+
+def run_command(*arguments):
+    """Run it in a process of its own, where shapes are not checked, as a user would."""
+    command = [sys.executable, "-m", "detection", "export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_the_command_writes_a_file_that_onnx_runtime_runs(tmp_path):
+    run, out = make_run(tmp_path / "run"), tmp_path / "new" / "model.onnx"
+    done = run_command(run, "--format", "onnx", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"{out}: sppnet on squeezenet, ")
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    for side, count in ((64, 3), (97, 1)):
+        image = np.zeros((1, 3, side, side), np.float32)
+        boxes = np.tile([0.0, 0.0, 40.0, 50.0], (count, 1))
+        scores, moved = session.run(None, {"image": image, "boxes": boxes})
+        assert scores.shape == (count, 2)
+        assert moved.shape == (count, 2, 4)
+    assert session.get_modelmeta().custom_metadata_map["method"] == "sppnet"
+
+
+def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", levels=(1, 2, 3, 6))
+    done = run_command(run, "--format", "onnx", "--out", tmp_path / "detector.onnx")
+    assert done.returncode == 0, done.stderr
+    data, image = served.picture(0, (72, 96))
+    (tmp_path / "photograph.jpg").write_bytes(data)  # a PNG by its content
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
+    detector = load_detector(run)
+    whole = torch.tensor([[0.0, 0.0, 96.0, 72.0]])
+    windows = detector.windows(image, whole)
+    np.testing.assert_allclose(names["scores"], windows.scores.numpy(), atol=1e-3)
+    labels = torch.tensor([0, 1])
+    expected = windows.refine(torch.zeros(2, dtype=torch.int64), labels)
+    np.testing.assert_allclose(names["boxes"][0], expected.numpy(), atol=0.02)
+
+
+def test_the_command_writes_a_file_that_torch_runs(tmp_path):
+    run, out = make_run(tmp_path / "run", method="rcnn"), tmp_path / "model.pt2"
+    done = run_command(run, "--format", "torch-export", "--out", out)
+    assert done.returncode == 0, done.stderr
+    notes = {"detection.json": ""}
+    module = torch.export.load(out, extra_files=notes).module()
+    scores, deltas = module(torch.zeros(5, 3, 227, 227))
+    assert scores.shape == (5, 2)
+    assert deltas.shape == (5, 2, 4)
+    assert json.loads(notes["detection.json"])["method"] == "rcnn"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "tflite", "--out", "x"], "--format: invalid choice: 'tflite'"),
+        (["--format", "onnx"], "the following arguments are required: --out"),
+    ],
+)
+def test_a_wrong_option_is_one_line(tmp_path, capsys, options, message):
+    assert main(["export", str(tmp_path), *options]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_several_scales_are_one_line(tmp_path, capsys):
+    run = make_run(tmp_path / "run", scales=(64, 96))
+    out = tmp_path / "m.onnx"
+    assert main(["export", str(run), "--format", "onnx", "--out", str(out)]) == 2
+    assert "features.scales: expected one scale to export" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):
+    monkeypatch.setattr(write, "_NEEDED", ("onnx", "no_such_module"))
+    with pytest.raises(ConfigError, match=r"got no no_such_module; pip install 'sppnet-.*onnx"):
+        write.require_onnx()
+
+
+def test_a_graph_that_is_too_large_for_onnx_is_said(monkeypatch):
+    monkeypatch.setattr(write, "MAX_ONNX_BYTES", 1000)
+    with pytest.raises(ConfigError, match=r"expected a graph below .* use --format torch-export"):
+        write.check_size(1001)
+    write.check_size(999)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+import torch
+
+from detection.errors import ConfigError
+from detection.io import device
+from detection.io.device import resolve_device, resolve_dtype
+from detection.io.progress import track
+
+
+def test_auto_is_the_gpu_where_there_is_one() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert resolve_device("auto").type == expected
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "cpu:x", "", "meta"])
+def test_a_device_that_is_not_there_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^features.device: .*"):
+        resolve_device(name)
+
+
+def test_dtypes_by_name() -> None:
+    cpu = torch.device("cpu")
+    assert resolve_dtype("float32", cpu) == torch.float32
+    assert resolve_dtype("bfloat16", cpu) == torch.bfloat16
+    assert resolve_dtype("auto", cpu) in {torch.float32, torch.bfloat16}
+    with pytest.raises(ConfigError, match=r"features.dtype: .* got 'int8'"):
+        resolve_dtype("int8", cpu)
+
+
+@pytest.mark.parametrize(("units", "said"), [({}, True), ({"avx512_bf16": True}, False)])
+def test_bfloat16_that_a_processor_imitates_is_said_to_be_slow(
+    units: dict[str, bool],
+    said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    cpu = torch.device("cpu")
+    assert resolve_dtype("bfloat16", cpu) == torch.bfloat16
+    assert ("imitates bfloat16" in caplog.text) == said
+    assert resolve_dtype("auto", cpu) == (torch.float32 if said else torch.bfloat16)
+
+
+@pytest.mark.parametrize("unit", ["amx_int8", "avx512_vnni", "avx_vnni", "avx2"])
+def test_only_vnni_sums_bytes_in_32_bits(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {unit: True})
+    assert device.sums_bytes_in_32_bits() == (unit != "avx2")
+    monkeypatch.setattr(device.platform, "machine", lambda: "aarch64")
+    assert device.sums_bytes_in_32_bits()
+
+
+def test_progress_passes_items_on_and_is_silent_off_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(track(iter("abc"), 3, "letters")) == ["a", "b", "c"]
+    assert stream.getvalue() == ""

@@ -1,0 +1,149 @@
+"""Ctrl-C stops everything at once; only an image's own faults are booked as an image's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from detection.errors import DataError, DetectionError, ImageError
+from detection.io.image_errors import OF_THE_FILE, file_error, raise_unless_own
+from detection.io.interrupts import raise_if_interrupted, remembered
+from detection.io.parallel import parallel_map
+from detection.io.progress import track
+
+
+def as_numba_does(x: int) -> int:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        message = "<function search> returned a result with an exception set"
+        raise SystemError(message) from error
+
+
+def dropped(x: int) -> int:
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        return x
+    return x
+
+
+def no_space(x: int) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/store/boxes.safetensors")
+
+
+def no_memory(x: int) -> int:
+    raise MemoryError
+
+
+def mistaken(x: int) -> int:
+    return x // 0
+
+
+def refused(x: int) -> int:
+    message = "/store/boxes.safetensors: cannot be written: Permission denied"
+    raise DataError(message)
+
+
+def broken(x: int) -> int:
+    message = "1.jpg: expected an image, got an empty file"
+    raise ImageError(message)
+
+
+def collect(function: Callable[[int], int], workers: int, backend: str = "loky") -> list[str]:
+    blamed: list[str] = []
+
+    def note(index: int, error: DetectionError) -> None:
+        blamed.append(str(error))
+
+    names = ["0.jpg", "1.jpg", "2.jpg"]
+    for _ in parallel_map(
+        function, range(3), workers=workers, names=names, on_error=note, backend=backend
+    ):
+        pass
+    return blamed
+
+
+WAYS = [(1, "loky"), (2, "loky"), (2, "threading")]
+
+
+@pytest.mark.parametrize(("workers", "backend"), WAYS)
+def test_an_interrupt_that_compiled_code_turned_into_an_error_is_one(
+    workers: int, backend: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        collect(as_numba_does, workers, backend)
+
+
+def test_an_interrupt_that_was_dropped_still_ends_the_work() -> None:
+    with remembered(), pytest.raises(KeyboardInterrupt):
+        collect(dropped, 1)
+    with remembered(), pytest.raises(KeyboardInterrupt):
+        list(map(dropped, track(range(3))))
+    raise_if_interrupted()  # forgotten with the command
+
+
+@pytest.mark.parametrize(("workers", "backend"), WAYS)
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (no_space, r"No space left on device: '/store/boxes.safetensors'"),
+        (no_memory, "not enough memory"),
+        (mistaken, "ZeroDivisionError"),
+        (refused, r"^/store/boxes.safetensors: cannot be written: Permission denied$"),
+    ],
+)
+def test_errors_of_the_machine_stop_the_run(
+    function: Callable[[int], int], said: str, workers: int, backend: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        collect(function, workers, backend)
+
+
+@pytest.mark.parametrize(("workers", "backend"), WAYS)
+def test_an_image_at_fault_stops_nothing(workers: int, backend: str) -> None:
+    assert len(collect(broken, workers, backend)) == 3
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_the_list_of_an_image_files_own_errors_is_closed(number: int) -> None:
+    own = {"ENOENT", "ENOTDIR", "EISDIR", "ENXIO", "ELOOP", "ENAMETOOLONG", "EILSEQ"}
+    own |= {"EACCES", "EPERM"}
+    error = OSError(number, os.strerror(number))
+    assert isinstance(file_error("1.jpg", error), ImageError) == (errno.errorcode[number] in own)
+    assert (number in OF_THE_FILE) == (errno.errorcode[number] in own)
+
+
+def test_decoders_errors_without_a_number_are_the_images() -> None:
+    raise_unless_own(OSError("image file is truncated"), "1.jpg")
+    raise_unless_own(ValueError("bad marker"), "1.jpg")
+    with pytest.raises(DataError, match=r"1.jpg: .*Input/output error") as caught:
+        raise_unless_own(OSError(errno.EIO, os.strerror(errno.EIO)), "1.jpg")
+    assert not isinstance(caught.value, ImageError)
+    with pytest.raises(DataError, match=r"1.jpg: not enough memory"):
+        raise_unless_own(MemoryError(), "1.jpg")
+
+
+def test_an_interrupt_within_an_import_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_imported.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(0.1)\n"
+        "whole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    began = time.monotonic()
+    with remembered(), pytest.raises(KeyboardInterrupt):  # noqa: PT012: it comes after the import
+        import half_imported
+
+        assert half_imported.whole
+        time.sleep(20)
+    assert time.monotonic() - began < 5

@@ -1,0 +1,192 @@
+"""The rules of the house: where the methods may differ, how docstrings open, where tests lie."""
+
+import ast
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+import detection
+
+PACKAGE = Path(detection.__file__).parent
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+MODULES = sorted(
+    path.relative_to(PACKAGE).as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.name not in {"__init__.py", "__main__.py", "version.py"}
+)
+METHODS = {"sppnet", "rcnn"}
+
+# Comparisons with a method's name outside of features: file -> how many. Only fewer are welcome.
+COMPARISONS = {
+    "classification/evaluate.py": 2,
+    "export/write.py": 2,
+    "report/images.py": 1,
+    "report/summary.py": 1,
+}
+
+# Modules without a test file at their path; what tests them is elsewhere. Only fewer are welcome.
+WITHOUT_TESTS = {
+    "backbones/backbone.py",
+    "backbones/caffe/names.py",
+    "backbones/caffe/protobuf.py",
+    "backbones/published.py",
+    "backbones/state_dict.py",
+    "backbones/weight_files.py",
+    "backbones/weight_list.py",
+    "benchmark/clock.py",
+    "benchmark/flops.py",
+    "benchmark/instrument.py",
+    "benchmark/speed.py",
+    "classification/batches.py",
+    "classification/model_io.py",
+    "classification/reader_errors.py",
+    "classification/training.py",
+    "classification/view_scores.py",
+    "cli/command.py",
+    "cli/commands/classifier.py",
+    "cli/commands/data.py",
+    "cli/commands/detector.py",
+    "cli/commands/export.py",
+    "cli/commands/serve.py",
+    "cli/commands/weights.py",
+    "cli/parser.py",
+    "data/annotations.py",
+    "data/archive.py",
+    "data/coco.py",
+    "data/coco_file.py",
+    "data/dataset.py",
+    "data/download.py",
+    "data/folder.py",
+    "data/issues.py",
+    "data/overlap.py",
+    "data/scenes.py",
+    "data/tally.py",
+    "data/transfer.py",
+    "data/voc_xml.py",
+    "errors.py",
+    "evaluation/recall.py",
+    "export/inputs.py",
+    "features/extractor.py",
+    "features/factory.py",
+    "features/power.py",
+    "features/rcnn.py",
+    "features/sppnet.py",
+    "features/torchvision_bins.py",
+    "features/triton_kernels.py",
+    "heads/fast_fc.py",
+    "heads/newton.py",
+    "heads/scorer.py",
+    "inference/images.py",
+    "io/image_errors.py",
+    "io/progress.py",
+    "kernels/jit.py",
+    "kernels/matmul.py",
+    "kernels/nms.py",
+    "kernels/pyramid.py",
+    "kernels/quantize.py",
+    "kernels/threads.py",
+    "model_io.py",
+    "model_parts.py",
+    "pretrain_config.py",
+    "proposals/dataset.py",
+    "proposals/search.py",
+    "proposals/selective_search/appearance.py",
+    "proposals/selective_search/cells.py",
+    "report/browse.py",
+    "report/figures.py",
+    "report/images.py",
+    "report/loading.py",
+    "report/page.py",
+    "report/parts.py",
+    "report/quality.py",
+    "report/speed.py",
+    "report/summary.py",
+    "runs/environment.py",
+    "serving/answers.py",
+    "serving/guard.py",
+    "serving/pages.py",
+    "serving/service.py",
+    "serving/worker.py",
+    "structures.py",
+    "tiny.py",
+    "training/bbox_targets.py",
+    "training/distributed.py",
+    "training/examples.py",
+    "training/feature_cache.py",
+    "training/log.py",
+    "training/pipeline.py",
+    "training/randomness.py",
+    "training/rois.py",
+    "training/solver.py",
+    "training/svms.py",
+}
+
+
+def comparisons(tree):
+    """Count the comparisons of anything with the name of a method."""
+    return sum(
+        isinstance(node, ast.Compare)
+        and any(
+            isinstance(leaf, ast.Constant) and leaf.value in METHODS
+            for side in (node.left, *node.comparators)
+            for leaf in ast.walk(side)
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def docstrings(tree):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [text for node in nodes if (text := ast.get_docstring(node))]
+
+
+def tree_of(module):
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+
+
+def opens_wrongly(text):
+    return re.match(r"(Gives?|Tells? (whether|which))\b", text) is not None
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith("features/")])
+def test_the_methods_differ_only_in_their_features(module):
+    assert comparisons(tree_of(module)) == COMPARISONS.get(module, 0)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_open_as_those_of_pytorch_do(module):
+    assert [text for text in docstrings(tree_of(module)) if opens_wrongly(text)] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_tests_of_a_module_are_where_its_path_says(module):
+    path = (TESTS / module).with_name(f"test_{Path(module).name}")
+    assert path.exists() != (module in WITHOUT_TESTS)
+
+
+def test_the_exceptions_are_modules():
+    assert set(COMPARISONS) | WITHOUT_TESTS <= set(MODULES)
+
+
+def test_every_module_is_in_the_import_contract():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    contract = config["importlinter:contract:layers"]
+    names = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    names |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(re.findall(r"\w+", contract["layers"])) == names
+    assert contract["containers"] == "detection"
+    assert contract.getboolean("exhaustive")
+
+
+def test_the_rules_see_what_they_are_for():
+    assert comparisons(ast.parse('if config.method == "rcnn": pass')) == 1
+    assert comparisons(ast.parse('if method in ("sppnet",): pass')) == 1
+    assert comparisons(ast.parse('x = methods["rcnn"]')) == 0
+    assert opens_wrongly("Give the boxes.")
+    assert opens_wrongly("Tell whether it holds.")
+    assert not opens_wrongly("Return the boxes.")
