@@ -141,7 +141,7 @@ def test_an_interrupt_within_an_import_waits_for_its_end(
     )
     monkeypatch.syspath_prepend(tmp_path)
     began = time.monotonic()
-    with remembered(), pytest.raises(KeyboardInterrupt):  # noqa: PT012: it comes after the import
+    with remembered(), pytest.raises(KeyboardInterrupt):  # noqa: PT012
         import half_imported
 
         assert half_imported.whole
