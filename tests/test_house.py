@@ -40,6 +40,7 @@ WITHOUT_TESTS = {
     "benchmark/flops.py",
     "benchmark/instrument.py",
     "benchmark/speed.py",
+    "benchmark/unbroken.py",
     "classification/batches.py",
     "classification/model_io.py",
     "classification/reader_errors.py",

@@ -15,17 +15,17 @@ from detection.backbones.weights import load_backbone
 from detection.benchmark.clock import StageClock
 from detection.benchmark.flops import count_flops
 from detection.benchmark.instrument import instrument, untrained_detector
+from detection.benchmark.unbroken import TimedImage, quartiles, time_unbroken
 from detection.config import Config, Method
 from detection.data.folder import list_images
 from detection.data.images import read_image
 from detection.detector import Detector
 from detection.errors import DataError
-from detection.io.device import device_name, resolve_device
+from detection.io.device import device_name, is_host, resolve_device
 from detection.io.files import write_json_atomic
 from detection.io.progress import track
 from detection.proposals.search import propose
 from detection.runs.environment import describe_environment
-from detection.structures import Image, Proposals
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +47,13 @@ STAGES = (
 SHARED = ("decode", "proposals")
 
 NETWORK = ("resize", "warp", "conv", "projection", "pooling", "fc", "svm", "regression")
+
+
+UNBROKEN = (
+    ("network_s", "network (to scores), unbroken"),
+    ("without_proposals_s", "image, unbroken"),
+)
+"""What `time_unbroken` times on a GPU, where stage clocks hold up what they time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,9 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
         first = samples[0]
         detector.detect(first.image, first.few_boxes())  # compiles and allocates, not counted
         flops[name] = median_flops(detector, samples)
+    unbroken = {}
+    if not is_host(clock.device):  # before the clocks: they wrap the extractors in place
+        unbroken = {"unbroken": time_unbroken(detectors, samples, plan.repeats)}
     timed = {name: instrument(detector, clock) for name, detector in detectors.items()}
     rows = time_methods(timed, samples, clock, plan.repeats)
     methods = {name: summarise(its_rows) for name, its_rows in rows.items()}
@@ -114,29 +124,11 @@ def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, 
         "methods": methods,
         "flops": flops,
         "ratios": ratios(methods, flops),
+        **unbroken,
         "environment": describe_environment(),
     }
     write_json_atomic(out / "benchmark.json", result)
     return result
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class TimedImage:
-    """An image with its boxes, and what both cost.
-
-    Attributes:
-        image: decoded.
-        proposals: its boxes.
-        seconds: of decoding and of the proposals, which both methods share.
-    """
-
-    image: Image
-    proposals: Proposals
-    seconds: dict[str, float]
-
-    def few_boxes(self) -> Proposals:
-        """Return the first few boxes, for a warm-up run."""
-        return replace(self.proposals, boxes=self.proposals.boxes[:64])
 
 
 def median_flops(detector: Detector, samples: Sequence[TimedImage]) -> dict[str, float]:
@@ -206,14 +198,6 @@ def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     }
 
 
-def quartiles(values: Sequence[float]) -> dict[str, float]:
-    """Return the median and the two quartiles."""
-    low, middle, high = (
-        torch.tensor(values).double().quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
-    )
-    return {"median": middle, "q1": low, "q3": high}
-
-
 def ratios(
     methods: Mapping[str, Mapping[str, Any]], flops: Mapping[str, Mapping[str, float]]
 ) -> dict[str, float]:
@@ -249,6 +233,10 @@ def format_benchmark(result: Mapping[str, Any]) -> str:
         ratio = result["ratios"][key]
         lines.append(f"{name:<34} {_cell(cells[0]):>26} {_cell(cells[1]):>32} {ratio:>7.1f}x")
     giga = {m: result["flops"][m]["conv"] / 1e9 for m in ("sppnet", "rcnn")}
+    for key, name in UNBROKEN if "unbroken" in result else ():
+        cells = [result["unbroken"][m][key] for m in ("sppnet", "rcnn")]
+        ratio = cells[1]["median"] / cells[0]["median"]
+        lines.append(f"{name:<34} {_cell(cells[0]):>26} {_cell(cells[1]):>32} {ratio:>7.1f}x")
     lines.append(
         f"{'conv GFLOP':<34} {giga['sppnet']:>26.1f} {giga['rcnn']:>32.1f} "
         f"{result['ratios']['conv_flops']:>7.1f}x"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
+import time
+from collections.abc import Callable
 
 import torch
 
@@ -54,15 +56,45 @@ def is_host(device: torch.device) -> bool:
 
 def synchronize(device: torch.device) -> None:
     """Wait until everything ordered from a device so far is done; nothing to wait for on a CPU."""
-    if not is_host(device):
-        torch.get_device_module(device).synchronize(device)
+    named = (device,) if device.type == "cuda" else ()  # of other kinds a machine has one
+    _call_module(device, "synchronize", *named)
+
+
+def seconds_on(device: torch.device, run: Callable[[], object]) -> float:
+    """Return the seconds from a device's rest to its next rest, what ``run`` orders in between.
+
+    The device's own clock tells them where it has one (CUDA events): the time that the host takes
+    to notice that the device is at rest does not count.
+    """
+    module = None if is_host(device) else torch.get_device_module(device)
+    event = getattr(module, "Event", None)
+    synchronize(device)
+    if event is None:
+        start = time.perf_counter()
+        run()
+        synchronize(device)
+        return time.perf_counter() - start
+    begin, end = event(enable_timing=True), event(enable_timing=True)
+    stream = getattr(module, "current_stream", None)
+    streams = (stream(device),) if stream else ()  # that of the device, which may not be the first
+    begin.record(*streams)
+    run()
+    end.record(*streams)
+    synchronize(device)
+    return float(begin.elapsed_time(end)) / 1e3
 
 
 def release_cached_memory(device: torch.device) -> None:
     """Return the memory that torch keeps for later to the device."""
-    empty_cache = getattr(torch.get_device_module(device), "empty_cache", None)
-    if empty_cache is not None:
-        empty_cache()
+    _call_module(device, "empty_cache")
+
+
+def _call_module(device: torch.device, function: str, *arguments: torch.device) -> None:
+    if is_host(device):
+        return
+    call = getattr(torch.get_device_module(device), function, None)
+    if call is not None:
+        call(*arguments)
 
 
 def device_name(device: torch.device) -> str:

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from marks import replace_between
 from run_all import HERE, STEPS
-
-from detection.io.files import write_text_atomic
 
 Line = dict[str, Any]
 IMAGES = ("whole_image", "context", "throughput", "gpu_whole_image")
@@ -100,7 +99,8 @@ def tables(measured: dict[str, list[Line]], *, goals: bool, all_steps: bool = Tr
             parts.append("\n".join([f"**{title}**", "", HEAD, "|---" * 8 + "|", *rows]))
     missing = [name for name in STEPS if name not in measured and name not in ELSEWHERE]
     if all(name in missing for name in GPU):
-        missing = [name for name in missing if name not in GPU] + ["everything on a GPU"]
+        missing = [name for name in missing if name not in GPU]
+        missing.append("everything on a GPU, for which `scripts/gpu/run` is ready")
     if missing and all_steps:
         parts.append(f"Not measured: {', '.join(missing)}.")
     return "\n\n".join(parts)
@@ -119,13 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.readme is None:
         print(text)
         return
-    old = options.readme.read_text(encoding="utf-8")
-    marks = [f"<!-- {options.mark}: {edge} -->" for edge in ("begin", "end")]
-    before, start, rest = old.partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not (start and end):
-        parser.error(f"{options.readme}: expected the marks {' and '.join(marks)}")
-    write_text_atomic(options.readme, f"{before}{start}\n{text}\n{end}{after}")
+    replace_between(options.readme, options.mark, text)
 
 
 if __name__ == "__main__":

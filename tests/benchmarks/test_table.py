@@ -67,7 +67,7 @@ def test_images_have_their_own_table_and_what_lacks_is_named(tmp_path: Path) -> 
     assert "| conv |" not in shown
     missing = shown.splitlines()[-1]
     assert missing.startswith("Not measured: ")
-    assert missing.endswith("everything on a GPU.")
+    assert missing.endswith("everything on a GPU, for which `scripts/gpu/run` is ready.")
     assert "whole_image_zf5," not in missing
 
 

@@ -203,7 +203,23 @@ def benchmark(place: Place) -> Numbers:
     run("benchmark", *words, "--images", images, "--num_images", "2", "--proposals.max_boxes", "20")
     result = json.loads((out / "benchmark.json").read_text())
     stages = {name: sorted(values["stages"]) for name, values in result["methods"].items()}
-    return {"stages": stages, "flops": result["flops"], "device": result["device"] == place.device}
+    return {
+        "stages": stages,
+        "flops": result["flops"],
+        "device": result["device"] == place.device,
+        "unbroken": times_without_clocks(result) == (place.device != "cpu"),
+    }
+
+
+def times_without_clocks(result: Numbers) -> bool:
+    """Return whether a benchmark has them; they must be right where it has."""
+    actual = result.get("unbroken", {})
+    for method in actual.values():
+        seconds = {key: method[key]["median"] for key in ("network_s", "without_proposals_s")}
+        if min(seconds.values()) <= 0:
+            message = f"expected times above 0, got {seconds}"
+            raise ValueError(message)
+    return bool(actual) and actual.keys() == result["methods"].keys()
 
 
 def export_and_report(place: Place) -> Numbers:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from detection.errors import ConfigError
 from detection.io import device
-from detection.io.device import resolve_device, resolve_dtype
+from detection.io.device import resolve_device, resolve_dtype, seconds_on
 from detection.io.progress import track
 
 
@@ -64,3 +65,48 @@ def test_progress_passes_items_on_and_is_silent_off_a_terminal(
     monkeypatch.setattr(sys, "stderr", stream)
     assert list(track(iter("abc"), 3, "letters")) == ["a", "b", "c"]
     assert stream.getvalue() == ""
+
+
+def clocked_module(order: list[str], **parts: object) -> SimpleNamespace:
+    """A device's module that notes what is asked of it."""
+    return SimpleNamespace(synchronize=lambda where: order.append(f"wait {where}"), **parts)
+
+
+def test_a_device_with_a_clock_of_its_own_tells_the_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, stream: str) -> None:
+            order.append(f"event on {stream}")
+
+        def elapsed_time(self, end: object) -> float:
+            assert end is not self
+            return 1500.0
+
+    module = clocked_module(order, Event=Event, current_stream=lambda where: f"{where}'s")
+    monkeypatch.setattr(torch, "get_device_module", lambda _: module)
+    assert seconds_on(torch.device("cuda:1"), lambda: order.append("work")) == 1.5
+    event, wait = "event on cuda:1's", "wait cuda:1"
+    assert order == [wait, event, "work", event, wait]
+
+
+def test_a_device_without_a_clock_is_waited_for_at_both_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(torch, "get_device_module", lambda _: clocked_module(order))
+    times = iter((10.0, 12.5))
+    monkeypatch.setattr(device.time, "perf_counter", lambda: order.append("clock") or next(times))
+    assert seconds_on(torch.device("cuda"), lambda: order.append("work")) == 2.5
+    assert order == ["wait cuda", "clock", "work", "wait cuda", "clock"]
+
+
+def test_a_processor_is_timed_by_its_own_clock() -> None:
+    done: list[int] = []
+    assert seconds_on(torch.device("cpu"), lambda: done.append(1)) > 0
+    assert done == [1]
