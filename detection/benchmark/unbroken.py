@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from detection.detector import Detector
+from detection.ensemble import score
 from detection.io.device import seconds_on
 from detection.structures import Image, Proposals
 
@@ -37,7 +38,7 @@ class TimedImage:
 
 
 def time_unbroken(
-    detectors: Mapping[str, Detector], photographs: Sequence[TimedImage], repeats: int
+    detectors: Mapping[str, Detector], images: Sequence[TimedImage], repeats: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return for each method median and quartiles of ``network_s`` and ``without_proposals_s``.
 
@@ -54,24 +55,25 @@ def time_unbroken(
     sums: dict[str, dict[str, list[float]]] = {
         name: {"network_s": [], "without_proposals_s": []} for name in detectors
     }
-    for photograph in photographs:
+    for one in images:
         for name, detector in detectors.items():
-            detector.detect(photograph.image, photograph.proposals)
+            detector.detect(one.image, one.proposals)
             for _ in range(repeats):
-                for key, run in _runs(detector, photograph).items():
+                for key, run in _runs(detector, one).items():
                     sums[name][key].append(seconds_on(detector.device, run))
     return {
-        name: {key: quartiles(values) for key, values in found.items()}
-        for name, found in sums.items()
+        name: {key: quartiles(values) for key, values in its_sums.items()}
+        for name, its_sums in sums.items()
     }
 
 
-def _runs(detector: Detector, photograph: TimedImage) -> dict[str, Callable[[], object]]:
-    image, proposals = photograph.image, photograph.proposals
+def _runs(detector: Detector, one: TimedImage) -> dict[str, Callable[[], object]]:
+    image, proposals = one.image, one.proposals
 
     def network() -> object:
         with torch.no_grad():
-            return detector.windows(image.to(detector.device), proposals.boxes)
+            boxes = proposals.boxes.to(detector.device)
+            return score(detector, image.to(detector.device), boxes, detector.config)
 
     return {
         "network_s": network,

@@ -81,7 +81,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     count = len(dataset.records)
     values: dict[str, Any] = {
         "backbone": config.backbone.name,
-        "dtype": str(detector.extractor.network.dtype).removeprefix("torch."),
+        "dtype": str(detector.extractor.dtype).removeprefix("torch."),
         "num_images": count,
         "median_boxes": statistics.median(len(its.boxes) for its in boxes),
         "seconds": seconds,
