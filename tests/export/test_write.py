@@ -60,7 +60,7 @@ def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monk
     done = run_command(run, "--format", "onnx", "--out", tmp_path / "detector.onnx")
     assert done.returncode == 0, done.stderr
     data, image = served.picture(0, (72, 96))
-    (tmp_path / "photograph.jpg").write_bytes(data)  # a PNG by its content
+    (tmp_path / "image.jpg").write_bytes(data)  # a PNG by its content
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
     names: dict = {}
