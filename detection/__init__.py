@@ -1,18 +1,29 @@
 """R-CNN and SPPnet, the two classic region detectors.
 
-The pipeline in order, one module a line::
+``detection.load(run)`` returns a trained detector, ``detect(image)`` applies it. The pipeline in
+order, one module per line::
 
-    data         images and their annotations: VOC, COCO, synthetic
-    proposals    about 2,000 boxes an image by selective search
-    backbones    the conv layers, and the weights that they need
-    features     one vector a box: SPPnet pools a shared map, R-CNN runs on each warped crop
-    heads        fc6 and fc7, feature normalisation, linear SVMs, bounding-box regressors
-    postprocess  threshold, suppression, the best of each class
-    detector     all of the above in twenty lines
-    evaluation   VOC and COCO average precision
-    training     fine-tuning, SVMs with hard negatives, regressors
-    benchmark    seconds a stage, R-CNN against SPPnet
-    report       pictures and the HTML report
+    data            images and their annotations: VOC, COCO, synthetic
+    proposals       about 2,000 boxes per image by selective search
+    backbones       the conv layers, and the weights that they need
+    features        one vector per box: SPPnet pools a shared map, R-CNN runs on each warped crop
+    heads           fc6 and fc7, feature normalisation, linear SVMs, bounding-box regressors
+    postprocess     threshold, suppression, the best of each class
+    detector        all of the above, one line per step
+    ensemble        several detectors as one, and the mirrored image
+    model_io        a trained detector in one file
+    evaluation      VOC and COCO average precision
+    training        fine-tuning, SVMs with hard negatives, regressors
+    inference       a trained detector on data sets and folders
+    classification  SPPnet the classifier
+    benchmark       seconds per stage, R-CNN against SPPnet
+    report          drawings and the HTML report
+    export          one graph for other runtimes
+    serving         a page in the browser
+
+Below the method, and to be skipped at first: ``structures`` and ``boxes`` (the values and their
+algebra), ``config``, ``runs`` (run folders), ``io`` (files, devices, processes) and ``kernels``
+(compiled loops).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     Path("runs/sppnet").mkdir(parents=True)
     save_detector(Path("runs/sppnet/model.safetensors"), tiny_detector())
     pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save("photograph.jpg")
+    Image.fromarray(pixels).save("image.jpg")
     names: dict[str, object] = {}
     for block in blocks("api.md"):
         if block.language == "python":

@@ -12,10 +12,10 @@ from tests.docs.pages import blocks, commands
 def folder(tmp_path, monkeypatch):
     """Data as the page describes it, in a folder of its own."""
     draw_blood(tmp_path / "data/blood")
-    (tmp_path / "photographs").mkdir()
+    (tmp_path / "images").mkdir()
     for number in (18, 19):
         name = f"BloodImage_{number:05d}.jpg"
-        shutil.copy(tmp_path / "data/blood/JPEGImages" / name, tmp_path / "photographs")
+        shutil.copy(tmp_path / "data/blood/JPEGImages" / name, tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -15,7 +15,7 @@ import pytest
 
 from detection.inference import proposal_prefetch as ahead
 from detection.io import files
-from detection.proposals import store
+from detection.proposals import dataset
 from tests.faults.conftest import Trained
 from tests.faults.small import SETTINGS, fail, run, where, write_tree
 
@@ -56,7 +56,7 @@ def test_an_interrupt_in_compiled_code_blames_no_image(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(store, "propose_all", as_numba_does)
+    monkeypatch.setattr(dataset, "propose_all", as_numba_does)
     monkeypatch.setattr(ahead, "propose", as_numba_does)
     one = ("--proposals.workers", "1")
     assert run(*words(name, trained, tmp_path / "out"), *one) == 130
@@ -129,7 +129,7 @@ def test_memory_that_runs_out_stops_the_run(
     def grow(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(store, "propose_all", grow)
+    monkeypatch.setattr(dataset, "propose_all", grow)
     monkeypatch.setattr(ahead, "propose", grow)
     one = ("--proposals.workers", "1")
     assert "not enough memory" in fail(capsys, *words(name, trained, tmp_path / "out"), *one)

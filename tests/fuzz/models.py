@@ -9,6 +9,7 @@ from detection.backbones import weights
 from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.detector import Detector
+from detection.ensemble import score
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.fc import FcHead
@@ -113,7 +114,7 @@ class ModelFile:
         holds(all(isinstance(name, str) for name in detector.class_names), "a class without a name")
         # What loads must be usable, with the settings of the file.
         if max(detector.config.features.scales) <= 64:
-            scored = detector.windows(self.image, self.boxes.boxes)
+            scored = score(detector, self.image, self.boxes.boxes, detector.config)
             holds(scored.scores.shape == (2, len(detector.class_names)), "not one score a class")
             detector.detect(self.image, self.boxes).to_arrays()
 

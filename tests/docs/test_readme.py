@@ -1,0 +1,109 @@
+"""The README is short, runs, and prints the numbers of the stored results."""
+
+import json
+import re
+
+import numpy as np
+from PIL import Image
+
+from detection.model_io import save_detector
+from detection.tiny import tiny_detector
+from tests.docs.pages import DOCS, blocks
+
+ROOT = DOCS.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+STAGES = ROOT / "scripts/benchmarks/results/stages"
+MOST_LINES = 120
+
+
+def rows(section):
+    """The cells of the tables in a section, bold type removed."""
+    text = README.split(f"## {section}\n")[1].split("\n## ")[0].replace("**", "")
+    lines = [line for line in text.splitlines() if line.startswith("|") and "---" not in line]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def metrics(name):
+    return json.loads((DOCS / f"results/{name}.json").read_text())
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= MOST_LINES
+    assert max(len(line) for line in README.splitlines() if not line.startswith("|")) <= 105
+
+
+def test_it_has_one_figure_and_two_tables_of_numbers():
+    assert len(re.findall(r"!\[", README)) == 1
+    assert len(rows("Accuracy")) == 4
+    assert len(rows("Speed")) == 5
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    save_detector(tmp_path / "runs/mine/model.safetensors", tiny_detector())
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("image.jpg")
+    (example,) = [block for block in blocks("../README.md") if block.language == "python"]
+    assert len([line for line in example.text.splitlines() if line]) <= 5
+    exec(compile(example.text, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("tensor(")
+
+
+def test_the_accuracies_are_those_of_the_stored_results():
+    names = ("subset_rcnn_300", "subset_sppnet_300", "subset_sppnet", "subset_sppnet_voting")
+    for name, (_, shown, interval) in zip(names, rows("Accuracy"), strict=True):
+        stored = metrics(name)
+        low, high = (f"{100 * value:.1f}" for value in stored["interval"])
+        assert (shown, interval) == (f"{100 * stored['map']['voc07']:.1f}", f"{low} to {high}")
+
+
+def test_the_commands_make_the_runs_of_the_table():
+    (commands,) = [b.text for b in blocks("../README.md") if "subset_rcnn" in b.text]
+    runs = re.findall(r"--out runs/(\w)", commands)
+    assert f"for run in {' '.join(runs)}; do" in commands
+    assert len(runs) == len(rows("Accuracy"))
+    page = (DOCS / "results.md").read_text(encoding="utf-8").replace("**", "")
+    for name, (_, shown, interval) in zip(runs, rows("Accuracy"), strict=True):
+        (line,) = re.findall(rf"^\| {name} \| .*\d to \d.*$", page, re.MULTILINE)
+        assert f"| {shown} | {interval} |" in line
+
+
+def test_the_times_are_those_of_the_stored_results():
+    plain, int8 = (
+        json.loads((STAGES / f"zf5_1scale{form}_cpu.json").read_text()) for form in ("", "_int8")
+    )
+    wanted = [
+        (plain, "conv_s"),
+        (plain, "network_s"),
+        (plain, "with_proposals_s"),
+        (int8, "with_proposals_s"),
+    ]
+    for (result, key), (_, ours, theirs, ratio, *_) in zip(wanted, rows("Speed"), strict=False):
+        sppnet, rcnn = (result["methods"][name][key]["median"] for name in ("sppnet", "rcnn"))
+        assert (ours, theirs) == (f"{1000 * sppnet:.0f} ms", f"{rcnn:.1f} s")
+        assert float(ratio) == float(f"{rcnn / sppnet:.3g}")
+
+
+def test_the_ratios_of_flops_are_counted():
+    stored = json.loads((STAGES / "zf5_1scale_cpu.json").read_text())
+    flops = {name: value["conv"] for name, value in stored["flops"].items()}
+    boxes, size = stored["median_boxes"], 4096
+    fc = {"sppnet": 256 * 50, "rcnn": 256 * 36}
+    both = {name: flops[name] + 2 * boxes * size * (fc[name] + size) for name in fc}
+    conv, network = (float(row[4]) for row in rows("Speed")[:2])
+    assert conv == round(flops["rcnn"] / flops["sppnet"])
+    assert network == round(both["rcnn"] / both["sppnet"], 1)
+
+
+def test_selective_search_is_the_line_of_the_benchmark():
+    stored = json.loads((STAGES.parent / "selective_search.json").read_text())
+    (line,) = [
+        line
+        for line in stored["lines"]
+        if line["ours"] == "native fast, 2 threads" and line["against"] == "cv2 fast"
+    ]
+    _, ours, theirs, ratio, *_ = rows("Speed")[-1]
+    assert ours == f"{1000 * line['ours_s']:.0f} ms"
+    assert theirs == f"{1000 * line['against_s']:,.0f} ms"
+    assert ratio == f"{line['ratio']:.1f}"
