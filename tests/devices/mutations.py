@@ -35,7 +35,7 @@ MUTATIONS = (
         "kept",
         "tuned_conv_layers_with_softmax",
     ),
-    ("training/bbox_targets.py", "bias=bias).to(self._device)", "bias=bias)", "sppnet"),
+    ("training/bbox_targets.py", "bias=bias).to(self._device)", "bias=bias)", "trained_in_memory"),
     (
         "heads/hard_negatives.py",
         "stored = kept.to(self._storage)",
@@ -53,7 +53,7 @@ MUTATIONS = (
         "heads/svm.py",
         "weight=self.weight.to(device), bias=self.bias.to(device)",
         "weight=self.weight, bias=self.bias",
-        "sppnet",
+        "moved_svms",
     ),
     ("features/sppnet.py", "boxes = boxes.to(self.network.device)", "pass", "sppnet"),
     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,15 @@ from detection.features.memory import extract_within_memory
 from detection.heads import hard_negatives as mining
 from detection.heads.svm import Svms, fit_linear_svms
 from detection.proposals.search import propose
-from detection.runs.folder import reopen_run
+from detection.runs.folder import RunFolder, reopen_run
 from detection.serving.service import Upload, load_service
 from detection.structures import Detections
+from detection.training.distributed import ALONE
+from detection.training.pipeline import train_detector, tuned_network
 from detection.training.rois import max_by_row
 from tests.classification.tiny_classifier import tiny_blueprint, write_class_folders
 from tests.faults.small import SETTINGS, write_tree
+from tests.training import tiny
 
 Numbers = dict[str, Any]
 
@@ -267,6 +270,30 @@ def moved_detector(place: Place) -> Numbers:
     return {"devices": devices == expected, "found": actual}
 
 
+def moved_svms(place: Place) -> Numbers:
+    """Move SVMs and box regressors with their detector."""
+    there = place.detector(train(place, "sppnet"))
+    here = there.to("cpu")
+    found = [numbers_of(detector.detect(place.image())) for detector in (there, here)]
+    return {"found": found, "back": numbers_of(here.to(place.device).detect(place.image()))}
+
+
+def trained_in_memory(place: Place) -> Numbers:
+    """Apply what was trained without a model file in between."""
+    settings = tiny.config(enabled=False, fc_size=0)
+    features = replace(settings.features, device=place.device)
+    postprocess = replace(settings.postprocess, score_threshold=-10.0)
+    config = replace(settings, features=features, postprocess=postprocess)
+    folder = place.folder / "tiny"
+    folder.mkdir(parents=True)
+    records = tiny.records(folder)
+    images = tiny.training_images(config, records)
+    run_folder = RunFolder(path=folder, config=config)
+    network = tuned_network(images, config, run_folder, resume=False, workers=ALONE)
+    detector = train_detector(network, config)
+    return numbers_of(detector.detect(records[0].path, tiny.proposals(records[0])))
+
+
 def memory_that_runs_out(place: Place) -> Numbers:
     """Pool fewer boxes at a time, with the same vectors."""
     detector, image = place.detector(train(place, "sppnet")), read_image(place.image())
@@ -345,6 +372,8 @@ SCENARIOS: dict[str, Callable[[Place], Numbers]] = {
         classifier,
         classified_images,
         moved_detector,
+        moved_svms,
+        trained_in_memory,
         memory_that_runs_out,
         rows_in_host_memory,
         proposals_of_an_image_there,
