@@ -291,7 +291,9 @@ def trained_in_memory(place: Place) -> Numbers:
     run_folder = RunFolder(path=folder, config=config)
     network = tuned_network(images, config, run_folder, resume=False, workers=ALONE)
     detector = train_detector(network, config)
-    return numbers_of(detector.detect(records[0].path, tiny.proposals(records[0])))
+    detections = detector.detect(records[0].path, tiny.proposals(records[0]))
+    boxes = detections.boxes.sort(dim=0).values  # those of equal scores come in any order
+    return {"scores": detections.scores.tolist(), "boxes": boxes.tolist()}
 
 
 def memory_that_runs_out(place: Place) -> Numbers:
