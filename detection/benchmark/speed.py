@@ -50,7 +50,7 @@ NETWORK = ("resize", "warp", "conv", "projection", "pooling", "fc", "svm", "regr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class BenchmarkPlan:
     """What is timed.
 
     Attributes:
@@ -64,7 +64,7 @@ class Plan:
     num_classes: int = 20
 
 
-def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, Any]:
+def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> dict[str, Any]:
     """Time both methods in one run; write and return what ``benchmark.json`` holds.
 
     The heads are random: the time does not depend on what they learned. Decoding and proposals are

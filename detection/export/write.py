@@ -48,7 +48,7 @@ def export_run(run: Path, form: Format, out: Path) -> dict[str, str]:
     if form == "onnx":
         require_onnx()
     detector = load_detector(run, device="cpu")
-    notes = describe(detector)
+    notes = export_notes(detector)
     program = trace(detector)
     data = onnx_bytes(program, notes) if form == "onnx" else torch_bytes(program, notes)
     write_bytes_atomic(out, data)
@@ -97,7 +97,7 @@ def example(detector: Detector) -> tuple[nn.Module, tuple[Tensor, ...], tuple[An
     return graph, tuple(inputs), tuple(dynamic)
 
 
-def describe(detector: Detector) -> dict[str, str]:
+def export_notes(detector: Detector) -> dict[str, str]:
     """Return what a program needs besides the graph, as text."""
     config, preprocessing = detector.config, detector.extractor.backbone.preprocessing
     features = config.features

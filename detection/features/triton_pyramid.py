@@ -35,7 +35,7 @@ _UNUSABLE: set[torch.device] = set()
 
 
 @dataclass(frozen=True)
-class Plan:
+class PyramidPlan:
     """What the kernels are compiled for: see ``triton_kernels.pool_windows``."""
 
     sides: tuple[int, ...]
@@ -44,7 +44,7 @@ class Plan:
     starts: tuple[int, ...]
 
 
-def make_plan(levels: Sequence[int]) -> Plan:
+def make_plan(levels: Sequence[int]) -> PyramidPlan:
     """Choose the levels that are pooled from the map, and where the others are merged from.
 
     From the map come the levels that divide no other; each of the others is merged directly from
@@ -57,7 +57,7 @@ def make_plan(levels: Sequence[int]) -> Plan:
     )
     sources = tuple(max(k for k, side in enumerate(sides) if side % n == 0) for n in levels)
     starts = tuple(sum(n * n for n in levels[:k]) for k in range(len(levels)))
-    return Plan(
+    return PyramidPlan(
         sides=sides,
         levels=tuple(levels),
         sources=sources,

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection.heads.fc import FcHead, Layer
+from detection.heads.fc import FcHead, FcName
 from detection.io.device import has_bfloat16_unit, sums_bytes_in_32_bits
 from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.kernels.quantize import round_to_bytes
@@ -51,7 +51,7 @@ class FastFc:
 
 
 def prepare_fast(
-    head: FcHead, kind: Kind, layer: Layer = "fc7", ranks: tuple[int, int] = (1024, 256)
+    head: FcHead, kind: Kind, layer: FcName = "fc7", ranks: tuple[int, int] = (1024, 256)
 ) -> FastFc:
     """Freeze fc6, or fc6 and fc7, in a faster form.
 

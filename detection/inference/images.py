@@ -91,7 +91,9 @@ def detect(
     work = detect_files(detector, paths, failed, image_ids)
     for path, image, detections in track(work, len(paths), "detect"):
         shown_as = {"image_id": detections.image_id}
-        results[str(path)] = shown_as | describe(detections, image, detector.class_names, threshold)
+        results[str(path)] = shown_as | detections_to_json(
+            detections, image, detector.class_names, threshold
+        )
         if draw:
             results[str(path)]["drawing"] = f"{names[path]}.png"
         if coco is not None:
@@ -146,7 +148,7 @@ def detect_files(
         yield path, image, detections
 
 
-def describe(
+def detections_to_json(
     detections: Detections, image: Image, class_names: Sequence[str], threshold: float
 ) -> dict[str, Any]:
     """Return an image's detections as plain data: class, score, x1 y1 x2 y2."""

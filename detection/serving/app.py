@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from detection.errors import DataError
 from detection.serving.answers import Answer, Health, Problem, Settings
-from detection.serving.guard import Guard, Rules, too_large
+from detection.serving.guard import Guard, GuardRules, too_large
 from detection.serving.pages import read_page, render_api, security_headers
 from detection.serving.service import Service, Upload
 from detection.serving.worker import QueueFullError, Worker
@@ -79,7 +79,7 @@ def make_app(service: Service, limits: Limits, examples: Sequence[Path] = ()) ->
     _add_settings(app, service, limits, examples)
     headers = _add_pages(app)
     _add_problems(app)
-    rules = Rules(
+    rules = GuardRules(
         loopback_only=limits.loopback_only,
         max_upload_bytes=limits.max_upload_bytes,
         headers=headers,

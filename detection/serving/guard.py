@@ -25,7 +25,7 @@ _HOST = re.compile(r"^(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]/@\s]+))(?::
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class GuardRules:
     """What the guard enforces.
 
     Attributes:
@@ -43,7 +43,7 @@ class Rules:
 class Guard:
     """Refuses foreign hosts, foreign origins and long bodies before anything is read."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: GuardRules) -> None:
         self._app = app
         self._rules = rules
 

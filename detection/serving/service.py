@@ -67,7 +67,7 @@ class Served:
         return ModelAnswer(
             name=self.card.name,
             method=self.card.method,
-            detections=describe(detections, self.card.class_names),
+            detections=answer_detections(detections, self.card.class_names),
             stages={name: stages[name] for name in STAGES if name in stages},
             seconds=seconds,
         )
@@ -150,7 +150,7 @@ def serve_detector(detector: Detector, name: str) -> Served:
     return Served(card=card, detector=combine([instrument(detector, clock)]), clock=clock)
 
 
-def describe(detections: Detections, class_names: Sequence[str]) -> list[Found]:
+def answer_detections(detections: Detections, class_names: Sequence[str]) -> list[Found]:
     """Return detections in the API's form, best first."""
     rows = zip(
         detections.labels.tolist(),

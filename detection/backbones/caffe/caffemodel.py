@@ -55,7 +55,7 @@ class Blob:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Layer:
+class CaffeLayer:
     """One layer of a network.
 
     Attributes:
@@ -81,7 +81,7 @@ class _LayerBuilder:
     blobs: list[Blob] = field(default_factory=list)
 
 
-def read_caffemodel(path: Path) -> tuple[Layer, ...]:
+def read_caffemodel(path: Path) -> tuple[CaffeLayer, ...]:
     """Read a network's layers, in order. The values stay in the file until they are asked for.
 
     Raises:
@@ -157,8 +157,8 @@ def _read_layer(message: Message, builder: _LayerBuilder, form: _Form) -> None:
             form[entry.number](message, entry, builder)
 
 
-def _freeze(builder: _LayerBuilder) -> Layer:
-    return Layer(
+def _freeze(builder: _LayerBuilder) -> CaffeLayer:
+    return CaffeLayer(
         name=builder.name,
         bottoms=tuple(builder.bottoms),
         tops=tuple(builder.tops),

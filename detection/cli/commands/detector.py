@@ -72,10 +72,10 @@ def detect(options: argparse.Namespace, config: Config) -> int:
 
 def benchmark(options: argparse.Namespace, config: Config) -> None:
     """Time R-CNN and SPPnet, stage by stage, on the same images and boxes."""
-    from detection.benchmark.speed import Plan, format_benchmark
+    from detection.benchmark.speed import BenchmarkPlan, format_benchmark
     from detection.benchmark.speed import benchmark as run
 
-    plan = Plan(num_images=options.num_images, repeats=options.repeats)
+    plan = BenchmarkPlan(num_images=options.num_images, repeats=options.repeats)
     print(format_benchmark(run(config, options.images, options.out, plan)))
 
 
