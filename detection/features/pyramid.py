@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 Layout = Literal["paper", "bin_major"]
 Pool = Callable[[Tensor, Tensor, Sequence[int], Layout], Tensor]
 
+# Windows per task: enough to outweigh handing it over, few enough that threads end together.
 _CHUNK = 64
 _BUFFERS = Buffers()
 
@@ -186,6 +187,7 @@ def _pool_compiled(
     def pool(begin: int) -> None:
         end = min(begin + _CHUNK, len(ranges))
         compiled.pool_windows(cells, ranges, plan, pieces, begin, end, layout == "bin_major", out)
+        # Mirrored in the slice just written, which is still in the cache.
         if mask:
             out[begin:end] ^= (out[begin:end] >> 31) & mask
 
@@ -212,7 +214,9 @@ def _ordered_bits(
         integer, mirror, mask = torch.int16, 0x7FFF, 0x7FFF0000
     else:
         values, integer, mirror, mask = values.float(), torch.int32, 0x7FFFFFFF, 0x7FFFFFFF
+    # Channels last: the kernel's inner loops run over the channels of a cell.
     cells = values.detach().permute(1, 2, 0).contiguous().view(integer).numpy()
+    # After a ReLU, the usual case, nothing is negative and nothing has to be mirrored.
     if cells.size == 0 or cells.min() >= 0:
         return cells, 0
     sign = cells >> (cells.itemsize * 8 - 1)

@@ -234,9 +234,12 @@ def add_level(
     merged = merge(keys, side, level)
     cell = 0x7FFFFFFF - (merged & 0x7FFFFFFF).to(tl.int32)
     place, inside = places(c, channels, level, bin_major)
+    # A window outside the map was replaced by its first cell: it must not train that.
     added = tl.load(gradient + place, mask=inside & window[4], other=0.0)
     added = tl.permute(added, (1, 2, 0))  # neighbouring channels often have the same cell
     target = out + cell * channels + c[None, None, :]
+    # Zeros need no memory traffic; nobody reads a sum before the launch ends, so that the order of
+    # memory operations may stay relaxed.
     tl.atomic_add(target, added, mask=added != 0, sem="relaxed")
 
 
@@ -276,6 +279,7 @@ def pool_windows(
     window = window_at(windows, rows, columns)
     channels = groups * vector
     c = tl.program_id(1) * (LANES * vector) + tl.arange(0, LANES * vector)
+    # In 64 bits: 170,000 windows of 12,800 numbers pass 2**31.
     out += tl.program_id(0).to(tl.int64) * length
     for k in tl.static_range(len(sides)):
         bits = pooled_bins(values, window, c, columns, channels, sides[k])

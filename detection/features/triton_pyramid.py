@@ -89,6 +89,7 @@ def pool(
         fallback: for pyramids or maps too large for the kernel, and for a device for which it
             cannot be compiled, which is logged once.
     """
+    # The kernels address the cells of the map in 32 bits.
     if max(levels, default=0) > LARGEST_SIDE or values.numel() >= 2**31:
         return fallback(values, windows, levels, layout)
     pooled: Tensor = _Pooling.apply(
@@ -200,7 +201,11 @@ def _launch(
         return
     plan = make_plan(levels)
     narrow = max(plan.sides) > WIDEST_SIDE or kernel is triton_kernels.spread_gradient
+    # Two channels per thread need twice the registers: finer grids, and the wider keys of the
+    # gradient, leave no room for them.
     vector = 1 if narrow or channels % 2 else 2
+    # Windows are the fast axis of the grid: programs that run together read the same channels of
+    # the map, which the caches then hold.
     blocks = triton.cdiv(channels, triton_kernels.LANES.value * vector)
     slots = triton.next_power_of_2(max(plan.sides)) ** 2
     cells = values.detach().permute(1, 2, 0).contiguous()
