@@ -79,6 +79,9 @@ def _packed(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     """Freeze one layer in its weights' own precision, packed by oneDNN where that is possible."""
     weight, bias = _frozen(weight), None if bias is None else _frozen(bias)
     if weight.is_cpu and _has_onednn():
+        # Rearranged once for oneDNN's kernel: torch.nn.Linear multiplies by the plain layout, which
+        # is slower on
+        # some processors.
         packed = weight.to_mkldnn()
         after = "relu" if relu else "none"
         call = torch.ops.mkldnn._linear_pointwise
@@ -113,6 +116,7 @@ def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     if not (weight.is_cpu and _has_onednn()):
         logger.info("fc: no 8-bit kernel here; bfloat16 instead")
         return _bf16(weight, bias, relu=relu)
+    # Without VNNI, pairs of 8-bit products are added in 16 bits, which saturate: 7 bits cannot.
     limit = 127 if sums_bytes_in_32_bits() else 63
     scale = _frozen(weight).abs().amax(dim=1).clamp(min=1e-12) / limit
     rounded = (_frozen(weight) / scale[:, None]).round().to(torch.int8)
@@ -137,6 +141,7 @@ def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
 def quantise(x: Float[Tensor, "n d"]) -> tuple[UInt8[Tensor, "n d"], float, int]:
     """Return 8-bit values q, a step and a zero point: ``x ~ step * (q - zero)``; 0 stays 0."""
     low, high = (float(edge) for edge in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
+    # The range holds 0, which becomes a whole step: most inputs are exact zeros of a ReLU.
     low, high = min(low, 0.0), max(high, 0.0)
     step = max(high - low, 1e-12) / 255
     zero = round(-low / step)
@@ -172,6 +177,7 @@ def _low_rank(layer: nn.Linear, rank: int, make: Callable[..., Step]) -> tuple[S
     components over all: 8 bits then resolve them alike.
     """
     outputs, inputs = layer.weight.shape
+    # Two thin products are then no cheaper than the one they would replace.
     if rank * (outputs + inputs) >= outputs * inputs:
         return (make(layer.weight, layer.bias),)
     first, second = truncate(_frozen(layer.weight), rank)
@@ -184,6 +190,8 @@ def truncate(
     weight: Float[Tensor, "m n"], rank: int
 ) -> tuple[Float[Tensor, "r n"], Float[Tensor, "m r"]]:
     """Return the factors of the best approximation of this rank: ``weight ~ second @ first``."""
+    # The smaller of the two Gram matrices: cheaper than the singular values of fc6, and only the
+    # left singular vectors are needed.
     _, vectors = torch.linalg.eigh(weight @ weight.T)
     second = vectors[:, -rank:].contiguous()
     return second.T @ weight, second
