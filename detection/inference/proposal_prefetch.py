@@ -50,6 +50,9 @@ def search_ahead(
         with ThreadPoolExecutor(workers) as threads, _emptied(threads):
             yield from _until_late(threads, left, config, 2 * workers)
         return
+    # A plain fork would copy a process whose threads, torch's among them, may hold locks that
+    # nobody releases in the copy; the fork server has none, and starts faster than a new
+    # interpreter.
     context = get_context("forkserver" if sys.platform != "win32" else "spawn")
     while left:
         with (

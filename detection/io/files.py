@@ -38,12 +38,16 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         DataError: where the disk is full or the folder cannot be written; the old file stays.
     """
     path = Path(path)
+    # In the same folder: a rename is atomic only within one file system. The name tells whose it
+    # is, so that only what its writer has abandoned is cleaned up.
     temporary = path.with_name(f".{path.name}.{_owner()}-{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
+            # The content has to be on the disk before the name is: a power failure after the rename
+            # could otherwise leave an empty file where the old one was.
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
@@ -186,6 +190,7 @@ class FolderLock:
     ) -> None:
         """Remove the lock file, then let go of it."""
         if sys.platform != "win32":
+            # Before the lock is let go: afterwards the file may already be the next owner's.
             self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = -1
@@ -201,6 +206,8 @@ class FolderLock:
                 "wait for it or choose another folder"
             )
             raise DataError(message)
+        # Between opening and locking, the owner before may have removed the file: the lock would
+        # then be on a file that nobody else will ever open.
         if not _is_still_there(descriptor, self._path):
             os.close(descriptor)
             return -1
@@ -215,6 +222,8 @@ def _lock(descriptor: int) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
+            # Windows keeps others from reading locked bytes: one far behind the owner's id is
+            # locked.
             os.lseek(descriptor, 1 << 20, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)

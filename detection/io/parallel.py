@@ -161,6 +161,7 @@ def _in_processes(
             waiting[index] = names[index]
             yield joblib.delayed(_attempt_from)(folder, function, index, item)
 
+    # Each process would otherwise start a thread per core.
     threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with (
         _cluster(backend, count),
@@ -168,7 +169,12 @@ def _in_processes(
         joblib.parallel_config(backend=backend, n_jobs=count, **threads),
     ):
         parallel = joblib.Parallel(
-            return_as="generator_unordered", batch_size=1, pre_dispatch=count, timeout=timeout
+            # One item per task, none queued ahead: what is under way can be named, and after a
+            # failure nothing new begins.
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch=count,
+            timeout=timeout,
         )
         try:
             with held_back():

@@ -131,6 +131,7 @@ def _digest(tensors: Mapping[str, Tensor], header: str) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        # As bytes: NumPy has no bfloat16.
         digest.update(value.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

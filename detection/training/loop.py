@@ -93,6 +93,8 @@ def run_steps(
     with GracefulStop() as stop, log:
         for index in steps:
             log.add(index + 1, step(index))
+            # All processes stop after the same step, whichever got the signal: one that goes on
+            # alone would wait for the others for ever.
             done, signalled = index + 1, workers.max(stop.signal)
             if signalled or done % config.checkpoint_every == 0 or done == config.iterations:
                 _save(parts, folder, done, workers)

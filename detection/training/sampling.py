@@ -143,6 +143,7 @@ class Sampler:
         flips = torch.rand(len(rows), generator=random) < (0.5 if self.config.flip else 0.0)
         scales = self._scales(len(rows), random)
         samples = []
+        # By image and mirroring: each map is computed, or fetched, once per mini-batch.
         for key in torch.unique(images * 2 + flips).tolist():
             here = (images * 2 + flips == key).nonzero().flatten()
             scale = scales[here] if scales is not None else None
@@ -210,6 +211,7 @@ def delta_statistics(
     ).double()
     mean = deltas.mean(dim=0)
     if flip:
+        # Mirroring turns the sign of dx and of nothing else.
         mean[0] = 0.0
     deviation = (deltas - mean).square().mean(dim=0).sqrt().clamp(min=1e-3)
     return mean.float(), deviation.float()
