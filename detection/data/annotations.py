@@ -26,7 +26,7 @@ UNREADABLE = "unreadable image"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
-    """An object as it stands in its file; ``location`` is what to call it."""
+    """An object as stated in its file; ``location`` names it in messages."""
 
     location: str
     class_name: str
@@ -37,7 +37,7 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedObject:
-    """An object whose box lies in its image (continuous pixels); ``location`` is what to call it."""
+    """An object whose box lies in its image (continuous pixels); ``location`` names it in messages."""
 
     location: str
     class_name: str
@@ -53,7 +53,7 @@ class CheckedImage:
     Attributes:
         image_id: as listed.
         path: the image's file.
-        size: (height, width), None where nothing says it.
+        size: (height, width), None if unknown.
         objects: those that a reader keeps, of any class.
         issues: everything that is wrong.
     """
@@ -75,7 +75,7 @@ def issue_of(kind: str, location: str, error: DataError, action: Action) -> Anno
 def settle_size(
     path: Path, stated: Size | None, location: str, rules: Rules, issues: list[AnnotationIssue]
 ) -> Size | None:
-    """Compare the annotation's size with the image's; the image's holds."""
+    """Return the image's size; a different size in the annotation is an issue."""
     try:
         size, stored = read_sizes(path)
     except ImageError as error:
@@ -149,7 +149,7 @@ def assemble(
     class_names: tuple[str, ...],
     rules: Rules,
 ) -> Dataset:
-    """Build the data set from what was read, and say in the log what was left out or mended.
+    """Build the data set from what was read, and log what was left out or corrected.
 
     Raises:
         DataError: if too many images were left out, or nothing names a class.
@@ -190,7 +190,7 @@ def _check_skipped(
     first = next(issue for issue in issues if issue.kind == UNREADABLE)
     message = (
         f"{name}: expected at most {rules.max_skipped:.1%} unreadable images, got {skipped} of "
-        f"{total} (the first: {first.message}); mend them or raise data.max_skipped"
+        f"{total} (the first: {first.message}); repair them or raise data.max_skipped"
     )
     raise DataError(message)
 

@@ -1,4 +1,4 @@
-"""Images that are the same file, whatever they are called: by their place and by their content."""
+"""Images that are the same file, whatever they are called: by their location and by their content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Place = tuple[int, int]
 
 
 def shared_files(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Return the pairs of one file in both lists: at the same place, or with the same content.
+    """Return the pairs of one file in both lists: in the same location, or with the same content.
 
     Only files of equal length are read. One that is not there is in no pair.
 

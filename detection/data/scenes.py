@@ -1,6 +1,6 @@
 """Draw synthetic images: textured shapes on cluttered, textured backgrounds.
 
-Each class has a shape of its own; its colour and texture are typical but not certain. Objects come
+Each class has its own shape; its colour and texture are typical but not certain. Objects come
 in sizes 1:8, stretched, turned, cut by the border and hidden by others.
 """
 
@@ -158,7 +158,7 @@ def _free_place(
     others: list[_Placement],
     side_range: tuple[float, float],
 ) -> _Placement:
-    """Find a place that hides little of the other shapes; now and then one that hides much."""
+    """Find a location that hides little of the other shapes; occasionally one that hides much."""
     height, width = size
     side = float(np.exp(rng.uniform(*np.log(side_range))))
     stretch = float(np.exp(rng.uniform(-0.5, 0.5)))

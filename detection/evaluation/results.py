@@ -1,4 +1,4 @@
-"""What an evaluation leaves in the run folder: metrics.json, VOC's files, COCO's JSON, a table."""
+"""The files of an evaluation in the run folder: metrics.json, VOC's files, COCO's JSON, a table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def metrics(
     """Score detections by every rule; return what ``metrics.json`` holds.
 
     ``map`` and each entry of ``per_class`` hold ``voc07`` (11 points), ``voc10`` (area), ``coco``
-    and ``coco50``; a value is None where there is nothing to find. ``interval`` is the 95% interval
+    and ``coco50``; a value is None for a class without objects. ``interval`` is the 95% interval
     of ``map["voc07"]`` over resampled images, None where the configuration leaves it out.
 
     Args:

@@ -6,7 +6,7 @@ the next powers of two. It walks the cells of all bins together: first each bin'
 then the one to its right, and so on, so that there are as many loads in flight as bins. Bins of one
 window differ by a cell or two in size; one that has no more cells reads its last one again, which
 changes no maximum. Levels that divide this one are merged in the registers of the thread, at one
-comparison a bin.
+comparison per bin.
 
 What bounds it is memory. 2,000 windows of 256 channels in 50 bins are 102 MB to write: 30
 microseconds at 3.35 TB/s, and nothing saves a byte of that. The map is 2 MB, stays in the caches
@@ -120,7 +120,7 @@ def places(
     level: tl.constexpr,
     bin_major: tl.constexpr,
 ) -> tl.tensor:  # pragma: no cover
-    """Compute where a level's values stand in its part of a row, (channels, bins, bins)."""
+    """Compute the offsets of a level's values in its part of a row, (channels, bins, bins)."""
     i = tl.arange(0, triton.next_power_of_2(level))
     bins = (i[:, None] * level + i[None, :])[None, :, :]
     inside = (i < level)[None, :, None] & (i < level)[None, None, :] & (c < channels)[:, None, None]
@@ -268,7 +268,7 @@ def pool_windows(
         rows: of the map.
         columns: of the map.
         groups: channels of the map divided by ``vector``.
-        length: values a window.
+        length: values per window.
         sides: the levels that are pooled from the map.
         levels: the levels to write.
         sources: for each level to write, which of ``sides`` it is merged from.

@@ -72,7 +72,7 @@ def pool(
     layout: str,
     fallback: Fallback,
 ) -> Float[Tensor, "r d"]:
-    """Pool each window with a Triton kernel, or with ``fallback`` where that cannot be.
+    """Pool each window with a Triton kernel, or with ``fallback`` where that is impossible.
 
     The values are the CPU's to the bit; a maximum over NaN is NaN. A gradient goes to the first
     cell, in row-major order, that is a bin's maximum. It is summed with atomic additions in
@@ -85,7 +85,7 @@ def pool(
         values: a feature map.
         windows: half-open ranges of cells x1 y1 x2 y2.
         levels: sides of the grids.
-        layout: as ``pyramid_pool`` has it.
+        layout: as in ``pyramid_pool``.
         fallback: for pyramids or maps too large for the kernel, and for a device for which it
             cannot be compiled, which is logged once.
     """
@@ -144,7 +144,7 @@ class _Pooling(torch.autograd.Function):
 def _or_else(
     device: torch.device, compiled: Callable[[], Tensor], other: Callable[[], Tensor]
 ) -> Tensor:
-    """Run the compiled way; where it fails, say so once and run the other from then on."""
+    """Run the compiled function; if it fails, log it once and run the other from then on."""
     if device not in _UNUSABLE:
         try:
             return compiled()

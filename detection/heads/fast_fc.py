@@ -1,7 +1,7 @@
-"""fc6 and fc7 at test, faster: packed float32, bfloat16, int8, or of low rank.
+"""fc6 and fc7 at test time, faster: packed float32, bfloat16, int8, or low rank.
 
-Each is a frozen copy of the weights in the layout that its kernel wants, and gives float32. Where
-a machine lacks the instructions or torch the kernel, the next more exact form takes its place.
+Each is a frozen copy of the weights in the layout that its kernel wants, and returns float32. Where
+a machine lacks the instructions or torch the kernel, the next more exact form is used instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FastFc:
     """A chain of frozen layers.
 
     Attributes:
-        kind: what was asked for.
+        kind: the requested form.
         steps: what is applied, in order; the last returns float32.
     """
 
@@ -80,8 +80,7 @@ def _packed(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     weight, bias = _frozen(weight), None if bias is None else _frozen(bias)
     if weight.is_cpu and _has_onednn():
         # Rearranged once for oneDNN's kernel: torch.nn.Linear multiplies by the plain layout, which
-        # is slower on
-        # some processors.
+        # is slower on some processors.
         packed = weight.to_mkldnn()
         after = "relu" if relu else "none"
         call = torch.ops.mkldnn._linear_pointwise

@@ -27,7 +27,7 @@ BLOCK_BYTES = 1 << 28
 
 
 class HardNegativeMiner:
-    """Trains one SVM a class from images that are shown one at a time.
+    """Trains one SVM per class from images that are seen one at a time.
 
     Args:
         positives: features of every ground-truth box of the whole set; never dropped. Where they

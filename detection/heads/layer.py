@@ -22,7 +22,7 @@ def identity(pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u d"]:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class FcLayer:
-    """fc6 or fc7 of pool5, as at test: without dropout, without gradients.
+    """fc6 or fc7 of pool5 at test time: without dropout, without gradients.
 
     Attributes:
         head: the two fc layers.

@@ -60,12 +60,12 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write UTF-8 text the way ``write_bytes_atomic`` does."""
+    """Write UTF-8 text atomically, as ``write_bytes_atomic`` does."""
     write_bytes_atomic(path, text.encode())
 
 
 def write_json_atomic(path: Path, value: object) -> None:
-    """Write JSON the way ``write_bytes_atomic`` does; NaN and infinity become ``null``."""
+    """Write JSON atomically, as ``write_bytes_atomic`` does; NaN and infinity become ``null``."""
     write_text_atomic(path, json.dumps(to_plain(value), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -85,7 +85,7 @@ def to_plain(value: Any) -> Any:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that killed writers left in a folder; say how many.
+    """Remove the temporary files that killed writers left in a folder; return how many.
 
     Those of living processes stay, and those of other machines for a day.
     """
@@ -172,7 +172,7 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            DataError: if another process has it; the message names its process id.
+            DataError: if another process holds it; the message names its process id.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -274,7 +274,7 @@ def odd_kind(path: Path) -> str:
     """
     try:
         mode = Path(path).stat().st_mode
-    except (OSError, ValueError):  # who opens it says why
+    except (OSError, ValueError):  # opening it raises the reason
         return ""
     kinds = {
         stat.S_IFIFO: "a named pipe",

@@ -7,7 +7,7 @@ A run goes on without an image only if the image itself is at fault:
 - OpenCV refuses its pixels;
 - its search takes longer than ``proposals.time_limit``.
 
-These are raised as `ImageError`, and a place that leaves images out catches nothing else. Every
+These are raised as `ImageError`, and code that skips images catches nothing else. Every
 other error (a full or failing disk, memory, a network, a place that cannot be written, a mistake in
 the program) stops the run with one line, and an interrupt stops it at once.
 """

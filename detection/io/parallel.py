@@ -1,4 +1,4 @@
-"""The same function on many items in several processes, every failure with the item's name."""
+"""Map a function over items in several processes; every failure names its item."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def parallel_map(
     Args:
         function: of a module's top level, so that a process can find it.
         items: what it is called with.
-        workers: processes; 1 stays in this one, 0 takes one a core.
+        workers: processes; 1 stays in this one, 0 takes one per core.
         names: of the items, for the messages.
         backend: of joblib: ``loky`` (processes), ``threading``, ``dask`` (the cluster of the
             current client, or of DASK_SCHEDULER_ADDRESS, or ``workers`` local processes) or
@@ -133,7 +133,7 @@ def _attempt_from(
 
 
 def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
-    """Make the error of an item again, with its name caused by the worker's traceback."""
+    """Rebuild an item's error with its name; the worker's traceback is its cause."""
     kind, message, trace = failure
     named = kind == "DataError" or (kind and name in message)  # a full disk is no image's fault
     text = message if named else f"{name}: {message}"

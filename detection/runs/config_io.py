@@ -59,7 +59,7 @@ def config_from_dict(values: Mapping[str, Any], location: str = "config") -> Con
 
 
 def read_departures(values: object, location: str) -> Departures:
-    """Check names and types of what a file or a dictionary says, and convert the values.
+    """Check the names and types of a file's or dictionary's options, and convert the values.
 
     Raises:
         ConfigError: for an unknown name or a wrong type; the message starts with ``location``.
@@ -162,7 +162,7 @@ def difference(old: Config, new: Config) -> list[str]:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return ``; did you mean X?`` if a known word is close, else an empty string."""
+    """Return ``; did you mean X?`` if a known word is close, otherwise an empty string."""
     close = difflib.get_close_matches(_name(word), list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -174,7 +174,7 @@ def section_hints() -> dict[str, dict[str, Any]]:
 
 
 def describe_type(hint: Any) -> str:
-    """Say in words what a type accepts."""
+    """Return in words what a type accepts."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))

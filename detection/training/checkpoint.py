@@ -148,7 +148,7 @@ def _entries(folder: Path) -> list[_Entry]:
 
 
 def _read(path: Path, entry: _Entry) -> dict[str, Any]:
-    """Read one file whose content must have the hash that the manifest says."""
+    """Read one file whose content must have the hash in the manifest."""
     check_plain(path, "a checkpoint")
     try:
         data = path.read_bytes()

@@ -35,8 +35,8 @@ class TrainingImages:
 
     Attributes:
         records: the images.
-        proposals: gives the boxes of a record.
-        source: gives the features of boxes.
+        proposals: returns the boxes of a record.
+        source: computes the features of boxes.
         class_names: label -> name.
         difficult: train on difficult objects too.
     """

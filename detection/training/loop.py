@@ -32,13 +32,13 @@ class Stateful(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take over what ``state_dict`` gave."""
+        """Load what ``state_dict`` returned."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long to train, how often to save and to log.
+    """How long to train, how often to save and log.
 
     Attributes:
         iterations: steps in all.
@@ -63,13 +63,13 @@ def run_steps(
     workers: Workers = ALONE,
     description: str = "training",
 ) -> None:
-    """Do the steps that are left, and leave a checkpoint of the last one.
+    """Run the remaining steps, and save a checkpoint of the last one.
 
     Law: if a step depends only on its number and on ``parts``, then stopping anywhere, however
-    hard, and resuming gives the same final ``parts`` as never stopping.
+    hard, and resuming ends with the same ``parts`` as never stopping.
 
     Args:
-        step: does one step, given how many were done before it; gives what to log.
+        step: does one step, given how many were done before it; returns what to log.
         parts: what the steps change.
         config: how long and how often.
         folder: of checkpoints and log.

@@ -30,7 +30,7 @@ HeadLayer = Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class TrainedHeads:
-    """What the two passes give.
+    """The result of the two passes.
 
     Attributes:
         scorer: of the layer that it reads, SVMs unless there was another.
@@ -66,14 +66,14 @@ def train_heads(
     bbox: BBoxConfig,
     scorer: Scorer | None = None,
 ) -> TrainedHeads:
-    """Train one SVM and one box regressor a class (RC §2.3 and Appendix C, SPP §4.1).
+    """Train one SVM and one box regressor per class (RC §2.3 and Appendix C, SPP §4.1).
 
     Args:
         images: with their proposals and features.
         fc: from pool5 to the layer that the SVMs read.
         svm: constants of the SVMs.
         bbox: constants of the regressors.
-        scorer: a classifier that there is already, instead of SVMs.
+        scorer: an existing classifier, instead of SVMs.
 
     Raises:
         DataError: naming a class without examples.
@@ -85,7 +85,7 @@ def train_heads(
         "features scaled by %.4g (SVMs), %.4g (pool5)", normaliser.factor, pool5_normaliser.factor
     )
     num_classes, dim = len(images.class_names), images.source.extractor.feature_dim
-    scores = Given(scorer) if scorer is not None else SvmTraining(images, fc, normaliser, svm)
+    scores = FixedScorer(scorer) if scorer is not None else SvmTraining(images, fc, normaliser, svm)
     moved = BBoxExamples(num_classes, dim, pool5_normaliser, bbox) if bbox.enabled else None
     for example in track(images.examples(), len(images.records), "examples"):
         scores.add(example)
@@ -137,14 +137,14 @@ class SvmTraining:
         return SvmScorer(normaliser=self._normaliser, svms=self._miner.finish())
 
 
-class Given:
-    """A classifier that learns nothing more."""
+class FixedScorer:
+    """A classifier that is already trained."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
 
     def add(self, example: TrainingExample) -> None:
-        """Pass an image by."""
+        """Ignore an image."""
 
     def finish(self) -> Scorer:
         """Return the classifier."""

@@ -1,7 +1,7 @@
 """Read the weights in a ``.caffemodel``, of any generation of Caffe, without Caffe.
 
 Layers come in three forms: V0 (``layers { layer { ... } }``, in which the SPPnet authors released
-theirs), V1 (``layers``) and V2 (``layer``). A blob gives its shape as a BlobShape or as num,
+theirs), V1 (``layers``) and V2 (``layer``). A blob states its shape as a BlobShape or as num,
 channels, height and width, its values as floats or doubles, packed or one by one.
 
 Source:
@@ -61,7 +61,7 @@ class CaffeLayer:
     Attributes:
         name: of the layer.
         bottoms: what it reads.
-        tops: what it gives.
+        tops: what it writes.
         blobs: weights and bias; none for a layer without.
     """
 
@@ -151,7 +151,7 @@ _FORMS: dict[int, _Form] = {2: _V1, 100: _V2}
 
 
 def _read_layer(message: Message, builder: _LayerBuilder, form: _Form) -> None:
-    """Add what a message says of a layer."""
+    """Add the content of a message to a layer."""
     for entry in message:
         if entry.number in form:
             form[entry.number](message, entry, builder)
@@ -170,7 +170,7 @@ def _read_blob(message: Message, location: str) -> Blob:
     """Read one array.
 
     Raises:
-        CheckpointError: if it has not as many values as its shape says.
+        CheckpointError: if the number of values does not match the shape.
     """
     shape: list[int] = []
     legacy: dict[int, int] = {}

@@ -126,7 +126,7 @@ def pyramid_columns(
 
 
 def stored_levels(layers: Sequence[CaffeLayer]) -> tuple[int, ...]:
-    """Read the order of the pyramid off the layer that fc6 reads; empty where it does not say.
+    """Read the order of the pyramid off the layer that fc6 reads; empty if unknown.
 
     The release joins ``pool5_spm1_flatten``, ``pool5_spm2_flatten`` and so on.
     """

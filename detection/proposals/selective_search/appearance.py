@@ -1,7 +1,7 @@
 """Colour and texture histograms (Uijlings et al. 2013, §3.2).
 
-Every pixel falls into one of 25 colour bins a channel, and for each of four directions into one of
-twenty texture codes: ten for the strength of a falling gradient, ten for a rising one. Counts of
+Every pixel falls into one of 25 colour bins per channel, and for each of four directions into one
+of twenty texture codes: ten for the strength of a falling gradient, ten for a rising one. Counts of
 codes add up from cells to regions; `split_counts` turns them into the eight histograms of ten bins.
 """
 

@@ -21,7 +21,7 @@ its contributed modules. Prefer OpenCV where numba cannot be installed, or where
 of earlier work with OpenCV: the two differ in details of the diagonal gradients and of ties, so
 that a few boxes in a hundred have no close counterpart.
 
-How it differs in method from OpenCV: edges are sorted once a colour space rather than once a
+How it differs in method from OpenCV: edges are sorted once per colour space, not once per
 segmentation; colours and gradients are counted in one pass over the pixels for all segmentations of
 a colour space; the next pair to merge comes from a heap rather than from a sorted list.
 

@@ -1,8 +1,8 @@
 """Graph-based image segmentation (Felzenszwalb and Huttenlocher 2004), many k for one sort.
 
-The graph of an image does not depend on k, so its edges are weighed and sorted once a colour space;
-each k is then one pass over them with disjoint sets. Indices are unsigned because numba checks
-signed ones for Python's negative indexing, which costs a third of the time here.
+The graph of an image does not depend on k, so its edges are weighed and sorted once per colour
+space; each k is then one pass over them with disjoint sets. Indices are unsigned because numba
+checks signed ones for Python's negative indexing, which costs a third of the time here.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def segment(
         edges: their numbers.
         height: of the image.
         width: of the image.
-        k: preference for large components; larger gives fewer.
+        k: preference for large components; a larger k leads to fewer.
         min_size: components of fewer pixels are merged with a neighbour.
     """
     num_pixels = height * width
