@@ -3,16 +3,16 @@
 The pipeline in order, one module a line::
 
     data         images and their annotations: VOC, COCO, synthetic
-    proposals    about 2,000 boxes an image by selective search
+    proposals    about 2,000 boxes per image by selective search
     backbones    the conv layers, and the weights that they need
-    features     one vector a box: SPPnet pools a shared map, R-CNN runs on each warped crop
+    features     one vector per box: SPPnet pools a shared map, R-CNN runs on each warped crop
     heads        fc6 and fc7, feature normalisation, linear SVMs, bounding-box regressors
     postprocess  threshold, suppression, the best of each class
     detector     all of the above in twenty lines
     evaluation   VOC and COCO average precision
     training     fine-tuning, SVMs with hard negatives, regressors
-    benchmark    seconds a stage, R-CNN against SPPnet
-    report       pictures and the HTML report
+    benchmark    seconds per stage, R-CNN against SPPnet
+    report       figures and the HTML report
 """
 
 from __future__ import annotations

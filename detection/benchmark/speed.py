@@ -68,7 +68,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
     """Time both methods in one run; write and return what ``benchmark.json`` holds.
 
     The heads are random: the time does not depend on what they learned. Decoding and proposals are
-    timed once an image, as both methods share them.
+    timed once per image, as both methods share them.
 
     Args:
         config: of either method; both take its backbone, boxes, layer, precision and device.

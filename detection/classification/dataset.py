@@ -171,7 +171,7 @@ def read_examples(examples: Iterable[Example], *, max_pixels: int = MAX_PIXELS) 
 
 
 def image_level_labels(dataset: Dataset) -> Int[Tensor, "n k"]:
-    """Say which classes each image shows: 1 shown, -1 absent, 0 where only difficult objects are.
+    """Return the classes of each image: 1 present, -1 absent, 0 if all its objects are difficult.
 
     Source:
         The VOC devkit's ``ImageSets/Main/<class>_<split>.txt``; its classification measure ignores

@@ -88,7 +88,7 @@ def pretrain(
 
 
 def count_line(images: ClassificationSet) -> str:
-    """Say how many images there are."""
+    """Return one line with the numbers of images and classes."""
     left_out = "".join(f", {count} left out ({kind})" for kind, count in images.notes.items())
     classes = len(images.class_names)
     return f"{images.name}: {len(images.examples)} images of {classes} classes{left_out}"

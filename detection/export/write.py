@@ -33,7 +33,7 @@ MAX_ONNX_BYTES = 2**31
 
 
 def export_run(run: Path, form: Format, out: Path) -> dict[str, str]:
-    """Write a trained detector as one graph; return what the file says about itself.
+    """Write a trained detector as one graph; return the file's metadata.
 
     Args:
         run: the folder that ``detection train`` wrote.
@@ -193,7 +193,7 @@ def require_onnx() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the tracers say about themselves from the terminal."""
+    """Keep the tracers' messages from the terminal."""
     names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
     levels = [logging.getLogger(name).level for name in names]
     with warnings.catch_warnings(), Path(os.devnull).open("w", encoding="utf-8") as nowhere:

@@ -70,7 +70,7 @@ def detect(
     and does not stop the others.
 
     Args:
-        detector: trained; its configuration says how boxes are found.
+        detector: trained; its configuration determines how boxes are proposed.
         inputs: files and folders.
         out: folder to write.
         threshold: detections below it are neither drawn nor written.
@@ -183,7 +183,7 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def write_png(path: Path, picture: PilImage.Image) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a PNG atomically."""
     data = io.BytesIO()
     picture.save(data, "PNG")
     write_bytes_atomic(path, data.getvalue())

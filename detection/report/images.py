@@ -1,4 +1,4 @@
-"""The sections that show images: what was found on them, and how SPPnet sees one."""
+"""The sections that show images: the detections, and how SPPnet sees one image."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _item(runs: Sequence[Judged], index: int, dataset: Dataset, max_pixels: int)
 
 
 def read_or_none(record: Record, max_pixels: int) -> Image | None:
-    """Read an image; where that fails, say so and return None."""
+    """Read an image; if that fails, log it and return None."""
     try:
         return read_image(record.path, record.image_id, max_pixels=max_pixels)
     except DetectionError as error:

@@ -48,7 +48,7 @@ class Health(BaseModel):
 
 
 class Found(BaseModel):
-    """An object that was found."""
+    """A detected object."""
 
     class_name: str
     label: Annotated[int, Field(description="its number, from 0")]
@@ -57,7 +57,7 @@ class Found(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """What one detector found, best first, and what it took."""
+    """The detections of one detector, best first, and the time they took."""
 
     name: str
     method: Literal["sppnet", "rcnn"]
@@ -67,7 +67,7 @@ class ModelAnswer(BaseModel):
 
 
 class Answer(BaseModel):
-    """What was found in one image."""
+    """The detections of one image."""
 
     name: Annotated[str, Field(description="of the uploaded file")]
     width: int

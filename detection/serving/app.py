@@ -153,7 +153,7 @@ def _add_pages(app: FastAPI) -> dict[str, str]:
 
 
 def _add_problems(app: FastAPI) -> None:
-    """Answer every mistake with JSON that says what was expected."""
+    """Answer every error with JSON that states what was expected."""
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
@@ -188,7 +188,7 @@ def _add_problems(app: FastAPI) -> None:
 
 
 async def _finished(request: Request, future: Future[Answer]) -> Answer:
-    """Wait for an answer; return up the place in the queue if the client went away."""
+    """Wait for an answer; leave the queue if the client went away."""
     waiting = asyncio.wrap_future(future)
     while not waiting.done():
         await asyncio.wait([waiting], timeout=_POLL_SECONDS)

@@ -47,7 +47,7 @@ class Served:
     """One detector with a clock around its stages.
 
     Attributes:
-        card: what the interface says about it.
+        card: its description in the API.
         detector: instrumented.
         clock: of its stages.
     """
@@ -79,7 +79,7 @@ class Service:
 
     Attributes:
         models: the detectors.
-        config: how images are decoded and proposals found, for all of them.
+        config: how images are decoded and proposals searched, for all of them.
     """
 
     models: tuple[Served, ...]
@@ -123,7 +123,7 @@ def load_service(runs: Sequence[Path], config: Config, *, device: str = "auto") 
 
     Args:
         runs: folders that ``detection train`` wrote, or their model files.
-        config: how images are decoded and proposals found.
+        config: how images are decoded and proposals searched.
         device: ``cpu``, ``cuda``, ``auto``.
 
     Raises:
