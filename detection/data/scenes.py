@@ -100,7 +100,7 @@ def draw_scene(
     placed: list[tuple[str, float]] = []
     boxes: list[_Placement] = []
     for number in range(num_objects):
-        placement = _free_place(rng, size, boxes, side_range)
+        placement = _free_location(rng, size, boxes, side_range)
         boxes.append(placement)
         class_name = SCENE_CLASSES[rng.integers(len(SCENE_CLASSES))]
         placed.append(
@@ -152,7 +152,7 @@ def _colour(rng: np.random.Generator, hue: float, max_saturation: float) -> Fiel
     return np.array(rgb, dtype=np.float32) * 255
 
 
-def _free_place(
+def _free_location(
     rng: np.random.Generator,
     size: Size,
     others: list[_Placement],

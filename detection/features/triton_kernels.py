@@ -114,7 +114,7 @@ def merge(
 
 
 @part
-def places(
+def offsets_of(
     c: tl.tensor,
     channels: tl.tensor,
     level: tl.constexpr,
@@ -159,8 +159,8 @@ def pooled_bins(
         row = tl.minimum(top + dy, bottom) * columns
         for dx in range(wide):
             cell = row[:, None] + tl.minimum(left + dx, right)[None, :]
-            place = cell[:, :, None] * channels + c[None, None, :]
-            value = tl.load(values + place, mask=used, other=float("-inf")).to(tl.float32)
+            offset = cell[:, :, None] * channels + c[None, None, :]
+            value = tl.load(values + offset, mask=used, other=float("-inf")).to(tl.float32)
             tile = tl.maximum(tile, value, propagate_nan=tl.PropagateNan.ALL)
     return ordered(tile)
 
@@ -191,8 +191,8 @@ def best_cells(
         row = tl.minimum(top + dy, bottom) * columns
         for dx in range(wide):
             cell = (row[:, None] + tl.minimum(left + dx, right)[None, :])[:, :, None]
-            place = cell * channels + c[None, None, :]
-            value = tl.load(values + place, mask=used, other=float("-inf")).to(tl.float32)
+            offset = cell * channels + c[None, None, :]
+            value = tl.load(values + offset, mask=used, other=float("-inf")).to(tl.float32)
             better = value > tile
             tile = tl.where(better, value, tile)
             first = tl.where(better, cell, first)
@@ -214,8 +214,8 @@ def store_level(
     merged = merge(bits, side, level)
     merged = merged ^ ((merged >> 31) & 0x7FFFFFFF)
     result = tl.permute(merged.to(tl.float32, bitcast=True), (2, 0, 1))
-    place, inside = places(c, channels, level, bin_major)
-    tl.store(out + place, result, mask=inside)
+    offset, inside = offsets_of(c, channels, level, bin_major)
+    tl.store(out + offset, result, mask=inside)
 
 
 @part
@@ -233,9 +233,9 @@ def add_level(
     """Add the gradient of one level of a window to the cells of its maxima."""
     merged = merge(keys, side, level)
     cell = 0x7FFFFFFF - (merged & 0x7FFFFFFF).to(tl.int32)
-    place, inside = places(c, channels, level, bin_major)
+    offset, inside = offsets_of(c, channels, level, bin_major)
     # A window outside the map was replaced by its first cell: it must not train that.
-    added = tl.load(gradient + place, mask=inside & window[4], other=0.0)
+    added = tl.load(gradient + offset, mask=inside & window[4], other=0.0)
     added = tl.permute(added, (1, 2, 0))  # neighbouring channels often have the same cell
     target = out + cell * channels + c[None, None, :]
     # Zeros need no memory traffic; nobody reads a sum before the launch ends, so that the order of

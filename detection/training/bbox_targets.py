@@ -75,6 +75,6 @@ class BBoxExamples:
             rows.append(feature.clone())
             deltas.append(delta)
             return
-        place = int(torch.randint(self._seen[label], (1,), generator=self._random))
-        if place < len(rows):
-            rows[place], deltas[place] = feature.clone(), delta
+        slot = int(torch.randint(self._seen[label], (1,), generator=self._random))
+        if slot < len(rows):
+            rows[slot], deltas[slot] = feature.clone(), delta

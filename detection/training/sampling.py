@@ -111,8 +111,8 @@ class Sampler:
         self.pools = pools
         self.config = config
         self.num_scales = num_scales
-        self._positives = _places([pool.positives for pool in pools])
-        self._negatives = _places([pool.negatives for pool in pools])
+        self._positives = _image_rows([pool.positives for pool in pools])
+        self._negatives = _image_rows([pool.negatives for pool in pools])
         self._usable = [i for i, p in enumerate(pools) if len(p.positives) + len(p.negatives)]
         for kind, candidates in (("positive", self._positives), ("negative", self._negatives)):
             if not len(candidates):
@@ -173,10 +173,10 @@ class Sampler:
 
     def _image_at(self, position: int) -> int:
         """Return the image at a position of the shuffled lists, one list per epoch."""
-        epoch, place = divmod(position, len(self._usable))
+        epoch, index = divmod(position, len(self._usable))
         random = stream(self.config.seed, "epoch", epoch)
         order = torch.randperm(len(self._usable), generator=random)
-        return self._usable[int(order[place])]
+        return self._usable[int(order[index])]
 
     def _scales(self, count: int, random: torch.Generator) -> Int[Tensor, " m"] | None:
         if not self.config.random_scale:
@@ -217,7 +217,7 @@ def delta_statistics(
     return mean.float(), deviation.float()
 
 
-def _places(rows: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, "m 2"]:
+def _image_rows(rows: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, "m 2"]:
     """Return (image, row) for all rows of all images."""
     none = torch.zeros(0, 2, dtype=torch.int64)
     pairs = [torch.stack((torch.full_like(r, i), r), dim=1) for i, r in enumerate(rows)]
