@@ -61,7 +61,7 @@ def flip(boxes: Float[Tensor, "n 4"], width: int) -> Float[Tensor, "n 4"]:
 
 
 def rescale(boxes: Float[Tensor, "n 4"], size: Size, new_size: Size) -> Float[Tensor, "n 4"]:
-    """Carry boxes from an image of ``size`` (height, width) to the same image at ``new_size``."""
+    """Rescale boxes from an image of ``size`` (height, width) to the same image at ``new_size``."""
     fy, fx = new_size[0] / size[0], new_size[1] / size[1]
     return boxes * boxes.new_tensor([fx, fy, fx, fy])
 

@@ -54,7 +54,7 @@ class DataConfig:
         train_split: the list to train on (``ImageSets/Main/<split>.txt``), or the COCO JSON file.
         test_split: the list to evaluate on, or the COCO JSON file.
         class_names: label order; empty takes the names found in the training annotations, sorted.
-        train_difficult: train on objects marked difficult. FR §4.3 says that SPPnet did not; the
+        train_difficult: train on objects marked difficult. SPPnet did not (FR §4.3); the
             released code does.
         max_pixels: a larger image is refused before it is decoded (a guard of ours).
         max_skipped: the fraction of training images that may be unreadable before the run stops.
@@ -116,7 +116,7 @@ class ProposalConfig:
             (Uijlings et al. 2013, §4.1); ``distinct`` then moves boxes that overlap a better one by
             more than 0.8 IoU behind all others, so that a cut list covers more objects; ``auto`` is
             ``paper`` for the mode ``fast`` and ``distinct`` for the others.
-        seed: seeds the random part of the ranking; the same image then always gives the same list.
+        seed: seeds the random part of the ranking; the same image then always has the same list.
         import_file: a .mat file of boxes in the authors' format, which then replaces the search on
             the images of a data set (the papers' own boxes cannot be regenerated); empty for none.
         folder: where the boxes of data sets are kept, for all runs; a folder below it for each set
@@ -182,10 +182,11 @@ class BackboneConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureConfig:
-    """From an image and its boxes to one vector a box: the only step where the methods differ.
+    """From an image and its boxes to one vector per box: the only step where the methods differ.
 
     Attributes:
-        method: ``sppnet`` (conv layers once an image) or ``rcnn`` (the whole network once a box).
+        method: ``sppnet`` (conv layers once per image) or ``rcnn`` (the whole network once per
+            box).
         layer: which layer the SVMs read. ``pool5`` needs no fc layers.
         scales: SPPnet: short sides of the resized image. 688 is the 1-scale network, (480, 576,
             688, 864, 1200) the 5-scale one (SPP §4.1; the released scripts have 874).
@@ -201,11 +202,11 @@ class FeatureConfig:
         warp: R-CNN: ``warp`` to a square regardless of aspect ratio, or ``square``, the tightest
             square (RC Appendix A).
         batch_size: R-CNN: crops a forward pass; 256 in the released code. 0 chooses by device.
-        dtype: the precision of the conv and fc layers at test; ``auto`` is float32 on a CPU without
-            bf16 units, otherwise bfloat16.
-        fc: the form of fc6 and fc7 at test: ``auto`` follows ``dtype``; ``int8``, ``svd`` (1,024
-            and 256 singular values, FR §4.4) and ``svd_int8`` (both) are faster and no longer
-            exact.
+        dtype: the precision of the conv and fc layers at test time; ``auto`` is float32 on a CPU
+            without bf16 units, otherwise bfloat16.
+        fc: the form of fc6 and fc7 at test time: ``auto`` follows ``dtype``; ``int8``, ``svd``
+            (1,024 and 256 singular values, FR §4.4) and ``svd_int8`` (both) are faster and no
+            longer exact.
         device: ``auto`` takes a GPU where there is one.
         memory_gib: conv maps of training images are kept in memory up to this size; the others are
             computed again when they are needed.
@@ -242,7 +243,7 @@ class FeatureConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SvmConfig:
-    """One linear SVM a class, with hard negatives (RC §2.3, Appendix B; the released code).
+    """One linear SVM per class, with hard negatives (RC §2.3, Appendix B; the released code).
 
     Attributes:
         solver: ``newton`` trains all classes together; ``sklearn`` is liblinear through
@@ -271,8 +272,8 @@ class SvmConfig:
         seed: of that sample.
         tolerance: newton stops at this relative duality gap, a bound on the distance to the optimum
             (ours).
-        cache_gib: memory for cached negatives; beyond it the easiest are dropped, and the log says
-            so (ours).
+        cache_gib: memory for cached negatives; beyond it the easiest are dropped, and the log
+            reports it (ours).
     """
 
     solver: Literal["newton", "sklearn"] = "newton"
@@ -315,7 +316,7 @@ class SvmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BBoxConfig:
-    """One ridge regressor a class on the pooled conv features (RC Appendix C).
+    """One ridge regressor per class on the pooled conv features (RC Appendix C).
 
     Attributes:
         enabled: train and apply the regressors.

@@ -35,7 +35,7 @@ class Detector:
         extractor: from boxes to pool5.
         fc: from pool5 to the layer that the scorer reads; the identity where it reads pool5.
         scorer: normalisation and SVMs, or softmax.
-        regressors: one a class, reading pool5 or what the scorer reads; None without.
+        regressors: one per class, reading pool5 or what the scorer reads; None without.
     """
 
     class_names: tuple[str, ...]

@@ -21,7 +21,7 @@ from detection.structures import Detections, Image, Proposals, RoIFeatures
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Ensemble:
-    """Detectors of the same classes that decide together, with ``detect`` as a detector has it.
+    """Detectors of the same classes that decide together, with the ``detect`` of a detector.
 
     Every member scores every box; with ``postprocess.flip`` its scores and regressed boxes are the
     means over the image and its mirror image. The union of the members' scored boxes is then

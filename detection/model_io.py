@@ -128,12 +128,7 @@ def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
     path = Path(run)
     path = path / MODEL_NAME if path.is_dir() else path
     tensors, header = load_tensors(path)
-    if header.get("schema") != SCHEMA or type(header["schema"]) is not int:
-        message = (
-            f"{path}: expected a detector of schema {SCHEMA}, got {shown(header.get('schema'))}; "
-            "train again, or install the version of this package that wrote it"
-        )
-        raise CheckpointError(message)
+    _check_schema(path, header)
     check_header(path, header)
     config = _config(header, device)
     tensors = as_float(path, tensors)
@@ -149,22 +144,13 @@ def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
         raise CheckpointError(message)
     target = extractor.device
     tensors = {name: tensor.to(target) for name, tensor in tensors.items()}
-    names = tuple(header["class_names"])
-    scorer = _scorer(tensors, header)
-    regressors = None
-    if "bbox.weight" in tensors:
-        regressors = BBoxRegressors(
-            weight=tensors["bbox.weight"],
-            bias=tensors["bbox.bias"],
-            reads=header.get("bbox_reads", "pool5"),
-        )
     return Detector(
-        class_names=names,
+        class_names=tuple(header["class_names"]),
         config=config,
         extractor=extractor,
         fc=_fc(part(tensors, "fc."), config, extractor.dtype),
-        scorer=scorer,
-        regressors=regressors,
+        scorer=_scorer(tensors, header),
+        regressors=_regressors(tensors, header),
     )
 
 
@@ -176,6 +162,16 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def preprocessing_name(preprocessing: Preprocessing) -> str:
     """Return the configuration's name for a preprocessing; ``auto`` for a network's own."""
     return next((n for n, value in PREPROCESSINGS.items() if value == preprocessing), "auto")
+
+
+def _check_schema(path: Path, header: Mapping[str, Any]) -> None:
+    # JSON's true equals 1 in Python, and is no schema.
+    if header.get("schema") != SCHEMA or type(header["schema"]) is not int:
+        message = (
+            f"{path}: expected a detector of schema {SCHEMA}, got {shown(header.get('schema'))}; "
+            "train again, or install the version of this package that wrote it"
+        )
+        raise CheckpointError(message)
 
 
 def _config(header: Mapping[str, Any], device: str) -> Config:
@@ -199,3 +195,13 @@ def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:
         return SoftmaxScorer(weight=tensors["fc8.weight"], bias=tensors["fc8.bias"])
     svms = Svms(weight=tensors["svm.weight"], bias=tensors["svm.bias"])
     return SvmScorer(normaliser=Normaliser(factor=header["svm_factor"]), svms=svms)
+
+
+def _regressors(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> BBoxRegressors | None:
+    if "bbox.weight" not in tensors:
+        return None
+    return BBoxRegressors(
+        weight=tensors["bbox.weight"],
+        bias=tensors["bbox.bias"],
+        reads=header.get("bbox_reads", "pool5"),
+    )

@@ -20,7 +20,7 @@ class PretrainConfig:
     """Training a classifier (SPP §3.1; the released code).
 
     Attributes:
-        source: ``folder`` is one folder a class, as ImageNet is laid out; ``objects`` are the
+        source: ``folder`` is one folder per class, as ImageNet is laid out; ``objects`` are the
             objects of the ``data`` section's data set, each cut out.
         root: folder: holds the folders ``train`` and ``val``.
         train_folder: folder: below ``root``, the images to train on.
@@ -38,7 +38,7 @@ class PretrainConfig:
         short_side: images are resized to this shorter side, and crops taken from them; 256 (SPP
             §3.1).
         crops: ``corners`` takes one of the centre and the four corners of the whole image (SPP
-            §3.1), ``random`` any place.
+            §3.1), ``random`` anywhere.
         flip: mirror half of the images (SPP §3.1).
         colour: standard deviation of the colour altering, 0.1; 0 for none (Krizhevsky et al. 2012
             §4.1, by SPP §3.1).
@@ -49,10 +49,10 @@ class PretrainConfig:
         open_layers: how many conv layers, from the last, are trained; -1 for all. Layers that are
             not need weights.
         epochs: passes over the images; 70 for ZF-5, 90 for the larger networks (SPP §3.1).
-        batch_size: images a step, 128 (the released code).
+        batch_size: images per step, 128 (the released code).
         learning_rate: at the start, 0.01 (SPP §3.1).
         decay_at: fractions of the training after which the rate falls tenfold. SPP §3.1 lowers it
-            twice, when the error no longer falls; the fixed places are ours.
+            twice, when the error no longer falls; the fixed steps are ours.
         momentum: 0.9 (the released code).
         weight_decay: of weights, not of biases, 5e-4 (the released code).
         bias_multiplier: learning-rate multiplier of biases, 2 (the released code).
@@ -143,7 +143,7 @@ class ClassifyConfig:
         full_short_side: of the whole image; 0 takes ``pretrain.short_side``, 256 (SPP §3.1.4).
         svm_view: SVMs: ``full`` is the whole image with shorter side ``features.scales``, ``crop``
             its central square (SPP §3.2, Table 6).
-        svm_c: SVMs: the weight of the loss (ours; the paper does not give it).
+        svm_c: SVMs: the weight of the loss (ours; not in the paper).
         seed: SVMs: of the solver.
     """
 

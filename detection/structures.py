@@ -59,7 +59,7 @@ class GroundTruth:
         size: (height, width) of the image.
         boxes: image pixels, x1 y1 x2 y2.
         labels: 0..K-1.
-        difficult: True where VOC says that an object is not to be counted.
+        difficult: True for objects that VOC excludes from evaluation.
         crowd: which of the difficult ones are COCO's crowds, regions of many objects; None where
             none is.
     """
@@ -205,7 +205,7 @@ class RoIFeatures:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Detections:
-    """What a detector found in one image, best first.
+    """The detections of one image, best first.
 
     Attributes:
         image_id: stable identifier.
@@ -234,22 +234,22 @@ class Detections:
     def to_arrays(self) -> dict[str, Any]:
         """Return NumPy arrays under the names that the supervision library uses.
 
-        ``supervision.Detections(**found.to_arrays())`` is its own type; this package does not need
-        the library.
+        ``supervision.Detections(**detections.to_arrays())`` is its own type; this package does not
+        need the library.
 
         Returns:
             ``xyxy`` float32 (n, 4), ``confidence`` float32 (n,), ``class_id`` int64 (n,) and
             ``data``, which holds ``class_name`` (n,), the labels as text where there are no names.
 
         Examples:
-            >>> found = Detections(
+            >>> detections = Detections(
             ...     image_id="000012",
             ...     boxes=torch.tensor([[10.0, 20.0, 30.0, 60.0]]),
             ...     scores=torch.tensor([0.75]),
             ...     labels=torch.tensor([1]),
             ...     class_names=("cat", "dog"),
             ... )
-            >>> arrays = found.to_arrays()
+            >>> arrays = detections.to_arrays()
             >>> arrays["xyxy"].tolist(), arrays["confidence"].tolist()
             ([[10.0, 20.0, 30.0, 60.0]], [0.75])
             >>> arrays["class_id"].tolist(), arrays["data"]["class_name"].tolist()
@@ -270,21 +270,21 @@ class Detections:
         """Return rows in COCO's result format: ``image_id category_id bbox score``.
 
         Args:
-            image_id: as the annotation file has it; None takes the image's own, as a number where
+            image_id: as in the annotation file; None takes the image's own, as a number where
                 it is one.
             category_ids: of each label; None takes the label plus 1.
 
         Returns:
-            One row a detection, best first; ``bbox`` is x, y, width, height.
+            One row per detection, best first; ``bbox`` is x, y, width, height.
 
         Examples:
-            >>> found = Detections(
+            >>> detections = Detections(
             ...     image_id="12",
             ...     boxes=torch.tensor([[10.0, 20.0, 30.0, 60.0]]),
             ...     scores=torch.tensor([0.75]),
             ...     labels=torch.tensor([1]),
             ... )
-            >>> found.to_coco()
+            >>> detections.to_coco()
             [{'image_id': 12, 'category_id': 2, 'bbox': [10.0, 20.0, 20.0, 40.0], 'score': 0.75}]
         """
         corners = self.boxes.double()
@@ -314,6 +314,6 @@ class Detections:
 
 
 def _coco_id(image_id: str) -> int | str:
-    """Return an image id as COCO has it: an integer if it is written as one."""
+    """Return an image id for COCO: an integer if it is written as one."""
     plain = image_id.isascii() and image_id.isdecimal() and str(int(image_id)) == image_id
     return int(image_id) if plain else image_id

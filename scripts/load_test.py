@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detection.serving.service import describe
+from detection.serving.service import answer_detections
 from tests.serving import served
 from tests.serving.load import count_wrong, load
 
@@ -18,7 +18,10 @@ detectors = [served.detector(method) for method in ("sppnet", "rcnn")]
 pictures = [served.picture(seed) for seed in range(10)]
 expected = [
     [
-        [json.loads(found.model_dump_json()) for found in describe(d.detect(image), d.class_names)]
+        [
+            json.loads(found.model_dump_json())
+            for found in answer_detections(d.detect(image), d.class_names)
+        ]
         for d in detectors
     ]
     for _, image in pictures

@@ -57,7 +57,7 @@ class BackboneSpec:
         crop_size: side of the crops that R-CNN feeds.
         grid: side of R-CNN's pool5.
         last_pool: the map of a crop -> channels x grid x grid.
-        min_size: shortest side of an input that still gives a cell.
+        min_size: shortest side of an input that still has a cell in the map.
         renames: prefixes of the published keys -> ours (``trunk.`` or ``fc.``).
         unused: prefixes of published keys that belong to layers behind the trunk.
         published: the name under ``torchvision.models``, if it is published there.
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         last_pool: the map of a crop -> channels x grid x grid.
         fc: fc6 and fc7 that came with the weights, flat pool5 -> 4096; None without.
         preprocessing: what the weights expect.
-        min_size: shortest side of an input that still gives a cell.
+        min_size: shortest side of an input that still has a cell in the map.
     """
 
     def __init__(

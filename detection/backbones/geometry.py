@@ -34,7 +34,7 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
     Args:
         trunk: any network that is a sequence of conv and pool layers, with or without branches; its
             parameters may be on ``meta``.
-        size: side of the input to follow; any that the trunk accepts gives the same answer.
+        size: side of the input to follow; the result is the same for any that the trunk accepts.
 
     Raises:
         ConfigError: for a layer with padding that depends on the input's size, and for strides that
@@ -61,7 +61,7 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
 def _follow(steps: list[_Step], size: int, last_side: int) -> ConvGeometry:
     """Chain the layers whose input is as large as what the layers before them left.
 
-    Some networks run layers behind the map that they give: what is smaller than it is left out.
+    Some networks have layers behind the map that they return: what is smaller than it is left out.
     """
     stride, offset, current = 1, 0.0, size
     for step in steps:

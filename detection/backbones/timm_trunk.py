@@ -22,7 +22,7 @@ _UNREAD = {"none", "stored"}
 
 
 class LastMap(nn.Module):
-    """The last of the maps that a ``features_only`` network gives."""
+    """The last of the maps that a ``features_only`` network returns."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def _create(config: BackboneConfig) -> tuple[nn.Module, int]:
 
 
 def _check(config: BackboneConfig, trunk: nn.Module, channels: int) -> None:
-    """Refuse weights that are not finite, and networks that need one size or give no maps."""
+    """Refuse weights that are not finite, and networks that need one size or return no maps."""
     broken = [k for k, t in trunk.state_dict().items() if not bool(torch.isfinite(t).all())]
     if broken:
         message = f"{config.weights}: expected finite weights, got NaN or infinity in {broken[0]}"

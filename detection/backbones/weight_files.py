@@ -1,4 +1,4 @@
-"""Weight files: where the published ones lie, and reading any of them without running code."""
+"""Weight files: where to get published ones, and how to read any without running code."""
 
 from __future__ import annotations
 

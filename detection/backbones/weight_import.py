@@ -1,4 +1,4 @@
-"""Turn anybody's weights into one file that says what it is: tensors, preprocessing, origin."""
+"""Convert weights to one self-describing file: tensors, preprocessing, origin."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Imported:
 
     Attributes:
         tensors: ``trunk.*``, and ``fc.fc6.*``, ``fc.fc7.*`` where the source had them.
-        header: what the written file says of itself: ``kind``, ``backbone``, ``preprocessing``,
+        header: metadata of the written file: ``kind``, ``backbone``, ``preprocessing``,
             ``source`` and its ``source_sha256``, and ``levels``, the pyramid that fc6 reads, empty
             where it reads R-CNN's pool5 or is absent.
     """
@@ -38,7 +38,7 @@ class Imported:
     header: Mapping[str, object]
 
     def format(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         fc6 = self.tensors.get("fc.fc6.weight")
         fc = "no fc layers" if fc6 is None else f"fc6 of {fc6.shape[1]:,} inputs, fc7"
         count = sum(tensor.numel() for tensor in self.tensors.values())
@@ -58,13 +58,13 @@ def import_weights(
     Args:
         source: the file; what is not ``.caffemodel`` or ``.safetensors`` is read as a state dict.
         name: of the backbone that it holds.
-        preprocessing: what the weights expect; ``auto`` takes what the file says, or for a
+        preprocessing: what the weights expect; ``auto`` takes the file's, or for a
             ``.caffemodel`` what its network was trained with.
         levels: of a ``.caffemodel``, the order of the pyramid that its fc6 reads.
 
     Raises:
         ConfigError: for an unknown backbone, and where the preprocessing is not known or is not
-            the one that the file says of itself.
+            the one that the file declares.
         CheckpointError: if the file is missing, damaged, not finite or of another network.
     """
     if name not in BACKBONES:

@@ -1,4 +1,4 @@
-"""What weights there are for each backbone, and where."""
+"""The weights available for each backbone."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def imported_files(folder: Path) -> dict[str, list[str]]:
 
 
 def other_files(folder: Path) -> tuple[str, ...]:
-    """Return the weight files in a folder that do not say which network they belong to."""
+    """Return the weight files in a folder that do not declare a network."""
     known = {name for names in imported_files(folder).values() for name in names}
     weight_files = (
         str(path) for path in sorted(folder.glob("*")) if path.suffix in WEIGHT_SUFFIXES
@@ -134,7 +134,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _sources(entry: BackboneEntry) -> list[str]:
-    """Say where the weights can come from, one source a line."""
+    """Return the sources of the weights, one per line."""
     lines = [f"file: {path}" for path in entry.files]
     if entry.published:
         where = "found" if entry.found else "to be downloaded"

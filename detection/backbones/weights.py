@@ -1,4 +1,4 @@
-"""From a name and a weight file to a backbone that is ready to use."""
+"""Load a backbone by name, with its weights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TIMM = "timm/"
 def load_backbone(
     config: BackboneConfig, stored: Mapping[str, Tensor] | None = None, *, to_train: bool = False
 ) -> Backbone:
-    """Build a backbone and give it its weights: frozen, in evaluation mode, on the CPU.
+    """Build a backbone and load its weights: frozen, in evaluation mode, on the CPU.
 
     Args:
         config: which network, which weights.
@@ -158,7 +158,7 @@ def choose_preprocessing(
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Set every layer in place so that random features keep their variance (He et al. 2015).
 
-    Not the release's N(0, 0.01), with which a frozen random network would give the same values
+    Not the release's N(0, 0.01), with which a frozen random network would return the same values
     everywhere.
     """
     for layer in module.modules():

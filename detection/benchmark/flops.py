@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from detection.detector import Detector
 from detection.heads.layer import FcLayer
 from detection.structures import Image, Proposals
-from detection.training.svms import Layer
+from detection.training.svms import HeadLayer
 
 
 def count_flops(detector: Detector, image: Image, proposals: Proposals) -> dict[str, float]:
@@ -38,7 +38,7 @@ def count_flops(detector: Detector, image: Image, proposals: Proposals) -> dict[
     return {"conv": float(one + (two - one) * further), "fc": float(fc * len(boxes))}
 
 
-def _unpacked(fc: Layer) -> Layer:
+def _unpacked(fc: HeadLayer) -> HeadLayer:
     """Return the fc layers as they were trained: the counter knows no faster form of them."""
     return replace(fc, fast=None) if isinstance(fc, FcLayer) else fc
 

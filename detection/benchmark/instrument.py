@@ -20,7 +20,7 @@ from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.heads.svm import Svms
-from detection.training.svms import Layer
+from detection.training.svms import HeadLayer
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
     extractor = make_extractor(backbone, config.features)
     device = extractor.device
     pool5_dim = feature_dim = extractor.feature_dim
-    fc: Layer = identity
+    fc: HeadLayer = identity
     if config.features.layer != "pool5":
         pretrained = extractor.pretrained_fc()
         head = (

@@ -57,7 +57,7 @@ UNBROKEN = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class BenchmarkPlan:
     """What is timed.
 
     Attributes:
@@ -71,11 +71,11 @@ class Plan:
     num_classes: int = 20
 
 
-def benchmark(config: Config, images: Path, out: Path, plan: Plan) -> dict[str, Any]:
+def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> dict[str, Any]:
     """Time both methods in one run; write and return what ``benchmark.json`` holds.
 
     The heads are random: the time does not depend on what they learned. Decoding and proposals are
-    timed once an image, as both methods share them.
+    timed once per image, as both methods share them.
 
     Args:
         config: of either method; both take its backbone, boxes, layer, precision and device.

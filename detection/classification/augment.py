@@ -22,7 +22,7 @@ class ColourAxes:
     """The principal components of the colours of a training set.
 
     Attributes:
-        axes: one a row, RGB, of length 1; the first is the direction in which colours vary most.
+        axes: one per row, RGB, of length 1; the first is the direction in which colours vary most.
         variances: along each axis, falling; pixels count from 0 to 1.
     """
 

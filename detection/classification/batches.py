@@ -145,7 +145,7 @@ class LabelledImages(Dataset[Batch]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class BatchPlan:
     """Which images each step takes. Everything follows from the number of the step.
 
     Attributes:
@@ -197,7 +197,7 @@ class Plan:
 class _Keys(Sampler[list[Key]]):
     """A plan from a step on, as torch's loader wants it."""
 
-    def __init__(self, plan: Plan, first: int) -> None:
+    def __init__(self, plan: BatchPlan, first: int) -> None:
         self._plan = plan
         self._first = first
 
@@ -205,7 +205,7 @@ class _Keys(Sampler[list[Key]]):
         return self._plan.batches(self._first)
 
 
-def load_batches(images: LabelledImages, plan: Plan, first: int) -> Iterator[Batch]:
+def load_batches(images: LabelledImages, plan: BatchPlan, first: int) -> Iterator[Batch]:
     """Yield the batches from step ``first`` on, prefetched if there are workers.
 
     As many workers as were asked for, even if there are fewer cores: torch's advice is left out.

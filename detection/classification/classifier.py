@@ -1,4 +1,4 @@
-"""A classifier: conv layers, one vector an image, fc6, fc7, fc8 (SPP §3)."""
+"""A classifier: conv layers, one vector per image, fc6, fc7, fc8 (SPP §3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Classifier(nn.Module):
         trunk: normalised images -> conv5.
         pool: conv5 -> vectors.
         fc: fc6 and fc7.
-        fc8: one number a class.
+        fc8: one number per class.
         levels: of the pyramid; None with the network's own last pool.
         preprocessing, geometry, min_size: of the backbone.
     """

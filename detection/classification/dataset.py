@@ -6,7 +6,7 @@ An image is named by its file and, for a cut-out object, a rectangle; pixels are
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +71,13 @@ def read_image_folder(root: Path, *, class_names: Sequence[str] = ()) -> Classif
         raise DataError(message)
     folders = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and p.name[0] != "."}
     names = tuple(class_names) or tuple(folders)
-    if not names:
-        message = f"{root}: expected a folder for each class, got none; make root/<class>/*.jpg"
-        raise DataError(message)
-    for name in sorted(folders.keys() - set(names)):
-        message = f"{folders[name]}: expected a known class, got {name!r}; {nearest(name, names)}"
-        raise DataError(message)
+    _check_class_folders(root, folders, names)
     examples: list[Example] = []
     other_files = 0
     for label, name in enumerate(names):
-        files = sorted(p for p in folders[name].iterdir()) if name in folders else []
+        # Sorted: the order of a folder differs from file system to file system, and the order of
+        # the examples decides which of them a seed draws.
+        files = sorted(folders[name].iterdir()) if name in folders else []
         images = [p for p in files if p.suffix.lower() in EXTENSIONS and p.is_file()]
         other_files += len(files) - len(images)
         if not images:
@@ -95,6 +92,16 @@ def read_image_folder(root: Path, *, class_names: Sequence[str] = ()) -> Classif
         examples=tuple(examples),
         notes={"other files": other_files} if other_files else {},
     )
+
+
+def _check_class_folders(root: Path, folders: Mapping[str, Path], names: Sequence[str]) -> None:
+    """Raise DataError if there is no class, or a folder of a class that is not among the names."""
+    if not names:
+        message = f"{root}: expected a folder for each class, got none; make root/<class>/*.jpg"
+        raise DataError(message)
+    for name in sorted(folders.keys() - set(names)):
+        message = f"{folders[name]}: expected a known class, got {name!r}; {nearest(name, names)}"
+        raise DataError(message)
 
 
 def cut_out_objects(
@@ -151,7 +158,7 @@ def read_examples(examples: Iterable[Example], *, max_pixels: int = MAX_PIXELS) 
     """Return the images in order; a file is read once for consecutive crops of it.
 
     Raises:
-        DataError: at the place of an image that cannot be read.
+        DataError: where the iteration reaches an image that cannot be read.
     """
     path: Path | None = None
     whole: Image | None = None
@@ -164,7 +171,7 @@ def read_examples(examples: Iterable[Example], *, max_pixels: int = MAX_PIXELS) 
 
 
 def image_level_labels(dataset: Dataset) -> Int[Tensor, "n k"]:
-    """Say which classes each image shows: 1 shown, -1 absent, 0 where only difficult objects are.
+    """Return the classes of each image: 1 present, -1 absent, 0 if all its objects are difficult.
 
     Source:
         The VOC devkit's ``ImageSets/Main/<class>_<split>.txt``; its classification measure ignores

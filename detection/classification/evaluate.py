@@ -134,39 +134,45 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
         )
         scores = svms.score(image_features(test_set, extractor, config))
         matches = match_images(scores, image_level_labels(test_set))
-        results: dict[Rule, VocResult] = {
-            rule: score_matches(matches, train_set.class_names, rule=rule) for rule in RULES
-        }
-        interval = (
-            bootstrap_map(
-                matches, resamplings=config.evaluation.bootstrap, seed=config.evaluation.seed
-            )
-            if config.evaluation.bootstrap
-            else None
-        )
         values = {
             "task": "image classification",
             "split": test_set.name,
             "num_images": len(test_set.records),
-            "map": {rule: result.map for rule, result in results.items()},
-            "interval": interval,
-            "per_class": {
-                name: {rule: result.ap[label] for rule, result in results.items()}
-                for label, name in enumerate(train_set.class_names)
-            },
-            "rule": {
-                rule: f"{words}, over images; those with difficult objects only are ignored"
-                for rule, words in RULES.items()
-            },
+            **_image_metrics(matches, train_set.class_names, config),
             "view": settings.svm_view,
             "short_side": config.features.scales[0],
             "layer": config.features.layer,
         }
         write_json_atomic(run.metrics, values)
-        means = ", ".join(f"{rule} {100 * result.map:.1f}" for rule, result in results.items())
+        means = ", ".join(f"{rule} {100 * mean:.1f}" for rule, mean in values["map"].items())
         count = len(test_set.records)
         _LOG.info("%s: %d images, mean average precision %s", test_set.name, count, means)
     return values
+
+
+def _image_metrics(
+    matches: Sequence[ClassMatches], class_names: Sequence[str], config: Config
+) -> dict[str, Any]:
+    """Return the average precision of ranked images by each rule, over and by classes."""
+    results: dict[Rule, VocResult] = {
+        rule: score_matches(matches, class_names, rule=rule) for rule in RULES
+    }
+    resamplings = config.evaluation.bootstrap
+    interval = None
+    if resamplings:
+        interval = bootstrap_map(matches, resamplings=resamplings, seed=config.evaluation.seed)
+    return {
+        "map": {rule: result.map for rule, result in results.items()},
+        "interval": interval,
+        "per_class": {
+            name: {rule: result.ap[label] for rule, result in results.items()}
+            for label, name in enumerate(class_names)
+        },
+        "rule": {
+            rule: f"{words}, over images; those with difficult objects only are ignored"
+            for rule, words in RULES.items()
+        },
+    }
 
 
 def image_features(

@@ -57,7 +57,7 @@ def pretrain(
         train_set = read_labelled_images(config, "train")
         test_set = read_labelled_images(config, "test", train_set.class_names)
         for images in (train_set, test_set):
-            _LOG.info("%s", describe(images))
+            _LOG.info("%s", count_line(images))
         if workers.is_main:
             require_same_data(out, fingerprint(train_set), override=override)
         training = ClassifierTraining(train_set, test_set, config, workers)
@@ -87,8 +87,8 @@ def pretrain(
     return out
 
 
-def describe(images: ClassificationSet) -> str:
-    """Say how many images there are."""
+def count_line(images: ClassificationSet) -> str:
+    """Return one line with the numbers of images and classes."""
     left_out = "".join(f", {count} left out ({kind})" for kind, count in images.notes.items())
     classes = len(images.class_names)
     return f"{images.name}: {len(images.examples)} images of {classes} classes{left_out}"

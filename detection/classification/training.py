@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from detection.classification.augment import ColourAxes, colour_shift, input_side
-from detection.classification.batches import Batch, LabelledImages, Plan, load_batches
+from detection.classification.batches import Batch, BatchPlan, LabelledImages, load_batches
 from detection.classification.classifier import build_classifier, set_training
 from detection.classification.dataset import ClassificationSet
 from detection.classification.views import centre_place, cut_out
@@ -53,7 +53,7 @@ class ClassifierTraining:
         max_pixels = config.data.max_pixels
         self._pictures = LabelledImages(train_set, settings, max_pixels=max_pixels)
         self._test = LabelledImages(test_set, settings, max_pixels=max_pixels)
-        self.plan = Plan(
+        self.plan = BatchPlan(
             config=settings, count=len(self._pictures), rank=workers.rank, ranks=workers.count
         )
         self._colours: ColourAxes | None = None

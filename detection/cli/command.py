@@ -73,7 +73,7 @@ class Command:
 
 
 def check_outputs(command: Command, options: argparse.Namespace) -> None:
-    """Look, before any work is done, whether there is a place for what a command writes.
+    """Check, before any work is done, that a command can write its outputs.
 
     Raises:
         DataError: where a file stands in the way of a folder or a folder in that of a file, or the

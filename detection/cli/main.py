@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: BaseException) -> str | None:
-    """Return what to say of an error; None for a mistake in the program, which has a traceback."""
+    """Return the message for an error; None for a mistake in the program, which has a traceback."""
     if is_interrupt(error):
         return "interrupted"
     if isinstance(error, DetectionError):
@@ -75,7 +75,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _explained(error: Exception) -> str:
-    """Say what a user can do about an error of torch's; nothing about any other."""
+    """Return what a user can do about an error of torch; empty for any other."""
     if "torchvision" in str(error):
         return _mismatch(error)
     if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
@@ -164,7 +164,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 class _Messages(logging.Handler):
-    """Shows what the package says, above a progress line where there is one.
+    """Shows log messages above the progress line.
 
     Warnings go to stderr, the rest to stdout.
     """

@@ -114,7 +114,7 @@ def attribute_docs(cls: type) -> dict[str, str]:
 
 
 def show_value(value: Any) -> str:
-    """Show a value the way it is typed."""
+    """Return a value as it is typed."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -128,7 +128,7 @@ def _first_line(cls: type) -> str:
 
 
 def _placeholder(hint: Any) -> str:
-    """Say in the usage what a value looks like."""
+    """Return how the usage shows a value."""
     if get_origin(hint) is Literal:
         return "{" + ",".join(map(str, get_args(hint))) + "}"
     if get_origin(hint) is tuple:

@@ -26,7 +26,7 @@ UNREADABLE = "unreadable image"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
-    """An object as it stands in its file; ``location`` is what to call it."""
+    """An object as stated in its file; ``location`` names it in messages."""
 
     location: str
     class_name: str
@@ -37,7 +37,7 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedObject:
-    """An object whose box lies in its image (continuous pixels); ``location`` is what to call it."""
+    """An object whose box lies in its image (continuous pixels); ``location`` names it in messages."""
 
     location: str
     class_name: str
@@ -53,7 +53,7 @@ class CheckedImage:
     Attributes:
         image_id: as listed.
         path: the image's file.
-        size: (height, width), None where nothing says it.
+        size: (height, width), None if unknown.
         objects: those that a reader keeps, of any class.
         issues: everything that is wrong.
     """
@@ -75,7 +75,7 @@ def issue_of(kind: str, location: str, error: DataError, action: Action) -> Anno
 def settle_size(
     path: Path, stated: Size | None, location: str, rules: Rules, issues: list[AnnotationIssue]
 ) -> Size | None:
-    """Compare the annotation's size with the image's; the image's holds."""
+    """Return the image's size; a different size in the annotation is an issue."""
     try:
         size, stored = read_sizes(path)
     except ImageError as error:
@@ -149,25 +149,14 @@ def assemble(
     class_names: tuple[str, ...],
     rules: Rules,
 ) -> Dataset:
-    """Build the data set from what was read, and say in the log what was left out or mended.
+    """Build the data set from what was read, and log what was left out or corrected.
 
     Raises:
         DataError: if too many images were left out, or nothing names a class.
     """
-    if not class_names:
-        class_names = tuple(sorted({o.class_name for item in examined for o in item.objects}))
-    if not class_names:
-        message = f"{name}: expected at least one object, got none; set data.class_names"
-        raise DataError(message)
+    class_names = class_names or _annotated_classes(name, examined)
     kept = [item for item in examined if item.size is not None]
-    skipped = len(examined) - len(kept)
-    if skipped > rules.max_skipped * len(examined):
-        first = next(issue for issue in issues if issue.kind == UNREADABLE)
-        message = (
-            f"{name}: expected at most {rules.max_skipped:.1%} unreadable images, got {skipped} of "
-            f"{len(examined)} (the first: {first.message}); mend them or raise data.max_skipped"
-        )
-        raise DataError(message)
+    _check_skipped(name, len(examined) - len(kept), len(examined), issues, rules)
     notes = dict(Counter(issue.kind for issue in issues))
     _say(name, issues, notes, sum(len(item.objects) for item in kept))
     labels = {class_name: label for label, class_name in enumerate(class_names)}
@@ -183,6 +172,29 @@ def assemble(
     )
 
 
+def _annotated_classes(name: str, examined: Sequence[CheckedImage]) -> tuple[str, ...]:
+    """Return the classes of all objects, sorted: labels do not depend on the order of the files."""
+    class_names = tuple(sorted({o.class_name for item in examined for o in item.objects}))
+    if not class_names:
+        message = f"{name}: expected at least one object, got none; set data.class_names"
+        raise DataError(message)
+    return class_names
+
+
+def _check_skipped(
+    name: str, skipped: int, total: int, issues: Sequence[AnnotationIssue], rules: Rules
+) -> None:
+    """Raise DataError if so many images are unreadable that the folder itself is suspect."""
+    if skipped <= rules.max_skipped * total:
+        return
+    first = next(issue for issue in issues if issue.kind == UNREADABLE)
+    message = (
+        f"{name}: expected at most {rules.max_skipped:.1%} unreadable images, got {skipped} of "
+        f"{total} (the first: {first.message}); repair them or raise data.max_skipped"
+    )
+    raise DataError(message)
+
+
 def _say(name: str, issues: Sequence[AnnotationIssue], notes: dict[str, int], num_objects: int) -> None:
     firsts: dict[str, AnnotationIssue] = {}
     for issue in issues:
@@ -190,6 +202,8 @@ def _say(name: str, issues: Sequence[AnnotationIssue], notes: dict[str, int], nu
     for kind, count in notes.items():
         level = logging.INFO if firsts[kind].action == "note" else logging.WARNING
         _LOG.log(level, "%s: %s: %d (the first: %s)", name, kind, count, firsts[kind].message)
+    # A few boxes at 0 are slips of an annotator; many mean that the whole file counts from 0, and
+    # that every box has been shifted by a pixel.
     if notes.get("corner at 0", 0) > 0.01 * num_objects:
         _LOG.warning(
             "%s: %d of %d boxes have a corner at 0: the file looks 0-based, VOC counts from 1",

@@ -1,4 +1,4 @@
-"""Find everything that is wrong with a data set in one pass."""
+"""Find all issues of a data set in one pass."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         images: split -> images in its list.
@@ -113,12 +113,12 @@ def check_dataset(
     workers: int = 0,
     decode: bool = True,
 ) -> CheckReport:
-    """Read a whole data set and say everything that is wrong with it; nothing stops the check.
+    """Read a whole data set and report all its issues; nothing stops the check.
 
     Args:
         config: the ``data`` section.
         splits: which of its two lists.
-        workers: processes; 0 takes one a core.
+        workers: processes; 0 takes one per core.
         decode: decode every image too, which finds the damaged ones.
     """
     lists = {"train": config.train_split, "test": config.test_split}

@@ -65,7 +65,7 @@ def category_ids(annotations: Path) -> dict[str, Identifier]:
 
 
 def open_coco(images: Path, annotations: Path) -> CocoFile:
-    """Read the tables of a COCO file; faults of single entries stand in its ``problems``.
+    """Read the tables of a COCO file; faults of single entries are listed in its ``problems``.
 
     Raises:
         DataError: if the file cannot be read or has not the form of a COCO file.

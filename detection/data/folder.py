@@ -1,4 +1,4 @@
-"""Images without annotations: files and folders that somebody names."""
+"""Images without annotations: files and folders named by the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detection.errors import DataError
 
 
 def name_images(inputs: Sequence[Path], paths: Sequence[Path]) -> dict[Path, str]:
-    """Return an identifier of its own for each image: its path from the argument that named it.
+    """Return a unique identifier for each image: its path from the argument that named it.
 
     The extension is left out where no two are alike without it. Where two arguments hold images of
     one name, all have their paths as given.

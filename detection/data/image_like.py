@@ -1,4 +1,4 @@
-"""From what Python programmes hold as an image to this package's own kind."""
+"""Convert arrays, Pillow images and files to this package's `Image`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def to_image(value: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image:
     Args:
         value: an array is (height, width) or (height, width, channels), uint8, its colours in the
             order **RGB**: turn what OpenCV reads round with ``pixels[..., ::-1]``. Transparent
-            pixels are laid over white. Pillow images are turned as their EXIF says, as files
+            pixels are laid over white. Pillow images are rotated according to EXIF, as files
             are.
         max_pixels: a larger image is refused.
 

@@ -1,4 +1,4 @@
-"""Images read a little ahead of the network."""
+"""Prefetch images ahead of the network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_ahead(records: Sequence[Record], *, max_pixels: int, depth: int = 2) ->
         depth: how many to read ahead.
 
     Raises:
-        ImageError: at the place of an image that cannot be read.
+        ImageError: where the iteration reaches an image that cannot be read.
     """
     for waiting in _submit_ahead(records, max_pixels, depth):
         yield waiting.result()

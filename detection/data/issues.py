@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, as values: the readers stop at them, ``check`` lists them."""
+"""The issues of a data set, as values: readers stop at them, ``check`` lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Corners = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationIssue:
-    """One thing that is wrong.
+    """One issue of a data set.
 
     Attributes:
         kind: a few words, the same for all problems of a kind, for example ``clipped box``.
@@ -71,7 +71,7 @@ class Rules:
 
 
 def stop_at(issues: Sequence[AnnotationIssue]) -> None:
-    """Raise the first problem that stops a reader.
+    """Raise the first issue that stops a reader.
 
     Raises:
         DataError: if there is one.
@@ -91,7 +91,7 @@ def nearest(name: str, names: Collection[str]) -> str:
 def settle_box(
     corners: Corners, size: Size, location: str, rules: Rules, *, one_based: bool
 ) -> tuple[Corners | None, AnnotationIssue | None]:
-    """Carry a box from its file to continuous pixels, clipped; None if nothing is left.
+    """Convert a box from its file to continuous pixels, clipped; None if nothing is left.
 
     A box whose corners coincide is degenerate even where the corners are inclusive: that is what
     annotation tools write for a click.

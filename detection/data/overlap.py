@@ -1,4 +1,4 @@
-"""Images that are the same file, whatever they are called: by their place and by their content."""
+"""Images that are the same file, whatever they are called: by their location and by their content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Place = tuple[int, int]
 
 
 def shared_files(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Return the pairs of one file in both lists: at the same place, or with the same content.
+    """Return the pairs of one file in both lists: in the same location, or with the same content.
 
     Only files of equal length are read. One that is not there is in no pair.
 
@@ -21,15 +21,15 @@ def shared_files(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Pa
         first: files of one list.
         second: files of the other.
     """
-    places: dict[Place, Path] = {}
+    by_identity: dict[Place, Path] = {}
     lengths: dict[int, list[Path]] = {}
-    for path, place, length in _stated(first):
-        places.setdefault(place, path)
+    for path, identity, length in _stated(first):
+        by_identity.setdefault(identity, path)
         lengths.setdefault(length, []).append(path)
     contents: dict[int, dict[str, Path]] = {}
     pairs = []
-    for path, place, length in _stated(second):
-        twin = places.get(place)
+    for path, identity, length in _stated(second):
+        twin = by_identity.get(identity)
         if twin is None and length in lengths:
             if length not in contents:
                 contents[length] = dict(_digests(lengths[length]))
@@ -42,19 +42,19 @@ def shared_files(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Pa
 def place_of(path: Path) -> Place | None:
     """Return where a file is; None if it is not there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _stated(paths: Iterable[Path]) -> Iterator[tuple[Path, Place, int]]:
     for path in paths:
         try:
-            found = path.stat()
+            status = path.stat()
         except (OSError, ValueError):
             continue
-        yield path, (found.st_dev, found.st_ino), found.st_size
+        yield path, (status.st_dev, status.st_ino), status.st_size
 
 
 def _digests(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:

@@ -1,6 +1,6 @@
 """Draw synthetic images: textured shapes on cluttered, textured backgrounds.
 
-Each class has a shape of its own; its colour and texture are typical but not certain. Objects come
+Each class has its own shape; its colour and texture are typical but not certain. Objects come
 in sizes 1:8, stretched, turned, cut by the border and hidden by others.
 """
 
@@ -100,7 +100,7 @@ def draw_scene(
     placed: list[tuple[str, float]] = []
     boxes: list[_Placement] = []
     for number in range(num_objects):
-        placement = _free_place(rng, size, boxes, side_range)
+        placement = _free_location(rng, size, boxes, side_range)
         boxes.append(placement)
         class_name = SCENE_CLASSES[rng.integers(len(SCENE_CLASSES))]
         placed.append(
@@ -152,13 +152,13 @@ def _colour(rng: np.random.Generator, hue: float, max_saturation: float) -> Fiel
     return np.array(rgb, dtype=np.float32) * 255
 
 
-def _free_place(
+def _free_location(
     rng: np.random.Generator,
     size: Size,
     others: list[_Placement],
     side_range: tuple[float, float],
 ) -> _Placement:
-    """Find a place that hides little of the other shapes; now and then one that hides much."""
+    """Find a location that hides little of the other shapes; occasionally one that hides much."""
     height, width = size
     side = float(np.exp(rng.uniform(*np.log(side_range))))
     stretch = float(np.exp(rng.uniform(-0.5, 0.5)))

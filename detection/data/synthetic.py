@@ -40,7 +40,7 @@ def synthesize(
 ) -> None:
     """Write ``JPEGImages``, ``Annotations`` and the lists train, val, trainval and test.
 
-    The same arguments give the same files, and image *n* does not depend on how many there are. A
+    The same arguments produce the same files, and image *n* does not depend on how many there are. A
     folder that already holds the same data set is left as it is.
 
     Args:
@@ -89,7 +89,7 @@ def synthesize(
 
 
 def _is_done(root: Path, settings: Mapping[str, Any]) -> bool:
-    """Say whether the folder holds the data set already; False where there is nothing.
+    """Return whether the folder already holds the data set.
 
     Raises:
         DataError: if it holds something else.

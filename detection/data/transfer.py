@@ -45,7 +45,7 @@ class _BrokenOffError(Exception):
 
 
 class _UselessError(Exception):
-    """This address will not give the file."""
+    """This address does not serve the file."""
 
 
 def md5_of_file(path: Path) -> str:

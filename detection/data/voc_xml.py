@@ -52,7 +52,7 @@ class VocObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """What an annotation file says.
+    """The content of an annotation file.
 
     Attributes:
         filename: of the image, to be compared only.
@@ -93,7 +93,7 @@ class _BoundedBuilder:
 
 
 def parse_annotation(data: bytes, location: str) -> Annotation:
-    """Read the bytes of an annotation file; what is wrong stands in the result's ``problems``."""
+    """Read the bytes of an annotation file; faults are listed in the result's ``problems``."""
     try:
         root = _parse_xml(data)
     except DataError as error:

@@ -83,7 +83,7 @@ def evaluate_coco(
     """Score detections as COCO does. Law: the ground truth itself scores 1.
 
     With the terms of a COCO file it is the file's own objects that are found or not, as they stand
-    there. Law: pycocotools gives the same number for the file and the results in its terms.
+    there. Law: pycocotools computes the same number for the file and the results in its terms.
 
     Without any detection every AP is 0. Where an image has more than 100 detections of a class the
     worst-scored ones are not read; a warning says how many.
@@ -188,7 +188,7 @@ def _indices(
 
 
 def _ranks(identifiers: Sequence[int | str]) -> list[int]:
-    """Return the place of each identifier in their order, numbers before texts."""
+    """Return the rank of each identifier in their order, numbers before texts."""
     order = sorted(identifiers, key=lambda key: (isinstance(key, str), key))
     position = {identifier: rank for rank, identifier in enumerate(order)}
     return [position[identifier] for identifier in identifiers]

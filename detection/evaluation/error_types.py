@@ -63,9 +63,9 @@ class _Judged:
         right: true positives.
         counted: not ignored.
         kinds: index into ``ERROR_TYPES`` of each wrong detection, else -1.
-        targets: of Cls and Loc errors, the object they should have found, else -1.
+        targets: of Cls and Loc errors, the object they should have matched, else -1.
         object_labels: of each object that is not difficult.
-        found: objects that a detection found.
+        matched: objects that a detection matches.
     """
 
     scores: Float[np.ndarray, " n"]
@@ -75,7 +75,7 @@ class _Judged:
     kinds: Int[np.ndarray, " n"]
     targets: Int[np.ndarray, " n"]
     object_labels: Int[np.ndarray, " g"]
-    found: Bool[np.ndarray, " g"]
+    matched: Bool[np.ndarray, " g"]
 
 
 def error_types(
@@ -91,7 +91,7 @@ def error_types(
     iou)``; Cls if it overlaps an object of another class by ``iou``; Dupe if its object was taken;
     Bkg if it overlaps nothing by more than 0.1; else Both. Mending Cls or Loc makes the best-scored
     such detection of each unfound object right and drops the others; mending Dupe, Bkg or Both
-    drops them; mending Miss takes the objects away that no Cls or Loc error could have found.
+    drops them; mending Miss takes the objects away that no Cls or Loc error could have matched.
 
     Args:
         truths: one for each image of the split.
@@ -104,7 +104,7 @@ def error_types(
     """
     judged = _judge(truths, align(truths, detections, num_classes), num_classes, iou)
     mended = _best_claims(judged)
-    missed = ~judged.found
+    missed = ~judged.matched
     missed[judged.targets[judged.targets >= 0]] = False
     known = np.bincount(judged.object_labels, minlength=num_classes)
     without_missed = np.bincount(judged.object_labels[~missed], minlength=num_classes)
@@ -130,11 +130,11 @@ def _judge(
     truths: Sequence[GroundTruth], aligned: Sequence[Detections], num_classes: int, iou: float
 ) -> _Judged:
     matches = match_detections(truths, aligned, num_classes, iou=iou)
-    starts = np.cumsum([0, *(len(found.scores) for found in aligned)])
+    starts = np.cumsum([0, *(len(of_image.scores) for of_image in aligned)])
     outcomes = _by_detection(matches, starts)
     kinds = np.full(starts[-1], -1)
     targets = np.full(starts[-1], -1)
-    found = []
+    matched = []
     num_objects = 0
     for index, (truth, guess) in enumerate(zip(truths, aligned, strict=True)):
         here = slice(starts[index], starts[index + 1])
@@ -151,7 +151,7 @@ def _judge(
         right = outcomes[here] == TRUE_POSITIVE
         if right.any():
             taken[np.where(same, overlap, -1)[right].argmax(axis=1)] = True
-        found.append(taken)
+        matched.append(taken)
         num_objects += len(taken)
     return _Judged(
         scores=_join([guess.scores.numpy() for guess in aligned], np.float64),
@@ -161,7 +161,7 @@ def _judge(
         kinds=kinds,
         targets=targets,
         object_labels=_join([t.labels.numpy()[~t.difficult.numpy()] for t in truths], np.int64),
-        found=_join(found, np.bool_),
+        matched=_join(matched, np.bool_),
     )
 
 
@@ -193,9 +193,9 @@ def _kinds(
 
 
 def _best_claims(judged: _Judged) -> Bool[np.ndarray, " n"]:
-    """Mark for each unfound object the best-scored Cls or Loc error that could have found it."""
+    """Mark for each missed object the best-scored Cls or Loc error that could have matched it."""
     rows = np.flatnonzero(judged.targets >= 0)
-    rows = rows[~judged.found[judged.targets[rows]]]
+    rows = rows[~judged.matched[judged.targets[rows]]]
     rows = rows[np.argsort(-judged.scores[rows], kind="stable")]
     _, first = np.unique(judged.targets[rows], return_index=True)
     best = np.zeros(len(judged.scores), dtype=bool)

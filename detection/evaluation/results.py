@@ -1,4 +1,4 @@
-"""What an evaluation leaves in the run folder: metrics.json, VOC's files, COCO's JSON, a table."""
+"""The files of an evaluation in the run folder: metrics.json, VOC's files, COCO's JSON, a table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 from detection.config import EvaluationConfig
 from detection.errors import DataError, shown
 from detection.evaluation.bootstrap import bootstrap_map
-from detection.evaluation.coco_ap import evaluate_coco
+from detection.evaluation.coco_ap import CocoResult, evaluate_coco
 from detection.evaluation.matching import match_detections
-from detection.evaluation.voc_ap import describe_rule, score_matches
+from detection.evaluation.voc_ap import VocResult, describe_rule, score_matches
 from detection.io.files import remove_leftovers, write_json_atomic, write_text_atomic
 from detection.structures import CocoTerms, Detections, GroundTruth
 
@@ -41,7 +41,7 @@ def metrics(
     """Score detections by every rule; return what ``metrics.json`` holds.
 
     ``map`` and each entry of ``per_class`` hold ``voc07`` (11 points), ``voc10`` (area), ``coco``
-    and ``coco50``; a value is None where there is nothing to find. ``interval`` is the 95% interval
+    and ``coco50``; a value is None for a class without objects. ``interval`` is the 95% interval
     of ``map["voc07"]`` over resampled images, None where the configuration leaves it out.
 
     Args:
@@ -67,6 +67,7 @@ def metrics(
         interval = bootstrap_map(
             matches, resamplings=config.bootstrap, seed=config.seed, confidence=CONFIDENCE
         )
+    num_detections = [len(of_class.scores) for of_class in matches]
     for name in voc07.classes_without_ground_truth:
         logger.warning(
             "class %s: no object to find in %s: left out of the mean", one_line(name), split
@@ -82,31 +83,47 @@ def metrics(
             "coco50": _known(coco.ap50),
         },
         "interval": None if interval is None else [_known(bound) for bound in interval],
-        "per_class": {
-            name: {
-                "voc07": _known(voc07.ap[label]),
-                "voc10": _known(voc10.ap[label]),
-                "coco": _known(coco.per_class[label]),
-                "coco50": _known(coco.per_class_50[label]),
-                "num_objects": voc07.num_objects[label],
-                "num_difficult": voc07.num_difficult[label],
-                "num_detections": len(matches[label].scores),
-            }
-            for label, name in enumerate(class_names)
-        },
-        "rule": {
-            "voc07": describe_rule("voc07", config.iou),
-            "voc10": describe_rule("voc10", config.iou),
-            "coco": coco.rule,
-            "interval": f"{CONFIDENCE:.0%} percentile interval of voc07 over images, "
-            f"{config.bootstrap} resamplings",
-        },
+        "per_class": _per_class(class_names, voc07, voc10, coco, num_detections),
+        "rule": _rules(coco, config),
         "iou": config.iou,
         "class_names": list(class_names),
         "num_objects": sum(voc07.num_objects),
         "num_difficult": sum(voc07.num_difficult),
         "num_detections": sum(len(image_detections.scores) for image_detections in detections),
         "classes_without_ground_truth": list(voc07.classes_without_ground_truth),
+    }
+
+
+def _per_class(
+    class_names: Sequence[str],
+    voc07: VocResult,
+    voc10: VocResult,
+    coco: CocoResult,
+    num_detections: Sequence[int],
+) -> dict[str, dict[str, Any]]:
+    """Return what ``metrics.json`` holds of each class."""
+    return {
+        name: {
+            "voc07": _known(voc07.ap[label]),
+            "voc10": _known(voc10.ap[label]),
+            "coco": _known(coco.per_class[label]),
+            "coco50": _known(coco.per_class_50[label]),
+            "num_objects": voc07.num_objects[label],
+            "num_difficult": voc07.num_difficult[label],
+            "num_detections": num_detections[label],
+        }
+        for label, name in enumerate(class_names)
+    }
+
+
+def _rules(coco: CocoResult, config: EvaluationConfig) -> dict[str, str]:
+    """Return in words how each number was computed, to stand beside it."""
+    return {
+        "voc07": describe_rule("voc07", config.iou),
+        "voc10": describe_rule("voc10", config.iou),
+        "coco": coco.rule,
+        "interval": f"{CONFIDENCE:.0%} percentile interval of voc07 over images, "
+        f"{config.bootstrap} resamplings",
     }
 
 
@@ -144,7 +161,7 @@ def format_table(values: dict[str, Any]) -> str:
 
 
 def counts_line(values: Mapping[str, Any]) -> str:
-    """Say which images and objects a metrics.json speaks of."""
+    """Return one line with the numbers of images and objects of a metrics.json."""
     images, objects, hard = (
         values.get(key, "unknown") for key in ("num_images", "num_objects", "num_difficult")
     )
@@ -152,7 +169,7 @@ def counts_line(values: Mapping[str, Any]) -> str:
 
 
 def rule_lines(values: Mapping[str, Any]) -> list[str]:
-    """Say by which rules a metrics.json was made, one line each."""
+    """Return the rules by which a metrics.json was computed, one line each."""
     return [f"{name}: {text}" for name, text in values["rule"].items() if _is_said(name, values)]
 
 
@@ -183,8 +200,8 @@ def write_voc_files(
 ) -> list[Path]:
     """Write the devkit's ``comp4_det_<split>_<class>.txt`` files; return their paths.
 
-    One line a detection: image, score, then 1-based inclusive xmin ymin xmax ymax with all digits,
-    so that a devkit computes from them the numbers that stand in metrics.json. Letters that are
+    One line per detection: image, score, then 1-based inclusive xmin ymin xmax ymax with all
+    digits, so that the devkit computes from them the numbers in metrics.json. Letters that are
     unsafe in a file name are replaced.
 
     Raises:
@@ -269,15 +286,17 @@ def _label_reader(metrics_file: Path) -> Callable[[Any], int]:
             category_ids = json.loads(metrics_file.read_bytes()).get("category_ids")
     if not isinstance(category_ids, list):
         return lambda identifier: int(identifier) - 1
+    # Identifiers may be numbers in one file and the same numbers as text in the other: both are
+    # known, and an exact match wins.
     labels: dict[Any, int] = {str(key): label for label, key in enumerate(category_ids)}
     labels |= {key: label for label, key in enumerate(category_ids)}
 
     def label_of(identifier: Any) -> int:
-        image_detections = labels.get(identifier, labels.get(str(identifier)))
-        if image_detections is None:
+        label = labels.get(identifier, labels.get(str(identifier)))
+        if label is None:
             message = f"expected a category_id among {category_ids}, got {shown(identifier)}"
             raise ValueError(message)
-        return image_detections
+        return label
 
     return label_of
 
@@ -307,8 +326,8 @@ def write_results(
         DataError: if the folder cannot be written.
     """
     folder = Path(folder)
-    for place in (folder, folder / "detections"):
-        remove_leftovers(place)
+    for written in (folder, folder / "detections"):
+        remove_leftovers(written)
     write_coco_json(folder / "detections" / "coco.json", detections, terms)
     write_voc_files(folder / "detections", detections, class_names, values["split"])
     write_json_atomic(folder / "metrics.json", values)

@@ -42,7 +42,7 @@ def graph_inputs(detector: Detector, image: Image, boxes: Float[Tensor, "r 4"]) 
 def to_image_pixels(
     boxes: NDArray[np.float32], input_size: Size, image_size: Size
 ) -> NDArray[np.float32]:
-    """Carry boxes that a graph gives, in input pixels, to the pixels of the image.
+    """Convert a graph's boxes from input pixels to image pixels.
 
     Args:
         boxes: x1 y1 x2 y2 along the last axis.

@@ -62,7 +62,7 @@ def bin_edges(
 def _pool_level(
     values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"], level: int, longest: int
 ) -> Float[Tensor, "r c n n"]:
-    """Look each bin up in the table."""
+    """Look up each bin in the table."""
     height, width = values.shape[1:]
     sizes = longest_bin(longest, level).bit_length()
     table = _table(values.permute(1, 2, 0), sizes).flatten(0, 3)

@@ -33,7 +33,7 @@ MAX_ONNX_BYTES = 2**31
 
 
 def export_run(run: Path, form: Format, out: Path) -> dict[str, str]:
-    """Write a trained detector as one graph; return what the file says about itself.
+    """Write a trained detector as one graph; return the file's metadata.
 
     Args:
         run: the folder that ``detection train`` wrote.
@@ -48,7 +48,7 @@ def export_run(run: Path, form: Format, out: Path) -> dict[str, str]:
     if form == "onnx":
         require_onnx()
     detector = load_detector(run, device="cpu")
-    notes = describe(detector)
+    notes = export_notes(detector)
     program = trace(detector)
     data = onnx_bytes(program, notes) if form == "onnx" else torch_bytes(program, notes)
     write_bytes_atomic(out, data)
@@ -97,7 +97,7 @@ def example(detector: Detector) -> tuple[nn.Module, tuple[Tensor, ...], tuple[An
     return graph, tuple(inputs), tuple(dynamic)
 
 
-def describe(detector: Detector) -> dict[str, str]:
+def export_notes(detector: Detector) -> dict[str, str]:
     """Return what a program needs besides the graph, as text."""
     config, preprocessing = detector.config, detector.extractor.backbone.preprocessing
     features = config.features
@@ -193,7 +193,7 @@ def require_onnx() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the tracers say about themselves from the terminal."""
+    """Keep the tracers' messages from the terminal."""
     names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
     levels = [logging.getLogger(name).level for name in names]
     with warnings.catch_warnings(), Path(os.devnull).open("w", encoding="utf-8") as nowhere:

@@ -1,1 +1,1 @@
-"""Step 3: one vector a box, the only step in which R-CNN and SPPnet differ."""
+"""Step 3: one vector per box, the only step in which R-CNN and SPPnet differ."""

@@ -1,4 +1,4 @@
-"""The one step in which R-CNN and SPPnet differ, as a protocol: at test, and in training."""
+"""The one step in which R-CNN and SPPnet differ, as a protocol: at test time, and in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only place that asks which method it is."""
+"""Choose the extractor of a method: the only code that depends on the method's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features on a device whose memory does not suffice: fewer boxes at a time, then fewer scales."""
+"""Features on a device with too little memory: fewer boxes at a time, then fewer scales."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def extract_within_memory(
     """Return one vector per box like ``extractor.extract``, falling back to less memory.
 
     First the boxes are taken in parts, which changes no vector and holds for the next images too;
-    then the largest scales are left out one after the other, for this image. Each step is said in
-    the log.
+    then the largest scales are left out one after the other, for this image. Each step is
+    logged.
 
     Args:
         extractor: of the method.

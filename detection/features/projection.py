@@ -90,7 +90,7 @@ def windows_of_pixels(
     high = ((last - geometry.offset - shrink) / geometry.stride - 0.5).ceil()
     middle = ((low + high) / 2).floor()
     empty = low > high
-    # a tensor a side: a traced graph keeps their sizes dynamic
+    # a tensor per side: a traced graph keeps their sizes dynamic
     limits = torch.stack([low.new_full((), side - 1) for side in (map_size[1], map_size[0])])
     low = torch.where(empty, middle, low).clamp(min=0).minimum(limits)
     high = torch.where(empty, middle, high).clamp(min=0).minimum(limits)

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 Layout = Literal["paper", "bin_major"]
 Pool = Callable[[Tensor, Tensor, Sequence[int], Layout], Tensor]
 
+# Windows per task: enough to outweigh handing it over, few enough that threads end together.
 _CHUNK = 64
 _BUFFERS = Buffers()
 
@@ -39,7 +40,7 @@ def pyramid_pool(
     *,
     layout: Layout = "paper",
 ) -> Float[Tensor, "r d"]:
-    """Max-pool each window into grids of n x n bins, one grid a level.
+    """Max-pool each window into grids of n x n bins, one grid per level.
 
     Bin (i, j) of a window w cells wide covers the columns ``floor(j w / n)`` to
     ``ceil((j + 1) w / n)``, likewise the rows: the bins of ``AdaptiveMaxPool2d``. Neighbouring bins
@@ -47,16 +48,16 @@ def pyramid_pool(
 
     Gradients flow back to ``values``. Maps on the CPU that want none go through a kernel compiled
     with numba, maps on a GPU through one compiled with Triton, where these are installed; the rest
-    through torch's operations. All ways give the same numbers, and the same gradients where no two
-    cells are equal: of equal ones the first has a bin's gradient, but torch's operations share that
-    of a merged bin among the finer ones.
+    through torch's operations. All of them compute the same numbers, and the same gradients where
+    no two cells are equal: of equal ones the first has a bin's gradient, but torch's operations
+    share that of a merged bin among the finer ones.
 
     Args:
         values: a feature map, float32 or bfloat16.
         windows: half-open ranges of cells x1 y1 x2 y2, not empty, inside the map.
         levels: sides of the grids.
         layout: ``paper``, each level in the order channel, row, column; or ``bin_major``, row,
-            column, channel, a little faster: ``bin_major_permutation`` says how they relate.
+            column, channel, a little faster: see ``bin_major_permutation``.
 
     Returns:
         For each window the levels one after the other, float32: its classifiers are.
@@ -104,7 +105,7 @@ def finer_levels(levels: Sequence[int]) -> dict[int, int | None]:
 
 
 def _backend(values: Float[Tensor, "c h w"]) -> Pool:
-    """Choose how a map is pooled; nothing else asks where it lies."""
+    """Choose how a map is pooled; nothing else depends on its device."""
     if values.device.type == "cuda":
         return _gpu_backend() or pool_with_torch
     wants_gradient = values.requires_grad and torch.is_grad_enabled()
@@ -119,7 +120,7 @@ def _on_host(values: Tensor) -> bool:
 
 @functools.cache
 def _gpu_backend() -> Pool | None:
-    """Load the Triton kernels, only where there is a GPU; without Triton say so, once."""
+    """Load the Triton kernels, only where there is a GPU; without Triton log it, once."""
     try:
         from detection.features import triton_pyramid
     except ImportError as error:
@@ -186,6 +187,7 @@ def _pool_compiled(
     def pool(begin: int) -> None:
         end = min(begin + _CHUNK, len(ranges))
         compiled.pool_windows(cells, ranges, plan, pieces, begin, end, layout == "bin_major", out)
+        # Mirrored in the slice just written, which is still in the cache.
         if mask:
             out[begin:end] ^= (out[begin:end] >> 31) & mask
 
@@ -206,13 +208,16 @@ def _ordered_bits(
     """Read a map as integers (rows, columns, channels) in the order of its floats.
 
     The bits of floats that are not negative are in order already; those of negative ones descend
-    and are mirrored. Also gives the mask that mirrors them back in the float32 result, 0 for none.
+    and are mirrored. Also returns the mask that mirrors them back in the float32 result, 0 for
+    none.
     """
     if values.dtype == torch.bfloat16:
         integer, mirror, mask = torch.int16, 0x7FFF, 0x7FFF0000
     else:
         values, integer, mirror, mask = values.float(), torch.int32, 0x7FFFFFFF, 0x7FFFFFFF
+    # Channels last: the kernel's inner loops run over the channels of a cell.
     cells = values.detach().permute(1, 2, 0).contiguous().view(integer).numpy()
+    # After a ReLU, the usual case, nothing is negative and nothing has to be mirrored.
     if cells.size == 0 or cells.min() >= 0:
         return cells, 0
     sign = cells >> (cells.itemsize * 8 - 1)

@@ -1,4 +1,4 @@
-"""R-CNN: the whole network once a box."""
+"""R-CNN: the whole network once per box."""
 
 from __future__ import annotations
 

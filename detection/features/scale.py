@@ -1,4 +1,4 @@
-"""At which size an image goes through the conv layers, and which size suits a box."""
+"""The size at which an image goes through the conv layers, and the scale for each box."""
 
 from __future__ import annotations
 

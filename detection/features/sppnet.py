@@ -1,4 +1,4 @@
-"""SPPnet: the conv layers once an image, then one pooled vector a box."""
+"""SPPnet: the conv layers once per image, then one pooled vector per box."""
 
 from __future__ import annotations
 

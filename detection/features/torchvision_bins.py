@@ -47,7 +47,7 @@ def is_exact(level: int, longest: int) -> bool:
 def _pool_bins(
     values: Float[Tensor, "c h w"], windows: Int[Tensor, "r 4"], level: int
 ) -> Float[Tensor, "r c n n"]:
-    """Pool each bin as a window of its own: exact for all sides, and one launch."""
+    """Pool each bin as its own window: exact for all sides, and one launch."""
     index = torch.arange(level, device=windows.device)[:, None]
     start, size = windows[:, None, :2], (windows[:, 2:] - windows[:, :2])[:, None]
     low = start + index * size // level

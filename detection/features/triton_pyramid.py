@@ -35,7 +35,7 @@ _UNUSABLE: set[torch.device] = set()
 
 
 @dataclass(frozen=True)
-class Plan:
+class PyramidPlan:
     """What the kernels are compiled for: see ``triton_kernels.pool_windows``."""
 
     sides: tuple[int, ...]
@@ -44,7 +44,7 @@ class Plan:
     starts: tuple[int, ...]
 
 
-def make_plan(levels: Sequence[int]) -> Plan:
+def make_plan(levels: Sequence[int]) -> PyramidPlan:
     """Choose the levels that are pooled from the map, and where the others are merged from.
 
     From the map come the levels that divide no other; each of the others is merged directly from
@@ -57,7 +57,7 @@ def make_plan(levels: Sequence[int]) -> Plan:
     )
     sources = tuple(max(k for k, side in enumerate(sides) if side % n == 0) for n in levels)
     starts = tuple(sum(n * n for n in levels[:k]) for k in range(len(levels)))
-    return Plan(
+    return PyramidPlan(
         sides=sides,
         levels=tuple(levels),
         sources=sources,
@@ -72,7 +72,7 @@ def pool(
     layout: str,
     fallback: Fallback,
 ) -> Float[Tensor, "r d"]:
-    """Pool each window with a Triton kernel, or with ``fallback`` where that cannot be.
+    """Pool each window with a Triton kernel, or with ``fallback`` where that is impossible.
 
     The values are the CPU's to the bit; a maximum over NaN is NaN. A gradient goes to the first
     cell, in row-major order, that is a bin's maximum. It is summed with atomic additions in
@@ -85,10 +85,11 @@ def pool(
         values: a feature map.
         windows: half-open ranges of cells x1 y1 x2 y2.
         levels: sides of the grids.
-        layout: as ``pyramid_pool`` has it.
+        layout: as in ``pyramid_pool``.
         fallback: for pyramids or maps too large for the kernel, and for a device for which it
             cannot be compiled, which is logged once.
     """
+    # The kernels address the cells of the map in 32 bits.
     if max(levels, default=0) > LARGEST_SIDE or values.numel() >= 2**31:
         return fallback(values, windows, levels, layout)
     pooled: Tensor = _Pooling.apply(
@@ -143,7 +144,7 @@ class _Pooling(torch.autograd.Function):
 def _or_else(
     device: torch.device, compiled: Callable[[], Tensor], other: Callable[[], Tensor]
 ) -> Tensor:
-    """Run the compiled way; where it fails, say so once and run the other from then on."""
+    """Run the compiled function; if it fails, log it once and run the other from then on."""
     if device not in _UNUSABLE:
         try:
             return compiled()
@@ -200,7 +201,11 @@ def _launch(
         return
     plan = make_plan(levels)
     narrow = max(plan.sides) > WIDEST_SIDE or kernel is triton_kernels.spread_gradient
+    # Two channels per thread need twice the registers: finer grids, and the wider keys of the
+    # gradient, leave no room for them.
     vector = 1 if narrow or channels % 2 else 2
+    # Windows are the fast axis of the grid: programs that run together read the same channels of
+    # the map, which the caches then hold.
     blocks = triton.cdiv(channels, triton_kernels.LANES.value * vector)
     slots = triton.next_power_of_2(max(plan.sides)) ** 2
     cells = values.detach().permute(1, 2, 0).contiguous()

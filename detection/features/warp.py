@@ -85,7 +85,7 @@ def warp_boxes(
 def plan_crops(
     boxes: Float[Tensor, "r 4"], size: Size, crop_size: int, context: int, mode: WarpMode
 ) -> tuple[CropPlan, CropPlan]:
-    """Do the release's arithmetic for all boxes: (horizontal, vertical).
+    """Compute the released code's crops for all boxes: (horizontal, vertical).
 
     The box grows about its centre by ``crop_size / (crop_size - 2 context)`` and is rounded to
     whole pixels. The release works with 1-based pixels and puts the centre half a pixel too far
@@ -128,7 +128,7 @@ def _plan_axis(
 
 
 def _round(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Round halves away from zero, as the release's language does."""
+    """Round halves away from zero, as MATLAB does."""
     return values.sign() * (values.abs() + 0.5).floor()
 
 

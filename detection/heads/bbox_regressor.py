@@ -1,4 +1,4 @@
-"""Bounding-box regression: one ridge regressor a class on the pooled conv features."""
+"""Bounding-box regression: one ridge regressor per class on the pooled conv features."""
 
 from __future__ import annotations
 

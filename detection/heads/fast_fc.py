@@ -1,7 +1,7 @@
-"""fc6 and fc7 at test, faster: packed float32, bfloat16, int8, or of low rank.
+"""fc6 and fc7 at test time, faster: packed float32, bfloat16, int8, or low rank.
 
-Each is a frozen copy of the weights in the layout that its kernel wants, and gives float32. Where
-a machine lacks the instructions or torch the kernel, the next more exact form takes its place.
+Each is a frozen copy of the weights in the layout that its kernel wants, and returns float32. Where
+a machine lacks the instructions or torch the kernel, the next more exact form is used instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection.heads.fc import FcHead, Layer
+from detection.heads.fc import FcHead, FcName
 from detection.io.device import has_bfloat16_unit, sums_bytes_in_32_bits
 from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.kernels.quantize import round_to_bytes
@@ -35,7 +35,7 @@ class FastFc:
     """A chain of frozen layers.
 
     Attributes:
-        kind: what was asked for.
+        kind: the requested form.
         steps: what is applied, in order; the last returns float32.
     """
 
@@ -51,7 +51,7 @@ class FastFc:
 
 
 def prepare_fast(
-    head: FcHead, kind: Kind, layer: Layer = "fc7", ranks: tuple[int, int] = (1024, 256)
+    head: FcHead, kind: Kind, layer: FcName = "fc7", ranks: tuple[int, int] = (1024, 256)
 ) -> FastFc:
     """Freeze fc6, or fc6 and fc7, in a faster form.
 
@@ -79,6 +79,8 @@ def _packed(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     """Freeze one layer in its weights' own precision, packed by oneDNN where that is possible."""
     weight, bias = _frozen(weight), None if bias is None else _frozen(bias)
     if weight.is_cpu and _has_onednn():
+        # Rearranged once for oneDNN's kernel: torch.nn.Linear multiplies by the plain layout, which
+        # is slower on some processors.
         packed = weight.to_mkldnn()
         after = "relu" if relu else "none"
         call = torch.ops.mkldnn._linear_pointwise
@@ -113,6 +115,7 @@ def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     if not (weight.is_cpu and _has_onednn()):
         logger.info("fc: no 8-bit kernel here; bfloat16 instead")
         return _bf16(weight, bias, relu=relu)
+    # Without VNNI, pairs of 8-bit products are added in 16 bits, which saturate: 7 bits cannot.
     limit = 127 if sums_bytes_in_32_bits() else 63
     scale = _frozen(weight).abs().amax(dim=1).clamp(min=1e-12) / limit
     rounded = (_frozen(weight) / scale[:, None]).round().to(torch.int8)
@@ -137,6 +140,7 @@ def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
 def quantise(x: Float[Tensor, "n d"]) -> tuple[UInt8[Tensor, "n d"], float, int]:
     """Return 8-bit values q, a step and a zero point: ``x ~ step * (q - zero)``; 0 stays 0."""
     low, high = (float(edge) for edge in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
+    # The range holds 0, which becomes a whole step: most inputs are exact zeros of a ReLU.
     low, high = min(low, 0.0), max(high, 0.0)
     step = max(high - low, 1e-12) / 255
     zero = round(-low / step)
@@ -172,6 +176,7 @@ def _low_rank(layer: nn.Linear, rank: int, make: Callable[..., Step]) -> tuple[S
     components over all: 8 bits then resolve them alike.
     """
     outputs, inputs = layer.weight.shape
+    # Two thin products are then no cheaper than the one they would replace.
     if rank * (outputs + inputs) >= outputs * inputs:
         return (make(layer.weight, layer.bias),)
     first, second = truncate(_frozen(layer.weight), rank)
@@ -184,6 +189,8 @@ def truncate(
     weight: Float[Tensor, "m n"], rank: int
 ) -> tuple[Float[Tensor, "r n"], Float[Tensor, "m r"]]:
     """Return the factors of the best approximation of this rank: ``weight ~ second @ first``."""
+    # The smaller of the two Gram matrices: cheaper than the singular values of fc6, and only the
+    # left singular vectors are needed.
     _, vectors = torch.linalg.eigh(weight @ weight.T)
     second = vectors[:, -rank:].contiguous()
     return second.T @ weight, second

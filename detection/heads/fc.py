@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detection.errors import CheckpointError
 
-Layer = Literal["fc6", "fc7"]
+FcName = Literal["fc6", "fc7"]
 
 
 class FcHead(nn.Module):
@@ -46,7 +46,7 @@ class FcHead(nn.Module):
             nn.init.normal_(layer.weight, 0.0, std, generator=generator)
             nn.init.constant_(layer.bias, bias)
 
-    def forward(self, x: Float[Tensor, "n d"], layer: Layer = "fc7") -> Float[Tensor, "n f"]:
+    def forward(self, x: Float[Tensor, "n d"], layer: FcName = "fc7") -> Float[Tensor, "n f"]:
         """Return fc6 or fc7 after its ReLU, and after dropout in training mode."""
         fc6 = self._drop(torch.relu(self.fc6(x)))
         return fc6 if layer == "fc6" else self._drop(torch.relu(self.fc7(fc6)))

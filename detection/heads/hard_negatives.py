@@ -27,7 +27,7 @@ BLOCK_BYTES = 1 << 28
 
 
 class HardNegativeMiner:
-    """Trains one SVM a class from images that are shown one at a time.
+    """Trains one SVM per class from images that are seen one at a time.
 
     Args:
         positives: features of every ground-truth box of the whole set; never dropped. Where they
@@ -55,6 +55,8 @@ class HardNegativeMiner:
         self.class_names = tuple(class_names)
         device = positives.device
         self.svms = (initial or Svms.zero(num_classes, positives.shape[1])).to(device)
+        # The solver reads all rows many times and is bound by memory: half the bytes, half the
+        # time.
         self._positives = positives.to(torch.bfloat16)
         self._labels = labels
         storage = storage_for(int(config.cache_gib * 2**30), device)
@@ -75,6 +77,8 @@ class HardNegativeMiner:
             values: distinct feature rows, scaled to the configured norm.
             max_iou: each row's largest IoU with the image's objects of each class, 0 without one.
         """
+        # A number takes the place of the name in the keys of cached rows, which are compared as one
+        # tensor.
         number = self._image_numbers.setdefault(image_id, len(self._image_numbers))
         self._images += 1
         negative = (max_iou < self.config.negative_iou) & values.isfinite().all(dim=1)[:, None]
@@ -227,6 +231,7 @@ class NegativeCache:
         negative = negative.clone()
         cached = (self._keys[:, 0] == image_number).nonzero().flatten()
         rows = self._keys[cached, 1].to(negative.device)
+        # A row that is cached for one class may now be hard for another: it is not stored twice.
         fresh = negative[rows] & ~self.members[cached]
         self.members = self.members.index_put((cached,), self.members[cached] | fresh)
         negative[rows] = False
@@ -267,6 +272,7 @@ class NegativeCache:
         return self.scores(svms).masked_fill(~self.members, -torch.inf)
 
     def _append(self, rows: Float[Tensor, "n d"]) -> None:
+        # Growing one large tensor would copy all rows with every image, and need twice the memory.
         if self.blocks and len(self.blocks[-1]) + len(rows) <= self._rows_of_block:
             self.blocks[-1] = torch.cat((self.blocks[-1], rows))
         elif len(rows):
@@ -281,6 +287,7 @@ class NegativeCache:
         for i, block in enumerate(old):
             self._append(block[stored[start : start + len(block)]])
             start += len(block)
+            # Lets go of the old block at once: never are two whole caches in memory.
             old[i] = block[:0]
         self.members = self.members[kept]
         self._keys = self._keys[kept.cpu()]

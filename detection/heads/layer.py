@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detection.config import FeatureConfig
 from detection.heads.fast_fc import FastFc, Kind, prepare_fast
-from detection.heads.fc import FcHead, Layer
+from detection.heads.fc import FcHead, FcName
 
 
 def identity(pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u d"]:
@@ -22,7 +22,7 @@ def identity(pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u d"]:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class FcLayer:
-    """fc6 or fc7 of pool5, as at test: without dropout, without gradients.
+    """fc6 or fc7 of pool5 at test time: without dropout, without gradients.
 
     Attributes:
         head: the two fc layers.
@@ -31,7 +31,7 @@ class FcLayer:
     """
 
     head: FcHead
-    layer: Layer
+    layer: FcName
     fast: FastFc | None = None
 
     def __call__(self, pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u f"]:
@@ -50,7 +50,7 @@ class FcLayer:
         return replace(self, head=copy.deepcopy(self.head).to(device), fast=None).prepared(kind)
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], layer: Layer) -> FcLayer:
+    def from_tensors(tensors: Mapping[str, Tensor], layer: FcName) -> FcLayer:
         """Build fc6 and fc7 as wide as their stored tensors, on their device."""
         weight = tensors["fc6.weight"]
         head = FcHead(int(weight.shape[1]), size=int(weight.shape[0])).to(weight.device)

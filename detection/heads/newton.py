@@ -21,7 +21,8 @@ MAX_CG_ITERATIONS = 40
 RESOLUTION = 1e-7
 """Smaller relative steps of the objective are the rounding of float32."""
 FORCING = 0.1
-"""Each Newton system is solved until its residual is this fraction of the gradient."""
+"""Each Newton system is solved until its residual is this fraction of the gradient: which examples
+lie inside the margin changes with the step, so that a more exact solution would be wasted."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,6 +89,8 @@ def minimise(
         goes_on = (gap > tolerance) & (primal < previous[active] * (1 - RESOLUTION))
         previous[active] = primal
         if not goes_on.all():
+            # Classes converge after different numbers of steps; without those that have, the
+            # products with the whole matrix have fewer columns.
             active, gradient = active[goes_on], gradient[goes_on]
             problem = whole.of(active)
         if not len(active):
@@ -96,6 +99,8 @@ def minimise(
         step, moved = _newton_step(problem, gradient, z)
         length = _line_search(problem, point[active], step, z, moved)
         point[active] = point[active] + length[:, None] * step
+        # Scores are linear in the point: they follow the step without another product with the
+        # matrix.
         scores[:, active] = z + length * moved
     return point[:, :-1].contiguous(), point[:, -1].contiguous()
 
@@ -111,6 +116,7 @@ def _gradient_and_gap(
     slack = (1 - problem.signs * scores).clamp_(min=0)
     weighted = problem.costs * slack
     dual_point = problem.pull(2 * weighted * problem.signs)
+    # In float64: the gap is a small difference of two large sums.
     loss = (weighted * slack).sum(dim=0, dtype=torch.float64)
     primal = 0.5 * point.double().square().sum(dim=1) + loss
     linear = 2 * weighted.sum(dim=0, dtype=torch.float64)
@@ -131,6 +137,7 @@ def _newton_step(
     for _ in range(MAX_CG_ITERATIONS):
         along = problem.margins(direction)
         image = direction + problem.pull(curvature * along)
+        # A class that is solved stays where it is while the others go on.
         length = torch.where(square > goal, square / (direction * image).sum(dim=1), 0.0)
         step += length[:, None] * direction
         moved += length * along
@@ -160,6 +167,8 @@ def _line_search(
         bend = square + 2 * (problem.costs * moved.square() * (slack > 0)).sum(dim=0)
         low = torch.where(slope < 0, length, low)
         high = torch.where(slope > 0, length, high)
+        # Newton on the slope, kept inside the bracket by bisection; until something bounds the step
+        # from above it may grow, at most to 4.
         following = length - slope / bend.clamp(min=torch.finfo(bend.dtype).tiny)
         inside = (following > low) & (following < high)
         following = torch.where(inside, following, (low + high.clamp(max=4)) / 2)

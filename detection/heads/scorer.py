@@ -1,4 +1,4 @@
-"""From the features of a RoI to one score a class."""
+"""From the features of a RoI to one score per class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detection.heads.svm import Svms
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Row-wise: one score a class, higher is better."""
+    """Row-wise: one score per class, higher is better."""
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
         """Return the scores of each RoI."""
@@ -29,11 +29,11 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class SvmScorer:
-    """Features scaled to the mean norm that the SVMs were trained at, then one SVM a class.
+    """Features scaled to the mean norm that the SVMs were trained at, then one SVM per class.
 
     Attributes:
         normaliser: of the layer that the SVMs read.
-        svms: one a class.
+        svms: one per class.
     """
 
     normaliser: Normaliser
@@ -42,7 +42,7 @@ class SvmScorer:
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
         """Return unbounded scores; the margin lies between -1 and 1 (RC §2.3).
 
-        The factor goes into the weights: the features, 100 MB an image, are not copied.
+        The factor goes into the weights: the features, 100 MB per image, are not copied.
         """
         return replace(self.svms, weight=self.normaliser.scale(self.svms.weight)).score(features)
 

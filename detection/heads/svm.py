@@ -1,4 +1,4 @@
-"""Linear SVMs, one a class: the objective, its two solvers, and the fitted value."""
+"""Linear SVMs, one per class: the objective, its two solvers, and the fitted value."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Svms:
     """One linear SVM for each class.
 
     Attributes:
-        weight: one row a class, for features of the normalised scale.
-        bias: one number a class, in units of the score: it does not scale with the features.
+        weight: one row per class, for features of the normalised scale.
+        bias: one number per class, in units of the score: it does not scale with the features.
     """
 
     weight: Float[Tensor, "k d"]

@@ -49,19 +49,7 @@ def evaluate(
         members = [load_detector(path, device=config.features.device) for path in paths]
         detector = combine(members, config)
         _require_same_classes(config, detector.class_names)
-        dataset = read_dataset(
-            config.data,
-            "test",
-            class_names=detector.class_names,
-            allow_missing=config.evaluation.allow_missing,
-        )
-        store = propose_dataset(
-            dataset,
-            config.proposals,
-            Path(config.proposals.folder),
-            max_pixels=config.data.max_pixels,
-            max_failed=1.0 if config.evaluation.allow_missing else 0.0,
-        )
+        dataset, store = _read_and_propose(config, detector.class_names)
         missed = unreadable(dataset, store.failed)
         target = out or run.path
         write_skipped(target, {dataset.split: (*dataset.skipped, *missed)})
@@ -83,6 +71,22 @@ def evaluate(
         write_results(target, values, detections, detector.class_names, dataset.coco)
         _LOG.info("%s", format_table(values))
     return values
+
+
+def _read_and_propose(config: Config, class_names: Sequence[str]) -> tuple[Dataset, ProposalStore]:
+    """Return the test images and their proposals; none may fail, unless that counts as missed."""
+    allow_missing = config.evaluation.allow_missing
+    dataset = read_dataset(
+        config.data, "test", class_names=class_names, allow_missing=allow_missing
+    )
+    store = propose_dataset(
+        dataset,
+        config.proposals,
+        Path(config.proposals.folder),
+        max_pixels=config.data.max_pixels,
+        max_failed=1.0 if allow_missing else 0.0,
+    )
+    return dataset, store
 
 
 def _require_same_classes(config: Config, class_names: tuple[str, ...]) -> None:

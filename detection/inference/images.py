@@ -70,7 +70,7 @@ def detect(
     and does not stop the others.
 
     Args:
-        detector: trained; its configuration says how boxes are found.
+        detector: trained; its configuration determines how boxes are proposed.
         inputs: files and folders.
         out: folder to write.
         threshold: detections below it are neither drawn nor written.
@@ -91,7 +91,9 @@ def detect(
     work = detect_files(detector, paths, failed, image_ids)
     for path, image, detections in track(work, len(paths), "detect"):
         shown_as = {"image_id": detections.image_id}
-        results[str(path)] = shown_as | describe(detections, image, detector.class_names, threshold)
+        results[str(path)] = shown_as | detections_to_json(
+            detections, image, detector.class_names, threshold
+        )
         if draw:
             results[str(path)]["drawing"] = f"{names[path]}.png"
         if coco is not None:
@@ -146,7 +148,7 @@ def detect_files(
         yield path, image, detections
 
 
-def describe(
+def detections_to_json(
     detections: Detections, image: Image, class_names: Sequence[str], threshold: float
 ) -> dict[str, Any]:
     """Return an image's detections as plain data: class, score, x1 y1 x2 y2."""
@@ -181,7 +183,7 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def write_png(path: Path, picture: PilImage.Image) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a PNG atomically."""
     data = io.BytesIO()
     picture.save(data, "PNG")
     write_bytes_atomic(path, data.getvalue())

@@ -50,6 +50,9 @@ def search_ahead(
         with ThreadPoolExecutor(workers) as threads, _emptied(threads):
             yield from _until_late(threads, left, config, 2 * workers)
         return
+    # A plain fork would copy a process whose threads, torch's among them, may hold locks that
+    # nobody releases in the copy; the fork server has none, and starts faster than a new
+    # interpreter.
     context = get_context("forkserver" if sys.platform != "win32" else "spawn")
     while left:
         with (
@@ -66,7 +69,7 @@ def search_ahead(
 def _until_late(
     pool: Executor, left: deque[Path], config: Config, ahead: int
 ) -> Iterator[tuple[Path, Found | ImageError]]:
-    """Take paths from the left and return what was found, up to the first that is late.
+    """Take paths from the left and yield their proposals, up to the first that is late.
 
     The clock of an image runs while nothing but it is waited for: then a process has it.
     """
@@ -101,7 +104,7 @@ def _until_late(
 
 
 def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
-    """Read one image and search its boxes: what runs beside the network.
+    """Read one image and search its boxes, beside the network.
 
     Raises:
         ImageError: if the image cannot be read.
@@ -112,7 +115,7 @@ def find(path: Path, config: ProposalConfig, max_pixels: int) -> Found:
 
 
 def _prepare(config: ProposalConfig) -> None:
-    """Import and compile before the first search; what is not installed that search says."""
+    """Import and compile before the first search; the search reports what is not installed."""
     with contextlib.suppress(DetectionError):
         check_backend(config)
 

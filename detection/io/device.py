@@ -98,12 +98,12 @@ def _call_module(device: torch.device, function: str, *arguments: torch.device) 
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the graphics card, or the type of another device."""
+    """Return the GPU's name, or the type of another device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free on a device; None where nothing says so."""
+    """Return the bytes that are free on a device; None if unknown."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
@@ -118,7 +118,7 @@ def storage_for(num_bytes: int, device: torch.device) -> torch.device:
 
 
 def use_exact_float32() -> None:
-    """Make float32 mean float32 on NVIDIA's cards, whose convolutions round to 10 bits otherwise.
+    """Disable TF32: convolutions on NVIDIA GPUs would otherwise round float32 to 10 bits.
 
     This holds for the whole process; who wants speed takes ``features.dtype bfloat16``.
     """

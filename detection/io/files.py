@@ -38,12 +38,16 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         DataError: where the disk is full or the folder cannot be written; the old file stays.
     """
     path = Path(path)
+    # In the same folder: a rename is atomic only within one file system. The name tells whose it
+    # is, so that only what its writer has abandoned is cleaned up.
     temporary = path.with_name(f".{path.name}.{_owner()}-{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
+            # The content has to be on the disk before the name is: a power failure after the rename
+            # could otherwise leave an empty file where the old one was.
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
@@ -56,12 +60,12 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write UTF-8 text the way ``write_bytes_atomic`` does."""
+    """Write UTF-8 text atomically, as ``write_bytes_atomic`` does."""
     write_bytes_atomic(path, text.encode())
 
 
 def write_json_atomic(path: Path, value: object) -> None:
-    """Write JSON the way ``write_bytes_atomic`` does; NaN and infinity become ``null``."""
+    """Write JSON atomically, as ``write_bytes_atomic`` does; NaN and infinity become ``null``."""
     write_text_atomic(path, json.dumps(to_plain(value), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -81,7 +85,7 @@ def to_plain(value: Any) -> Any:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that killed writers left in a folder; say how many.
+    """Remove the temporary files that killed writers left in a folder; return how many.
 
     Those of living processes stay, and those of other machines for a day.
     """
@@ -168,7 +172,7 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            DataError: if another process has it; the message names its process id.
+            DataError: if another process holds it; the message names its process id.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -186,6 +190,7 @@ class FolderLock:
     ) -> None:
         """Remove the lock file, then let go of it."""
         if sys.platform != "win32":
+            # Before the lock is let go: afterwards the file may already be the next owner's.
             self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = -1
@@ -201,6 +206,8 @@ class FolderLock:
                 "wait for it or choose another folder"
             )
             raise DataError(message)
+        # Between opening and locking, the owner before may have removed the file: the lock would
+        # then be on a file that nobody else will ever open.
         if not _is_still_there(descriptor, self._path):
             os.close(descriptor)
             return -1
@@ -215,6 +222,8 @@ def _lock(descriptor: int) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
+            # Windows keeps others from reading locked bytes: one far behind the owner's id is
+            # locked.
             os.lseek(descriptor, 1 << 20, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -265,7 +274,7 @@ def odd_kind(path: Path) -> str:
     """
     try:
         mode = Path(path).stat().st_mode
-    except (OSError, ValueError):  # who opens it says why
+    except (OSError, ValueError):  # opening it raises the reason
         return ""
     kinds = {
         stat.S_IFIFO: "a named pipe",

@@ -1,4 +1,4 @@
-"""What may count as an image's own fault: the closed list.
+"""The closed list of errors that are an image's own fault.
 
 A run goes on without an image only if the image itself is at fault:
 
@@ -7,9 +7,9 @@ A run goes on without an image only if the image itself is at fault:
 - OpenCV refuses its pixels;
 - its search takes longer than ``proposals.time_limit``.
 
-These are raised as `ImageError`, and a place that leaves images out catches nothing else. Every
-other error (a full or failing disk, memory, a network, a place that cannot be written, a mistake in
-the program) stops the run with one line, and an interrupt stops it at once.
+These are raised as `ImageError`, and code that skips images catches nothing else. Every
+other error (a full or failing disk, memory, a network, a folder that cannot be written, a mistake
+in the program) stops the run with one line, and an interrupt stops it at once.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ OF_THE_FILE = frozenset(
 NO_MEMORY = "not enough memory; close other programs, or use fewer processes or smaller images"
 
 
-def file_error(place: str, error: OSError) -> DataError:
-    """Return what a file's failed reading is raised as: ImageError if it is the file's own fault.
+def file_error(location: str, error: OSError) -> DataError:
+    """Return the error of a failed read: ImageError if the file itself is at fault.
 
     Args:
-        place: what to call the file.
+        location: names the file in the message.
         error: of the system.
     """
     kind = ImageError if error.errno in OF_THE_FILE else DataError
     reason = f"{error.strerror or error} (errno {error.errno})"
-    return kind(f"{place}: expected a readable file, got {reason}")
+    return kind(f"{location}: expected a readable file, got {reason}")
 
 
-def raise_unless_own(error: Exception, place: str) -> None:
-    """Raise what is not the fault of the image that was decoded or searched.
+def raise_unless_own(error: Exception, location: str) -> None:
+    """Raise errors that are not the fault of the decoded or searched image.
 
     Args:
         error: of a decoder or a search. One of the system has a number; decoders raise ``OSError``
             without one for damaged files.
-        place: what to call the image.
+        location: names the image in the message.
 
     Raises:
         KeyboardInterrupt: if the error was made of one.
@@ -63,9 +63,9 @@ def raise_unless_own(error: Exception, place: str) -> None:
     """
     raise_if_interrupted(error)
     if isinstance(error, MemoryError):
-        message = f"{place}: {NO_MEMORY}"
+        message = f"{location}: {NO_MEMORY}"
         raise DataError(message) from error
     if isinstance(error, OSError) and error.errno is not None:
-        found = file_error(place, error)
-        if not isinstance(found, ImageError):
-            raise found from error
+        failure = file_error(location, error)
+        if not isinstance(failure, ImageError):
+            raise failure from error

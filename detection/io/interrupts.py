@@ -109,7 +109,7 @@ def held_back() -> Iterator[None]:
     """Hold Ctrl-C back; processes that are started meanwhile never see it.
 
     A terminal sends it to every process. Workers leave it to the process that started them, which
-    ends them: each would else write a traceback of its own.
+    ends them: each would otherwise print its own traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

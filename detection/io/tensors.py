@@ -29,7 +29,7 @@ _DIGEST = "sha256"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors (any device, any strides) and what they mean: equal ones give equal files.
+    """Write tensors (any device, any strides) with metadata; equal ones make equal files.
 
     Args:
         path: conventionally ``*.safetensors``.
@@ -46,7 +46,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a safetensors file, this package's or anybody's: (tensors on the CPU, header).
+    """Read any safetensors file: (tensors on the CPU, header).
 
     Raises:
         CheckpointError: if the file is missing, truncated, not safetensors, altered, or holds a
@@ -75,7 +75,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def check_plain(path: Path, expected: str) -> None:
-    """Make sure that a file can be read to its end, in memory.
+    """Check that a file can be read into memory.
 
     Args:
         path: the file; one that is missing is left to who opens it.
@@ -131,6 +131,7 @@ def _digest(tensors: Mapping[str, Tensor], header: str) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        # As bytes: NumPy has no bfloat16.
         digest.update(value.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -143,7 +144,7 @@ def _check(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, str]) 
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.element_size() < 2:
             message = (
-                f"{path}: tensor {name}: expected at least 16 bits a number, got {tensor.dtype}"
+                f"{path}: tensor {name}: expected at least 16 bits per number, got {tensor.dtype}"
             )
             raise CheckpointError(message)
         if tensor.is_floating_point() and not is_finite(tensor):

@@ -23,6 +23,7 @@ SMALLEST = 2**18
 class Buffers:
     """A few arrays that are handed out in turn, each only while no view of it is alive."""
 
+    # Two: while one result is computed, its caller usually still holds the one before.
     def __init__(self, count: int = 2) -> None:
         self._arrays: list[Array] = [np.empty(0, dtype=np.int32) for _ in range(count)]
         self._lock = threading.Lock()
@@ -42,6 +43,7 @@ class Buffers:
             free = [i for i in range(len(self._arrays)) if self._references(i) == self._unused]
             if not free:
                 return np.empty((rows, columns), dtype=np.int32)
+            # The largest fits most requests: the others need not grow too.
             largest = max(free, key=lambda index: self._arrays[index].size)
             if self._arrays[largest].size < size:
                 self._arrays[largest] = np.empty(size, dtype=np.int32)

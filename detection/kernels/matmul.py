@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 F = TypeVar("F", bound=Callable[..., Any])
+# A tile of eight rows is 16 KB of float32: it stays in a first-level cache of 32 KB.
 TILE = 512
+# So many rows share one expansion of the weights, and their sums are written out once.
 CHUNK = 256
 
 
@@ -51,6 +53,8 @@ def _dots(tile: Array, weights: Array, out: Array) -> None:
     x0, x1, x2, x3 = tile[0], tile[1], tile[2], tile[3]
     for c in range(0, weights.shape[0], 4):
         w0, w1, w2, w3 = weights[c], weights[c + 1], weights[c + 2], weights[c + 3]
+        # Eight loads feed sixteen products, and sixteen sums that do not wait for each other hide
+        # the latency of an addition.
         a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.float32(0)
         c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.float32(0)
         for j in range(TILE):
@@ -81,6 +85,7 @@ def _dots(tile: Array, weights: Array, out: Array) -> None:
 def _add_scaled(tile: Array, factors: Array, total: Array) -> None:
     """Add to ``total[k, TILE]`` eight rows times their factors; skip classes without any."""
     x0, x1, x2, x3 = tile[0], tile[1], tile[2], tile[3]
+    # Eight rows for one pass: a total is loaded and stored once, not once per row.
     x4, x5, x6, x7 = tile[4], tile[5], tile[6], tile[7]
     for c in range(total.shape[0]):
         r0, r1, r2, r3 = factors[0, c], factors[1, c], factors[2, c], factors[3, c]
@@ -100,12 +105,15 @@ def times(x: Array, weights: Array, out: Array) -> None:
     k = weights.shape[0]
     tile = np.zeros((4, TILE), np.float32)
     part = np.zeros((k, TILE), np.float32)
+    # Rows are taken in fours: the last four of a chunk may end behind it.
     sums = np.zeros((CHUNK + 3, k), np.float32)
     for first in range(0, len(x), CHUNK):
         n = min(CHUNK, len(x) - first)
         sums[:] = 0
         for column in range(0, d, TILE):
             end = min(d, column + TILE)
+            # Zero weights cancel what an earlier tile left behind the last column, so that the
+            # inner loop always has the same length, which the compiler knows.
             part[:, end - column :] = 0
             for c in range(k):
                 _expand(weights[c, column:end], part[c])
@@ -134,6 +142,7 @@ def transposed(x: Array, factors: Array, out: Array, start: int, stop: int) -> N
                 for c in range(k):
                     scale[i, c] = factors[row + i, c] if i < rows else np.float32(0)
                     largest = max(largest, abs(scale[i, c]))
+            # Rows on the right side of every margin have no factor: they are not even read.
             if largest == 0:
                 continue
             for i in range(rows):

@@ -34,10 +34,14 @@ def _sort(scores: Array, rows: Array) -> None:
     bits = scores.view(np.uint32)
     keys, positions = np.empty((2, n), np.uint32), np.empty((2, n), np.int64)
     for i in range(n):
+        # Ascending keys are falling scores: the bits of positive floats ascend with the value and
+        # are turned over; those of negative ones ascend as the value falls.
         value = bits[rows[i]]
         keys[0, i] = value if value >> np.uint32(31) else value ^ np.uint32(0x7FFFFFFF)
         positions[0, i] = rows[i]
     starts = np.empty(2049, np.int64)
+    # Three passes of 11 bits cover 32. Each pass keeps the order of equal digits, so that equal
+    # scores stay in order, as in torchvision, whose sort is stable.
     for digit in range(3):
         old, new = digit % 2, 1 - digit % 2
         shift = np.uint32(11 * digit)
@@ -62,6 +66,8 @@ def _overlapping(
     x1, y1, x2, y2 = corners[0], corners[1], corners[2], corners[3]
     a, b, c, d, size = x1[pick], y1[pick], x2[pick], y2[pick], areas[pick]
     number = 0
+    # No branch and no early end: the loop is vectorised, and the products it could have skipped
+    # cost less. Unsigned bounds spare numba the check for negative indices.
     for j in range(np.uint64(pick + 1), np.uint64(last)):
         width = max(np.float32(0), min(c, x2[j]) - max(a, x1[j]))
         height = max(np.float32(0), min(d, y2[j]) - max(b, y1[j]))
@@ -78,6 +84,7 @@ def _suppress_class(boxes: Array, rows: Array, iou: float, limit: int) -> int:
     Suppressed boxes are skipped, and removed once they are a quarter of what is left.
     """
     last = len(rows)
+    # One array per side, in the order of the scores: the inner loop reads neighbours in memory.
     corners, areas = np.empty((4, last), np.float32), np.empty(last, np.float32)
     dead, index = np.zeros(last, np.int32), rows.copy()
     for i in range(last):
@@ -93,6 +100,8 @@ def _suppress_class(boxes: Array, rows: Array, iou: float, limit: int) -> int:
         count += 1
         number = _overlapping(corners, areas, pick, last, iou, dead)
         pick += 1
+        # A dead box is compared again with every later pick. Moving the living ones together is a
+        # pass of its own, which pays once enough of them are dead.
         if 4 * number > last - pick:
             free = pick
             for j in range(pick, last):

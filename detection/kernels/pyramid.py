@@ -18,7 +18,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
 
 PADDING = 24
-"""Elements after each row of the scratch block: powers of two would share cache sets."""
+"""Elements after each row of the scratch block, which `store` reads column by column. Rows of 256
+float32 would lie 1,024 bytes apart: in 4 of the 64 sets of a first-level cache, which hold 32 lines
+for the 50 bins of a window. With 24 elements more, neighbouring rows fall into different sets."""
 
 
 def compiled(function: F) -> F:
@@ -45,6 +47,9 @@ def fill_bins(  # pragma: no cover
             left = x0 + j * width // side
             right = x0 + ((j + 1) * width + side - 1) // side
             out = block[start + i * side + j]
+            # Two cells per pass: a pass loads and stores the whole bin, so that two halve that
+            # traffic. The first two start the bin, which then needs no initial value. A bin one
+            # cell wide has no second column: its first and last cell start it.
             if right - left == 1:
                 a, b = cells[top, left], cells[bottom - 1, left]
                 for c in range(channels):
@@ -86,6 +91,7 @@ def merge_bins(  # pragma: no cover
                 out[c] = max(a[c], b[c])
             for y in range(step):
                 for x in range(step):
+                    # The first two started the bin.
                     if y > 0 or x > 1:
                         a = block[first + y * source_side + x]
                         for c in range(channels):
@@ -102,6 +108,7 @@ def store(  # pragma: no cover
         bins = block[start : start + count]
         out = row[position : position + count * channels]
         position += count * channels
+        # Which case it is, is decided outside of the inner loops: without branches they vectorise.
         if bin_major:
             by_bin = out.reshape(count, channels)
             for i in range(count):
@@ -148,10 +155,13 @@ def pool_windows(  # pragma: no cover
         out: (r, d) int32; 16-bit cells become the upper half.
     """
     channels = cells.shape[2]
+    # A bfloat16 is the upper half of a float32: the maxima are found in 16 bits, twice as many per
+    # register, and widened only when they are written.
     widen = cells.itemsize == 2
     bins = 0
     for side, _, start, _ in plan:
         bins = max(bins, start + side * side)
+    # One block for all windows: it stays in the cache, where levels are merged from finer ones.
     block = np.empty((bins, channels + PADDING), cells.dtype)
     for r in range(begin, end):
         x0, y0 = windows[r, 0], windows[r, 1]

@@ -26,6 +26,8 @@ NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
 
 def times(blocks: Sequence[Tensor], weights: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
     """Return the product of every row with every weight vector."""
+    # The kernel keeps the sums of four columns in registers; there are few columns, so that adding
+    # up to three costs little.
     spare = -len(weights) % 4
     padded = functional.pad(weights, (0, 0, 0, spare)).contiguous()
     out = weights.new_empty(sum(len(block) for block in blocks), len(padded))
@@ -79,6 +81,8 @@ def _times_in_threads(
 def _transposed_in_threads(
     block: Float[Tensor, "m d"], factors: Float[Tensor, "m k"], out: Float[Tensor, "k d"]
 ) -> None:
+    # Threads divide the columns, not the rows: each owns a part of the result, and no partial
+    # results have to be added up.
     kernel, bits, result = _kernel("transposed"), _bits(block), out.numpy()
     in_threads(lambda a, b: kernel(bits, factors.numpy(), result, a, b), block.shape[1], 512)
 

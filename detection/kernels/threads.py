@@ -27,4 +27,5 @@ def in_threads(work: Callable[[int, int], None], length: int, step: int = 1) -> 
     with ThreadPoolExecutor(threads - 1) as pool:
         others = pool.map(work, edges[:-2], edges[1:-1])
         work(edges[-2], edges[-1])
+        # Takes the results, which raises what a thread raised.
         list(others)

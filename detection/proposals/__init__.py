@@ -1,1 +1,1 @@
-"""Step 1: about 2,000 class-agnostic boxes an image."""
+"""Step 1: about 2,000 class-agnostic boxes per image."""

@@ -1,4 +1,4 @@
-"""The proposals of a whole data set: what a store lacks is computed, in processes."""
+"""The proposals of a whole data set: what a store lacks is computed in worker processes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def propose_dataset(
 def _stop_at_failures(
     store: ProposalStore, dataset: Dataset, max_pixels: int, max_failed: float
 ) -> None:
-    """Say which images failed, and stop where they are too many or raising a limit is the remedy.
+    """Log which images failed; raise if they are too many or if raising a limit is the remedy.
 
     Raises:
         DataError: see ``propose_dataset``.

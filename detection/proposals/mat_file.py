@@ -1,4 +1,4 @@
-"""The authors' boxes: .mat files with one list of boxes an image."""
+"""The authors' boxes: .mat files with one list of boxes per image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def import_mat(path: Path, dataset: Dataset, store: ProposalStore) -> int:
     """Store the boxes of a .mat file for the images of a data set; return the number of boxes.
 
     The file holds two cells of equal length: ``images``, the names, and ``boxes``, for each image
-    one row a box, ``y1 x1 y2 x2``, 1-based and inclusive, best ranked first.
+    one row per box, ``y1 x1 y2 x2``, 1-based and inclusive, best ranked first.
 
     Raises:
         DataError: if the file is not such a file or lacks an image of the data set.

@@ -1,4 +1,4 @@
-"""Selective search by OpenCV's contributed modules, put into an order that is always the same.
+"""Selective search by OpenCV's contributed modules, put into a reproducible order.
 
 OpenCV finds the same set of boxes at each call but lists it by a random rank that differs from
 call to call, small boxes first. Here the boxes are ranked anew, so that a cut to the best 2,000
@@ -111,7 +111,7 @@ def installed_distributions() -> tuple[str, ...]:
 
 
 def _missing(installed: tuple[str, ...]) -> str:
-    """Say what is installed in place of the contributed modules, and how to mend it."""
+    """Return what is installed instead of the contributed modules, and how to fix it."""
     return (
         "proposals.backend: expected cv2.ximgproc for the opencv backend, got "
         f"{', '.join(installed) or 'no OpenCV'} without it; {_commands(installed)}, "

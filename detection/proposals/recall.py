@@ -1,4 +1,4 @@
-"""How many objects the proposals cover, against how many proposals are looked at."""
+"""How many objects the proposals cover, against the number of proposals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RecallTable:
             where none does; sorted. ``(ranks[i] <= n).mean()`` is the recall of n boxes.
         num_images: looked at.
         num_objects: without difficult ones.
-        mean_boxes: boxes an image.
+        mean_boxes: boxes per image.
     """
 
     ious: tuple[float, ...]
@@ -48,15 +48,15 @@ class RecallTable:
         return covered.float().mean(dim=1)
 
     def format(self) -> str:
-        """Lay the table out as text."""
+        """Return the table as text."""
         header = "".join(f"{count:>8}" for count in self.counts)
-        lines = [f"{'recall at IoU':<14}{header}{'all':>8}   (boxes an image)"]
+        lines = [f"{'recall at IoU':<14}{header}{'all':>8}   (boxes per image)"]
         for row, threshold in enumerate(self.ious):
             cells = "".join(f"{value:8.3f}" for value in self.values[row].tolist())
             lines.append(f"{threshold:<14}{cells}{float(self.overall[row]):8.3f}")
         lines.append(
             f"{self.num_objects} objects (difficult ones left out), {self.num_images} images, "
-            f"{self.mean_boxes:,.0f} boxes an image"
+            f"{self.mean_boxes:,.0f} boxes per image"
         )
         return "\n".join(lines)
 
@@ -70,7 +70,7 @@ def proposal_recall(
     """Measure which objects the best boxes of each image cover, difficult objects left out.
 
     Args:
-        truths: one an image.
+        truths: one per image.
         proposals: of the same images in the same order, best first.
         ious: thresholds.
         counts: numbers of boxes; None takes `COUNTS` as far as some image has more boxes.

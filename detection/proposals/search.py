@@ -22,7 +22,7 @@ Backend = Literal["native", "opencv"]
 
 
 def propose(image: Image, config: ProposalConfig, *, threads: int = 1) -> Proposals:
-    """Find the boxes of one image that may hold an object, the best ``max_boxes`` of them.
+    """Return the best ``max_boxes`` boxes of one image that may hold an object.
 
     The same image and configuration give the same list in any process and at any number of
     threads. An image on which nothing is found has no boxes.
@@ -48,7 +48,7 @@ def truncate(proposals: Proposals, max_boxes: int) -> Proposals:
 
 
 def propose_all(image: Image, config: ProposalConfig, *, threads: int = 1) -> Proposals:
-    """Do what `propose` does without the cut to ``max_boxes``."""
+    """Return all boxes that `propose` would choose from."""
     pixels = image.pixels.cpu().contiguous().numpy()
     seed = zlib.crc32(pixels.data, zlib.crc32(f"{config.seed} {pixels.shape}".encode()))
     try:

@@ -1,4 +1,4 @@
-"""Proposals on disk: one small file an image, with everything that they depend on.
+"""Proposals on disk: one small file per image, with everything that they depend on.
 
 A file is used only if the image file's content, the parameters and the backend's version are those
 that it was written with; otherwise it is computed anew. Files are written atomically, so that
@@ -38,7 +38,7 @@ class ProposalStore:
         folder: of the files.
 
     Args:
-        folder: of all stores; each set of parameters has a folder of its own below it.
+        folder: of all stores; each set of parameters has its own folder below it.
         config: what the proposals are made with.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Pictures and the HTML report."""
+"""Figures and the HTML report."""

@@ -43,7 +43,7 @@ CLASS_COLOURS = (
     "#77aadd",
 )
 """Colours that most colour-blind people tell apart (Okabe and Ito 2008; Tol 2021), then repeated.
-The label beside each box says its class anyway."""
+The label beside each box names its class anyway."""
 
 RIGHT, WRONG, MISSED, DIFFICULT = "#56b4e9", "#ff8c1a", "#ffffff", "#b0b0b0"
 
@@ -85,7 +85,7 @@ def draw_detections(
         detections: of that image.
         class_names: label -> name.
         threshold: the lowest score to draw; the papers' figures use 0.
-        max_side: shrink a larger picture to this longer side; 0 keeps its size.
+        max_side: shrink a larger image to this longer side; 0 keeps its size.
     """
     marks = [
         Mark(box=box, text=f"{class_names[label]} {score:.2f}", colour=class_colour(label))
@@ -129,7 +129,7 @@ def draw_marks(image: Image, marks: Sequence[Mark], *, max_side: int = 0) -> Pil
     Args:
         image: the image.
         marks: what to draw, most important first.
-        max_side: shrink a larger picture to this longer side; 0 keeps its size.
+        max_side: shrink a larger image to this longer side; 0 keeps its size.
     """
     picture = PilImage.fromarray(image.pixels.numpy())
     scale = min(1.0, max_side / max(picture.size)) if max_side else 1.0
@@ -218,7 +218,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def write_png(path: Path, picture: PilImage.Image) -> None:
-    """Write a picture as PNG, whole or not at all.
+    """Write an image as PNG, atomically.
 
     Raises:
         DataError: if the file cannot be written.

@@ -122,7 +122,7 @@ def _any_script() -> Iterator[None]:
 
 
 def write_figure(path: Path, figure: Figure, *, dpi: int = 200) -> None:
-    """Write a figure as PNG on white, whole or not at all.
+    """Write a figure as PNG on white, atomically.
 
     Raises:
         DataError: if the file cannot be written.

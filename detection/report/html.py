@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def report_run(run_folders: Sequence[Path], output: Path, *, images_each: int = 3) -> None:
     """Write one self-contained HTML page on one run or several, side by side.
 
-    What a run folder lacks leaves out its section; the page says which command would add it.
+    What a run folder lacks leaves out its section; the page names the command that would add it.
 
     Args:
         run_folders: of training and evaluation, or holding a benchmark.json.
@@ -57,7 +57,7 @@ def report_run(run_folders: Sequence[Path], output: Path, *, images_each: int = 
 
 
 def _compare(runs: Sequence[Run]) -> tuple[Dataset | None, list[Judged], list[str]]:
-    """Judge all runs on the first one's images; say which cannot be, and why."""
+    """Judge all runs on the first one's images; log which cannot be, and why."""
     dataset, judged, notes = None, [], []
     for run in runs:
         try:

@@ -1,4 +1,4 @@
-"""The sections that show images: what was found on them, and how SPPnet sees one."""
+"""The sections that show images: the detections, and how SPPnet sees one image."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +22,7 @@ from detection.report.drawing import Box, as_boxes, data_uri, draw_marks, draw_t
 from detection.report.gallery import Judged, choose_images, mark_image
 from detection.report.loading import Run
 from detection.report.parts import Absent, Section, colour_of
-from detection.report.spp_figure import explain_spp
+from detection.report.spp_figure import LevelPicture, explain_spp
 from detection.structures import Dataset, FeatureMap, Image, Record
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def _item(runs: Sequence[Judged], index: int, dataset: Dataset, max_pixels: int)
 
 
 def read_or_none(record: Record, max_pixels: int) -> Image | None:
-    """Read an image; where that fails, say so and return None."""
+    """Read an image; if that fails, log it and return None."""
     try:
         return read_image(record.path, record.image_id, max_pixels=max_pixels)
     except DetectionError as error:
@@ -121,19 +122,24 @@ def spp(runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset) -> Sect
         "image_id": record.image_id,
         "image": data_uri(picture.image),
         "map": data_uri(picture.feature_map, "PNG"),
-        "levels": [
-            {
-                "level": level.level,
-                "cells": data_uri(level.cells, "PNG"),
-                "maxima": data_uri(level.maxima, "PNG"),
-            }
-            for level in picture.levels
-        ],
+        "levels": _level_images(picture.levels),
         "box": [round(value) for value in (box[2] - box[0], box[3] - box[1])],
         "window": [x2 - x1, y2 - y1],
         "picture": picture,
         "bins": sum(level * level for level in features.levels),
     }
+
+
+def _level_images(levels: Sequence[LevelPicture]) -> list[dict[str, Any]]:
+    """Return the images of each pyramid level, ready for the page."""
+    return [
+        {
+            "level": level.level,
+            "cells": data_uri(level.cells, "PNG"),
+            "maxima": data_uri(level.maxima, "PNG"),
+        }
+        for level in levels
+    ]
 
 
 def _extractor(folder: Path, config: Config) -> FeatureExtractor:

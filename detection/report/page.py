@@ -17,7 +17,7 @@ DASH = "\N{EN DASH}"
 
 
 def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
-    """Fill a template and write the page, whole or not at all.
+    """Fill a template and write the page atomically.
 
     Raises:
         DataError: if the file cannot be written.

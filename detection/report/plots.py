@@ -168,7 +168,7 @@ def stage_times(
     axes.set_yticks([])
     axes.set_xlim(0, end)
     axes.spines["left"].set_visible(False)
-    finish(axes, "seconds an image", "", title, grid="x")
+    finish(axes, "seconds per image", "", title, grid="x")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The section on speed: one's own seconds beside the papers'."""
+"""The section on speed: this run's times beside the papers'."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detection.report.parts import Absent, Section, svg
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperSpeed:
-    """Seconds an image on a GPU of 2014, without proposals.
+    """Seconds per image on a GPU of 2014, without proposals.
 
     Attributes:
         name: network and method.

@@ -1,4 +1,4 @@
-"""The picture that explains spatial pyramid pooling on an image of one's own."""
+"""The figure that explains spatial pyramid pooling on one of the user's images."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def explain_spp(
         levels: of the pyramid.
         rule: of the projection.
         text: written at the box.
-        width: of the larger pictures, in pixels.
+        width: of the larger images, in pixels.
     """
     values = feature_map.values.detach().float().cpu().numpy()
     window = window_of(feature_map, box, rule)
@@ -156,7 +156,7 @@ def heat(
 
     Args:
         values: not negative.
-        width: of the picture, in pixels.
+        width: of the image, in pixels.
         top: the brightest value; 0 takes the largest that occurs.
         square: as high as it is wide, whatever the number of rows.
     """

@@ -1,4 +1,4 @@
-"""The report's first sections: the scores, and how they came about."""
+"""The report's first sections: the scores, and how they were obtained."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _facts(config: Config) -> list[str]:
 
 
 def _difference(judged: Sequence[Judged], resamplings: int = 1000) -> Section:
-    """Compare two runs on the same drawn images: what images share does not blur it."""
+    """Compare two runs on the same drawn images: the variance that both share cancels."""
     first, second = (
         resampled_maps(run.matches, resamplings=resamplings, seed=0) for run in judged[:2]
     )

@@ -1,1 +1,1 @@
-"""What every stage needs around it: safe files, tensors on disk, progress, workers, devices."""
+"""Run folders: configuration, environment, fingerprint of the data, skipped files."""

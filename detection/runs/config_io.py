@@ -59,7 +59,7 @@ def config_from_dict(values: Mapping[str, Any], location: str = "config") -> Con
 
 
 def read_departures(values: object, location: str) -> Departures:
-    """Check names and types of what a file or a dictionary says, and convert the values.
+    """Check the names and types of a file's or dictionary's options, and convert the values.
 
     Raises:
         ConfigError: for an unknown name or a wrong type; the message starts with ``location``.
@@ -162,7 +162,7 @@ def difference(old: Config, new: Config) -> list[str]:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return ``; did you mean X?`` if a known word is close, else an empty string."""
+    """Return ``; did you mean X?`` if a known word is close, otherwise an empty string."""
     close = difflib.get_close_matches(_name(word), list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -173,17 +173,17 @@ def section_hints() -> dict[str, dict[str, Any]]:
     return {name: get_type_hints(cls) for name, cls in get_type_hints(Config).items()}
 
 
-def describe(hint: Any) -> str:
-    """Say in words what a type accepts."""
+def describe_type(hint: Any) -> str:
+    """Return in words what a type accepts."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple and arguments[-1] is Ellipsis:
-        return f"a list of {describe(arguments[0]).split(' ', 1)[1]}s"
+        return f"a list of {describe_type(arguments[0]).split(' ', 1)[1]}s"
     if origin is tuple:
         return f"{len(arguments)} values"
     if origin in {Union, type(int | None)}:
-        return " or ".join(describe(argument) for argument in arguments)
+        return " or ".join(describe_type(argument) for argument in arguments)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return "null" if hint is NoneType else names.get(hint, str(hint))
 
@@ -204,32 +204,66 @@ def _convert_option(section: str, name: object, value: object, location: str) ->
     return _convert(value, hints[section][str(name)], f"{location}: {section}.{name}")
 
 
+_REFUSED = object()
+"""What a conversion returns for a value that is not of its type; None is a value like any other."""
+
+
 def _convert(value: Any, hint: Any, location: str) -> Any:
     """Return ``value`` converted to the type ``hint``, or raise ConfigError."""
+    converted = _try_convert(value, hint, location)
+    if converted is not _REFUSED:
+        return converted
+    is_choice = get_origin(hint) is Literal
+    near = did_you_mean(value, map(str, get_args(hint))) if is_choice else ""
+    message = f"{location}: expected {describe_type(hint)}, got {shown(value)}{near}"
+    raise ConfigError(message)
+
+
+def _try_convert(value: Any, hint: Any, location: str) -> Any:
+    """Return ``value`` converted to the type ``hint``, or ``_REFUSED``."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal and value in arguments and type(value) in map(type, arguments):
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        types = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(types) == len(value):
-            return tuple(_convert(v, t, location) for v, t in zip(value, types, strict=True))
+    if origin is Literal:
+        # True == 1 == 1.0 in Python: a choice also has to have the type of one of its kind.
+        is_known = value in arguments and type(value) in map(type, arguments)
+        return value if is_known else _REFUSED
+    if origin is tuple:
+        return _convert_tuple(value, arguments, location)
     if origin in {Union, type(int | None)}:
-        for argument in arguments:
-            try:
-                return _convert(value, argument, location)
-            except ConfigError:
-                continue
+        converted = (_try_member(value, argument, location) for argument in arguments)
+        return next((one for one in converted if one is not _REFUSED), _REFUSED)
+    return _convert_plain(value, hint)
+
+
+def _try_member(value: Any, hint: Any, location: str) -> Any:
+    """Try one member of a union: what is wrong inside it is no error while others are left."""
+    try:
+        return _try_convert(value, hint, location)
+    except ConfigError:
+        return _REFUSED
+
+
+def _convert_tuple(value: Any, types: tuple[Any, ...], location: str) -> Any:
+    """Convert a list of the right length; a wrong element is an error with its own message."""
+    if not isinstance(value, list | tuple):
+        return _REFUSED
+    if types[-1] is Ellipsis:
+        types = (types[0],) * len(value)
+    if len(types) != len(value):
+        return _REFUSED
+    return tuple(_convert(v, t, location) for v, t in zip(value, types, strict=True))
+
+
+def _convert_plain(value: Any, hint: Any) -> Any:
+    """Convert a single value."""
     if hint is NoneType and value is None:
         return None
+    # ``bool`` is an ``int`` to isinstance, but ``true`` is no number to who wrote the file.
     if hint is float and not isinstance(value, bool) and isinstance(value, int | float | str):
         number = _to_float(value)
-        if number is not None:
-            return number
+        return _REFUSED if number is None else number
     if hint in {int, bool, str} and type(value) is hint and _can_be_written(value):
         return value
-    near = did_you_mean(value, map(str, arguments)) if origin is Literal else ""
-    message = f"{location}: expected {describe(hint)}, got {shown(value)}{near}"
-    raise ConfigError(message)
+    return _REFUSED
 
 
 def _read_yaml(text: str) -> Any:

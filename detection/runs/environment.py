@@ -1,4 +1,4 @@
-"""What a run was made with: versions, processor, graphics card, revision of the source."""
+"""The environment of a run: versions, CPU, GPU, revision of the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``data.json``: what a run is trained on, so that it is not resumed on something else."""
+"""``data.json``: a fingerprint of the training data, so that a run is not resumed on other data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 def require_same_data(
     folder: Path, described: dict[str, Any], *, override: bool = False
 ) -> None:
-    """Write ``data.json``; where an interrupted run left one, make sure that it says the same.
+    """Write ``data.json``; where an interrupted run left one, check that it is the same.
 
     Args:
         folder: of the run.

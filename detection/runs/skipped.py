@@ -1,4 +1,4 @@
-"""``skipped.csv``: every object and image that a run left out, one a line."""
+"""``skipped.csv``: every object and image that a run left out, one per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("split", "file", "kind", "reason")
 
 
 def write_skipped(folder: Path, skipped: Mapping[str, Sequence[Skipped]]) -> Path:
-    """Write what was left out of some splits; what the file says of other splits stays.
+    """Write what was skipped in some splits; entries of other splits stay.
 
     The file is written even if nothing was left out, and then holds its first line only.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-Box = tuple[float, float, float, float]
+PixelBox = tuple[float, float, float, float]
 """x1 y1 x2 y2 in pixels of the upright image; the whole image is 0, 0, width, height."""
 
 
@@ -48,16 +48,16 @@ class Health(BaseModel):
 
 
 class Found(BaseModel):
-    """An object that was found."""
+    """A detected object."""
 
     class_name: str
     label: Annotated[int, Field(description="its number, from 0")]
     score: float
-    box: Annotated[Box, Field(description="x1 y1 x2 y2, pixels of the upright image")]
+    box: Annotated[PixelBox, Field(description="x1 y1 x2 y2, pixels of the upright image")]
 
 
 class ModelAnswer(BaseModel):
-    """What one detector found, best first, and what it took."""
+    """The detections of one detector, best first, and the time they took."""
 
     name: str
     method: Literal["sppnet", "rcnn"]
@@ -67,12 +67,12 @@ class ModelAnswer(BaseModel):
 
 
 class Answer(BaseModel):
-    """What was found in one image."""
+    """The detections of one image."""
 
     name: Annotated[str, Field(description="of the uploaded file")]
     width: int
     height: int
-    proposals: Annotated[list[Box], Field(description="the boxes that every detector scored")]
+    proposals: Annotated[list[PixelBox], Field(description="the boxes that every detector scored")]
     decode_seconds: float
     proposal_seconds: float
     models: list[ModelAnswer]

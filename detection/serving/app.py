@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from detection.errors import DataError
 from detection.serving.answers import Answer, Health, Problem, Settings
-from detection.serving.guard import Guard, Rules, too_large
+from detection.serving.guard import Guard, GuardRules, too_large
 from detection.serving.pages import read_page, render_api, security_headers
 from detection.serving.service import Service, Upload
 from detection.serving.worker import QueueFullError, Worker
@@ -79,7 +79,7 @@ def make_app(service: Service, limits: Limits, examples: Sequence[Path] = ()) ->
     _add_settings(app, service, limits, examples)
     headers = _add_pages(app)
     _add_problems(app)
-    rules = Rules(
+    rules = GuardRules(
         loopback_only=limits.loopback_only,
         max_upload_bytes=limits.max_upload_bytes,
         headers=headers,
@@ -153,7 +153,7 @@ def _add_pages(app: FastAPI) -> dict[str, str]:
 
 
 def _add_problems(app: FastAPI) -> None:
-    """Answer every mistake with JSON that says what was expected."""
+    """Answer every error with JSON that states what was expected."""
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
@@ -188,7 +188,7 @@ def _add_problems(app: FastAPI) -> None:
 
 
 async def _finished(request: Request, future: Future[Answer]) -> Answer:
-    """Wait for an answer; return up the place in the queue if the client went away."""
+    """Wait for an answer; leave the queue if the client went away."""
     waiting = asyncio.wrap_future(future)
     while not waiting.done():
         await asyncio.wait([waiting], timeout=_POLL_SECONDS)

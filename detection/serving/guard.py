@@ -25,7 +25,7 @@ _HOST = re.compile(r"^(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]/@\s]+))(?::
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class GuardRules:
     """What the guard enforces.
 
     Attributes:
@@ -43,7 +43,7 @@ class Rules:
 class Guard:
     """Refuses foreign hosts, foreign origins and long bodies before anything is read."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: GuardRules) -> None:
         self._app = app
         self._rules = rules
 
@@ -90,7 +90,7 @@ class Guard:
 
 
 def too_large(limit: int) -> str:
-    """Say what was expected of a file that is too large."""
+    """Return the message for a file that is too large."""
     return (
         f"image: expected a file of at most {limit / 2**20:g} MiB, got a larger one; make it "
         "smaller, or start the server with a higher --max_upload_mib"
@@ -139,7 +139,7 @@ async def _drain(receive: Receive, message: Message | None = None) -> None:
     """Read the rest of a body, as far as that is reasonable.
 
     Args:
-        receive: gives the rest.
+        receive: returns the rest.
         message: the last part that was read; None before the first.
     """
     seen = 0

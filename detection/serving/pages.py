@@ -47,7 +47,7 @@ def render_api(openapi: Mapping[str, Any]) -> str:
 
 
 def type_name(schema: Mapping[str, Any]) -> str:
-    """Say in a word or two what values a JSON schema describes."""
+    """Return in a word or two the type that a JSON schema describes."""
     if "$ref" in schema:
         return str(schema["$ref"]).rsplit("/", 1)[-1]
     if "enum" in schema:

@@ -47,7 +47,7 @@ def serve(runs: Sequence[Path], config: Config, options: Options, *, device: str
 
     Args:
         runs: folders that ``detection train`` wrote.
-        config: how images are decoded and proposals found.
+        config: how images are decoded and proposals searched.
         options: address and limits.
         device: ``cpu``, ``cuda``, ``auto``.
 

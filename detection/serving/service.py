@@ -47,7 +47,7 @@ class Served:
     """One detector with a clock around its stages.
 
     Attributes:
-        card: what the interface says about it.
+        card: its description in the API.
         detector: instrumented.
         clock: of its stages.
     """
@@ -67,7 +67,7 @@ class Served:
         return ModelAnswer(
             name=self.card.name,
             method=self.card.method,
-            detections=describe(detections, self.card.class_names),
+            detections=answer_detections(detections, self.card.class_names),
             stages={name: stages[name] for name in STAGES if name in stages},
             seconds=seconds,
         )
@@ -79,7 +79,7 @@ class Service:
 
     Attributes:
         models: the detectors.
-        config: how images are decoded and proposals found, for all of them.
+        config: how images are decoded and proposals searched, for all of them.
     """
 
     models: tuple[Served, ...]
@@ -123,7 +123,7 @@ def load_service(runs: Sequence[Path], config: Config, *, device: str = "auto") 
 
     Args:
         runs: folders that ``detection train`` wrote, or their model files.
-        config: how images are decoded and proposals found.
+        config: how images are decoded and proposals searched.
         device: ``cpu``, ``cuda``, ``auto``.
 
     Raises:
@@ -150,7 +150,7 @@ def serve_detector(detector: Detector, name: str) -> Served:
     return Served(card=card, detector=combine([instrument(detector, clock)]), clock=clock)
 
 
-def describe(detections: Detections, class_names: Sequence[str]) -> list[Found]:
+def answer_detections(detections: Detections, class_names: Sequence[str]) -> list[Found]:
     """Return detections in the API's form, best first."""
     rows = zip(
         detections.labels.tolist(),

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class QueueFullError(Exception):
-    """No place in the queue; ``retry_after`` is the number of seconds until one may be free."""
+    """The queue is full; ``retry_after`` is the number of seconds until one may be free."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"the queue is full; try again in {retry_after} s")
@@ -47,10 +47,10 @@ class Worker(Generic[Job, Result]):
             return self._count()
 
     def submit(self, job: Job) -> Future[Result]:
-        """Queue a job; cancelling the future gives its place up.
+        """Queue a job; cancelling the future frees its slot.
 
         Raises:
-            QueueFullError: if no place is free.
+            QueueFullError: if no slot is free.
         """
         future: Future[Result] = Future()
         with self._changed:

@@ -10,7 +10,7 @@ from detection.config import BBoxConfig
 from detection.heads.bbox_regressor import BBoxRegressors, fit_one
 from detection.heads.normalisation import Normaliser
 from detection.io.device import has_float64
-from detection.training.examples import Example
+from detection.training.examples import TrainingExample
 
 
 class BBoxExamples:
@@ -38,7 +38,7 @@ class BBoxExamples:
         self._features: list[list[Tensor]] = [[] for _ in range(num_classes)]
         self._deltas: list[list[Tensor]] = [[] for _ in range(num_classes)]
 
-    def add(self, example: Example) -> None:
+    def add(self, example: TrainingExample) -> None:
         """Take the RoIs that overlap an object by more than ``min_iou``, objects included.
 
         Source:
@@ -75,6 +75,6 @@ class BBoxExamples:
             rows.append(feature.clone())
             deltas.append(delta)
             return
-        place = int(torch.randint(self._seen[label], (1,), generator=self._random))
-        if place < len(rows):
-            rows[place], deltas[place] = feature.clone(), delta
+        slot = int(torch.randint(self._seen[label], (1,), generator=self._random))
+        if slot < len(rows):
+            rows[slot], deltas[slot] = feature.clone(), delta

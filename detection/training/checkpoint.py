@@ -77,11 +77,14 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int) -> Path:
     """
     folder = Path(folder)
     _check_plain(state, "state")
+    # In memory first: the hash is that of what should be written, not of what a disk made of it.
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     data = buffer.getvalue()
     name, digest = f"step-{step:08d}.pt", sha256_of_bytes(data)
     entry = _Entry(file=name, step=step, sha256=digest, num_bytes=len(data))
+    # First the file, then the manifest that names it, and only then are older files removed:
+    # wherever this is cut short, the manifest names complete files only.
     write_bytes_atomic(folder / entry.file, data)
     others = [old for old in _entries(folder) if old.file != entry.file]
     kept = [*others, entry][-KEPT:]
@@ -145,7 +148,7 @@ def _entries(folder: Path) -> list[_Entry]:
 
 
 def _read(path: Path, entry: _Entry) -> dict[str, Any]:
-    """Read one file whose content must have the hash that the manifest says."""
+    """Read one file whose content must have the hash in the manifest."""
     check_plain(path, "a checkpoint")
     try:
         data = path.read_bytes()

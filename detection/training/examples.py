@@ -15,7 +15,7 @@ from detection.training.rois import LabelledRoIs, label_rois
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Example:
+class TrainingExample:
     """One training image with its features.
 
     Attributes:
@@ -35,8 +35,8 @@ class TrainingImages:
 
     Attributes:
         records: the images.
-        proposals: gives the boxes of a record.
-        source: gives the features of boxes.
+        proposals: returns the boxes of a record.
+        source: computes the features of boxes.
         class_names: label -> name.
         difficult: train on difficult objects too.
     """
@@ -52,12 +52,12 @@ class TrainingImages:
         boxes = self.proposals(record).boxes
         return label_rois(boxes, record.truth, len(self.class_names), difficult=self.difficult)
 
-    def examples(self) -> Iterator[Example]:
+    def examples(self) -> Iterator[TrainingExample]:
         """Yield every image with the features of all its proposals and objects."""
         rois = [self.rois(record) for record in self.records]
         features = self.source.pool5(self.records, (r.boxes for r in rois))
         for record, its_rois, pool5 in zip(self.records, rois, features, strict=True):
-            yield Example(record=record, rois=its_rois, pool5=pool5)
+            yield TrainingExample(record=record, rois=its_rois, pool5=pool5)
 
     def positives(self, min_iou: float = 1.0) -> Iterator[tuple[RoIFeatures, Int[Tensor, " r"]]]:
         """Yield the features and classes of the objects of every image that has any.
@@ -77,7 +77,7 @@ class TrainingImages:
                 labels.append(rois.gt_labels[rois.matched_gt[chosen]])
         yield from zip(self.source.pool5(records, boxes), labels, strict=True)
 
-    def random_boxes(self, num_boxes: int, seed: int) -> Iterator[Example]:
+    def random_boxes(self, num_boxes: int, seed: int) -> Iterator[TrainingExample]:
         """Yield every image with the features of a few of its proposals.
 
         Args:
@@ -94,7 +94,7 @@ class TrainingImages:
                 chosen.append(label_rois(boxes[drawn], record.truth, len(self.class_names)))
         features = self.source.pool5(records, (rois.boxes for rois in chosen))
         for record, rois, pool5 in zip(records, chosen, features, strict=True):
-            yield Example(record=record, rois=rois, pool5=pool5)
+            yield TrainingExample(record=record, rois=rois, pool5=pool5)
 
     def sample(self, num_images: int, num_boxes: int, seed: int) -> Iterator[RoIFeatures]:
         """Return the features of a random sample of boxes of a random sample of images.

@@ -46,6 +46,7 @@ class FeatureSource:
         Raises:
             DataError: if an image cannot be read.
         """
+        # The reader runs ahead and must not read what will come from the cache.
         unread = [record for record in records if record.image_id not in self._kept]
         images = read_ahead(unread, max_pixels=self.max_pixels)
         for record, its_boxes in zip(records, boxes, strict=True):

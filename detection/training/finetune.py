@@ -153,7 +153,7 @@ class Batches:
 
 
 class FineTuner:
-    """Does the steps: forward, backward, momentum SGD.
+    """Runs the steps: forward, backward, momentum SGD.
 
     Attributes:
         network: what is trained.
@@ -184,7 +184,7 @@ class FineTuner:
         self._parallel = workers.prepare(network)
 
     def step(self, index: int) -> dict[str, float]:
-        """Do one step; return its losses.
+        """Run one step; return its losses.
 
         Args:
             index: how many steps were done before.

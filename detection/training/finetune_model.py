@@ -27,7 +27,7 @@ class FineTuneModel(nn.Module):
     into their weights.
 
     Attributes:
-        extractor: of the method, with conv layers of its own.
+        extractor: of the method, with its own conv layers.
         opened: its unfrozen conv layers.
         fc: fc6 and fc7; None where fc8 reads pool5.
         fc8: K classes and, last, background.

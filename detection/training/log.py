@@ -1,4 +1,4 @@
-"""What a training says about itself, in files: CSV and JSON lines always, TensorBoard if wanted."""
+"""The training log: CSV and JSON lines always, TensorBoard if configured."""
 
 from __future__ import annotations
 

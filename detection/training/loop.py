@@ -32,13 +32,13 @@ class Stateful(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take over what ``state_dict`` gave."""
+        """Load what ``state_dict`` returned."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long to train, how often to save and to log.
+    """How long to train, how often to save and log.
 
     Attributes:
         iterations: steps in all.
@@ -63,13 +63,13 @@ def run_steps(
     workers: Workers = ALONE,
     description: str = "training",
 ) -> None:
-    """Do the steps that are left, and leave a checkpoint of the last one.
+    """Run the remaining steps, and save a checkpoint of the last one.
 
     Law: if a step depends only on its number and on ``parts``, then stopping anywhere, however
-    hard, and resuming gives the same final ``parts`` as never stopping.
+    hard, and resuming ends with the same ``parts`` as never stopping.
 
     Args:
-        step: does one step, given how many were done before it; gives what to log.
+        step: does one step, given how many were done before it; returns what to log.
         parts: what the steps change.
         config: how long and how often.
         folder: of checkpoints and log.
@@ -93,6 +93,8 @@ def run_steps(
     with GracefulStop() as stop, log:
         for index in steps:
             log.add(index + 1, step(index))
+            # All processes stop after the same step, whichever got the signal: one that goes on
+            # alone would wait for the others for ever.
             done, signalled = index + 1, workers.max(stop.signal)
             if signalled or done % config.checkpoint_every == 0 or done == config.iterations:
                 _save(parts, folder, done, workers)

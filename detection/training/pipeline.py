@@ -33,7 +33,7 @@ from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FeatureSource
 from detection.training.finetune import fine_tune
 from detection.training.finetune_model import FineTuned
-from detection.training.svms import Layer, train_heads
+from detection.training.svms import HeadLayer, train_heads
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class TrainedNetwork:
     """
 
     images: TrainingImages
-    fc: Layer
+    fc: HeadLayer
     tuned: FineTuned | None
 
 
@@ -117,7 +117,7 @@ def tuned_network(
         return TrainedNetwork(images=images, fc=layer_of(extractor, config), tuned=None)
     tuned = fine_tune(images, config, run.checkpoints, resume=resume, workers=workers)
     extractor = make_extractor(tuned.backbone, config.features)
-    fc: Layer = identity
+    fc: HeadLayer = identity
     if tuned.fc is not None and config.features.layer != "pool5":
         kind = fc_kind(config.features, extractor.dtype)
         fc = FcLayer(head=tuned.fc, layer=config.features.layer).prepared(kind)
@@ -147,7 +147,7 @@ def train_detector(network: TrainedNetwork, config: Config) -> Detector:
     )
 
 
-def layer_of(extractor: Trainable, config: Config) -> Layer:
+def layer_of(extractor: Trainable, config: Config) -> HeadLayer:
     """Return the layer that the SVMs read, of a network that is not fine-tuned.
 
     Raises:

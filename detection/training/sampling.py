@@ -111,8 +111,8 @@ class Sampler:
         self.pools = pools
         self.config = config
         self.num_scales = num_scales
-        self._positives = _places([pool.positives for pool in pools])
-        self._negatives = _places([pool.negatives for pool in pools])
+        self._positives = _image_rows([pool.positives for pool in pools])
+        self._negatives = _image_rows([pool.negatives for pool in pools])
         self._usable = [i for i, p in enumerate(pools) if len(p.positives) + len(p.negatives)]
         for kind, candidates in (("positive", self._positives), ("negative", self._negatives)):
             if not len(candidates):
@@ -143,6 +143,7 @@ class Sampler:
         flips = torch.rand(len(rows), generator=random) < (0.5 if self.config.flip else 0.0)
         scales = self._scales(len(rows), random)
         samples = []
+        # By image and mirroring: each map is computed, or fetched, once per mini-batch.
         for key in torch.unique(images * 2 + flips).tolist():
             here = (images * 2 + flips == key).nonzero().flatten()
             scale = scales[here] if scales is not None else None
@@ -172,10 +173,10 @@ class Sampler:
 
     def _image_at(self, position: int) -> int:
         """Return the image at a position of the shuffled lists, one list per epoch."""
-        epoch, place = divmod(position, len(self._usable))
+        epoch, index = divmod(position, len(self._usable))
         random = stream(self.config.seed, "epoch", epoch)
         order = torch.randperm(len(self._usable), generator=random)
-        return self._usable[int(order[place])]
+        return self._usable[int(order[index])]
 
     def _scales(self, count: int, random: torch.Generator) -> Int[Tensor, " m"] | None:
         if not self.config.random_scale:
@@ -210,12 +211,13 @@ def delta_statistics(
     ).double()
     mean = deltas.mean(dim=0)
     if flip:
+        # Mirroring turns the sign of dx and of nothing else.
         mean[0] = 0.0
     deviation = (deltas - mean).square().mean(dim=0).sqrt().clamp(min=1e-3)
     return mean.float(), deviation.float()
 
 
-def _places(rows: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, "m 2"]:
+def _image_rows(rows: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, "m 2"]:
     """Return (image, row) for all rows of all images."""
     none = torch.zeros(0, 2, dtype=torch.int64)
     pairs = [torch.stack((torch.full_like(r, i), r), dim=1) for i, r in enumerate(rows)]

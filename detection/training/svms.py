@@ -17,7 +17,7 @@ from detection.heads.normalisation import Normaliser, fit_normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.io.progress import track
 from detection.training.bbox_targets import BBoxExamples
-from detection.training.examples import Example, TrainingImages
+from detection.training.examples import TrainingExample, TrainingImages
 from detection.training.rois import max_by_row
 
 _LOG = logging.getLogger(__name__)
@@ -25,12 +25,12 @@ _LOG = logging.getLogger(__name__)
 Sample = tuple[str, Float[Tensor, "u d"], Float[Tensor, "u k"]]
 """An image, the distinct feature rows of its boxes, and their largest IoU for each class."""
 
-Layer = Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
+HeadLayer = Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class TrainedHeads:
-    """What the two passes give.
+    """The result of the two passes.
 
     Attributes:
         scorer: of the layer that it reads, SVMs unless there was another.
@@ -42,7 +42,7 @@ class TrainedHeads:
 
 
 def fit_normalisers(
-    images: TrainingImages, fc: Layer, svm: SvmConfig, bbox: BBoxConfig
+    images: TrainingImages, fc: HeadLayer, svm: SvmConfig, bbox: BBoxConfig
 ) -> tuple[Normaliser, Normaliser]:
     """Return the normalisers of the SVMs' layer and of pool5.
 
@@ -61,19 +61,19 @@ def fit_normalisers(
 
 def train_heads(
     images: TrainingImages,
-    fc: Layer,
+    fc: HeadLayer,
     svm: SvmConfig,
     bbox: BBoxConfig,
     scorer: Scorer | None = None,
 ) -> TrainedHeads:
-    """Train one SVM and one box regressor a class (RC §2.3 and Appendix C, SPP §4.1).
+    """Train one SVM and one box regressor per class (RC §2.3 and Appendix C, SPP §4.1).
 
     Args:
         images: with their proposals and features.
         fc: from pool5 to the layer that the SVMs read.
         svm: constants of the SVMs.
         bbox: constants of the regressors.
-        scorer: a classifier that there is already, instead of SVMs.
+        scorer: an existing classifier, instead of SVMs.
 
     Raises:
         DataError: naming a class without examples.
@@ -85,7 +85,7 @@ def train_heads(
         "features scaled by %.4g (SVMs), %.4g (pool5)", normaliser.factor, pool5_normaliser.factor
     )
     num_classes, dim = len(images.class_names), images.source.extractor.feature_dim
-    scores = Given(scorer) if scorer is not None else SvmTraining(images, fc, normaliser, svm)
+    scores = FixedScorer(scorer) if scorer is not None else SvmTraining(images, fc, normaliser, svm)
     moved = BBoxExamples(num_classes, dim, pool5_normaliser, bbox) if bbox.enabled else None
     for example in track(images.examples(), len(images.records), "examples"):
         scores.add(example)
@@ -99,7 +99,7 @@ class SvmTraining:
     """Hard-negative mining on the layer that the SVMs read; it has seen every object already."""
 
     def __init__(
-        self, images: TrainingImages, fc: Layer, normaliser: Normaliser, config: SvmConfig
+        self, images: TrainingImages, fc: HeadLayer, normaliser: Normaliser, config: SvmConfig
     ) -> None:
         self._fc = fc
         self._normaliser = normaliser
@@ -123,12 +123,12 @@ class SvmTraining:
         for example in track(drawn, len(images.records), "random negatives"):
             yield self._rows(example)
 
-    def _rows(self, example: Example) -> Sample:
+    def _rows(self, example: TrainingExample) -> Sample:
         features = example.pool5.map(self._fc)
         max_iou = max_by_row(example.rois.max_iou, features.rows, len(features.values))
         return example.record.image_id, self._normaliser.scale(features.values), max_iou
 
-    def add(self, example: Example) -> None:
+    def add(self, example: TrainingExample) -> None:
         """Take the hard negatives of one image."""
         self._miner.add(*self._rows(example))
 
@@ -137,14 +137,14 @@ class SvmTraining:
         return SvmScorer(normaliser=self._normaliser, svms=self._miner.finish())
 
 
-class Given:
-    """A classifier that learns nothing more."""
+class FixedScorer:
+    """A classifier that is already trained."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
 
-    def add(self, example: Example) -> None:
-        """Pass an image by."""
+    def add(self, example: TrainingExample) -> None:
+        """Ignore an image."""
 
     def finish(self) -> Scorer:
         """Return the classifier."""

@@ -175,7 +175,7 @@ def plot(results: Results, path: Path) -> None:
             label = f"{name} ({1e3 * seconds:.0f} ms)"
             panel.plot(counts, recall.curve(counts)[row].tolist(), dashed, label=label)
         panel.set_xscale("log")
-        panel.set_xlabel("boxes an image")
+        panel.set_xlabel("boxes per image")
         panel.set_title(f"recall at IoU {threshold:g}")
         panel.grid(alpha=0.3)
     panels[-1].legend(fontsize=8, loc="lower right")

@@ -20,7 +20,7 @@ import cv2
 import torch
 from comparison import Comparison, image_parser, show
 
-from detection.benchmark.speed import Plan, benchmark, spread
+from detection.benchmark.speed import BenchmarkPlan, benchmark, spread
 from detection.config import BackboneConfig, Config, FeatureConfig, ProposalConfig
 from detection.data.folder import list_images
 from detection.data.images import read_image
@@ -118,7 +118,7 @@ def main() -> None:
         dtype=options.dtype, scales=SCALE_SETS[options.num_scales], fc=options.fc
     )
     proposals = ProposalConfig(mode=options.mode, max_boxes=options.max_boxes)
-    plan = Plan(num_images=options.num_images, repeats=options.repeats)
+    plan = BenchmarkPlan(num_images=options.num_images, repeats=options.repeats)
     lines = []
     with tempfile.TemporaryDirectory() as name:
         chosen = Path(name) / "photographs"

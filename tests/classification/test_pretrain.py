@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detection.classification.batches import LabelledImages, Plan, read_labelled_images
+from detection.classification.batches import BatchPlan, LabelledImages, read_labelled_images
 from detection.classification.model_io import load_classifier
 from detection.classification.pretrain import pretrain
 from detection.classification.training import ClassifierTraining, count_right, make_optimiser
@@ -210,7 +210,7 @@ def test_an_epoch_is_cut_into_batches_whose_pictures_have_one_size(root):
     pictures = LabelledImages(
         read_labelled_images(tiny_config(root), "train"), config, max_pixels=1_000_000
     )
-    plan = Plan(config=config, count=len(pictures))
+    plan = BatchPlan(config=config, count=len(pictures))
     batches = list(plan.batches(0))
     assert [len(batch) for batch in batches] == [10, 10, 4, 10, 10, 4]
     assert [plan.batch_size(step) for step in range(6)] == [10, 10, 4, 10, 10, 4]
@@ -221,7 +221,7 @@ def test_an_epoch_is_cut_into_batches_whose_pictures_have_one_size(root):
 
 
 def test_the_batches_from_a_step_on_are_those_of_the_whole_plan(root):
-    plan = Plan(config=tiny_config(root, batch_size=5, epochs=3).pretrain, count=13)
+    plan = BatchPlan(config=tiny_config(root, batch_size=5, epochs=3).pretrain, count=13)
     batches = list(plan.batches(0))
     assert len(batches) == plan.steps == 9
     assert all(list(plan.batches(first)) == batches[first:] for first in range(9))
@@ -229,15 +229,15 @@ def test_the_batches_from_a_step_on_are_those_of_the_whole_plan(root):
 
 def test_processes_share_each_batch_without_a_repetition(root):
     config = tiny_config(root, batch_size=5, epochs=2).pretrain
-    whole = list(Plan(config=config, count=13).batches(0))
-    parts = [list(Plan(config=config, count=13, rank=r, ranks=2).batches(0)) for r in (0, 1)]
+    whole = list(BatchPlan(config=config, count=13).batches(0))
+    parts = [list(BatchPlan(config=config, count=13, rank=r, ranks=2).batches(0)) for r in (0, 1)]
     for batch, first, second in zip(whole, *parts, strict=True):
         assert sorted(first + second) == sorted(batch)
 
 
 def test_the_learning_rate_falls_tenfold_at_the_configured_fractions(root):
     config = tiny_config(root, epochs=10, batch_size=4, decay_at=(0.5, 0.8), learning_rate=1.0)
-    plan = Plan(config=config.pretrain, count=4)
+    plan = BatchPlan(config=config.pretrain, count=4)
     rates = [plan.learning_rate(step) for step in range(10)]
     assert rates == pytest.approx([1] * 5 + [0.1] * 3 + [0.01] * 2)
 

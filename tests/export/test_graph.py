@@ -66,7 +66,7 @@ class Onnx:
     def __init__(self, detector):
         import onnxruntime
 
-        data = write.onnx_bytes(write.trace(detector), write.describe(detector))
+        data = write.onnx_bytes(write.trace(detector), write.export_notes(detector))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(
@@ -82,7 +82,7 @@ class TorchExport:
     """The graph in torch."""
 
     def __init__(self, detector):
-        data = write.torch_bytes(write.trace(detector), write.describe(detector))
+        data = write.torch_bytes(write.trace(detector), write.export_notes(detector))
         self.module = torch.export.load(io.BytesIO(data)).module()
 
     def __call__(self, inputs):
@@ -194,7 +194,7 @@ def test_the_file_says_what_it_needs_beside_the_graph():
     import onnx
 
     detector = served.detector()
-    notes = write.describe(detector)
+    notes = write.export_notes(detector)
     model = onnx.load_from_string(write.onnx_bytes(write.trace(detector), notes))
     onnx.checker.check_model(model)
     assert {entry.key: entry.value for entry in model.metadata_props} == notes

@@ -239,11 +239,11 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(
 
 def test_the_plan_by_hand():
     plan = triton_pyramid.make_plan((1, 2, 3, 6))
-    assert plan == triton_pyramid.Plan(
+    assert plan == triton_pyramid.PyramidPlan(
         sides=(6,), levels=(1, 2, 3, 6), sources=(0, 0, 0, 0), starts=(0, 1, 5, 14)
     )
     plan = triton_pyramid.make_plan((3, 1, 4, 3))
-    assert plan == triton_pyramid.Plan(
+    assert plan == triton_pyramid.PyramidPlan(
         sides=(4, 3), levels=(3, 1, 4, 3), sources=(1, 1, 0, 1), starts=(0, 9, 10, 26)
     )
 

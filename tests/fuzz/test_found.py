@@ -172,7 +172,7 @@ def test_an_entity_of_thousands_of_letters_is_cut_short():
 def test_numbers_of_eight_bits_are_refused_by_name(tmp_path):
     tensors = {"x": torch.zeros(3).to(torch.float8_e4m3fn)}
     (tmp_path / "m").write_bytes(safetensors.torch.save(tensors))
-    with pytest.raises(CheckpointError, match=r"tensor x: expected at least 16 bits a number"):
+    with pytest.raises(CheckpointError, match=r"tensor x: expected at least 16 bits per number"):
         load_tensors(tmp_path / "m")
 
 

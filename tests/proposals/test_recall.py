@@ -64,7 +64,7 @@ def test_the_curve_goes_through_the_table() -> None:
 def test_the_text_holds_every_number() -> None:
     text = example().format()
     assert "0.333   0.667   0.667   0.667" in text
-    assert "3 objects (difficult ones left out), 2 images, 2 boxes an image" in text
+    assert "3 objects (difficult ones left out), 2 images, 2 boxes per image" in text
 
 
 def test_only_numbers_that_some_image_has_more_boxes_than_are_told() -> None:

@@ -161,7 +161,7 @@ def test_stored_proposals_are_shown_with_what_they_cover(data, tmp_path):
     assert "What the proposals cover No detector finds" in page.words
     most = max(len(record.truth.boxes) for record in dataset.records)
     assert most < 100
-    assert re.search(r"boxes an image IoU 0.5 IoU 0.7 all \(\d+\) 100.0 100.0", page.words)
+    assert re.search(r"boxes per image IoU 0.5 IoU 0.7 all \(\d+\) 100.0 100.0", page.words)
 
 
 def test_network_that_cannot_be_read_leaves_out_its_picture(data, tmp_path):

@@ -18,7 +18,7 @@ from detection.errors import ConfigError
 from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 from detection.serving import server
-from detection.serving.service import Service, describe, distinct_names
+from detection.serving.service import Service, answer_detections, distinct_names
 from detection.serving.worker import Worker
 from tests.serving import served
 from tests.serving.load import count_wrong, load, post
@@ -33,7 +33,7 @@ def expected():
         [
             [
                 json.loads(actual.model_dump_json())
-                for actual in describe(d.detect(image), d.class_names)
+                for actual in answer_detections(d.detect(image), d.class_names)
             ]
             for d in detectors
         ]

@@ -1,7 +1,7 @@
 """Read the weights in a ``.caffemodel``, of any generation of Caffe, without Caffe.
 
 Layers come in three forms: V0 (``layers { layer { ... } }``, in which the SPPnet authors released
-theirs), V1 (``layers``) and V2 (``layer``). A blob gives its shape as a BlobShape or as num,
+theirs), V1 (``layers``) and V2 (``layer``). A blob states its shape as a BlobShape or as num,
 channels, height and width, its values as floats or doubles, packed or one by one.
 
 Source:
@@ -55,13 +55,13 @@ class Blob:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Layer:
+class CaffeLayer:
     """One layer of a network.
 
     Attributes:
         name: of the layer.
         bottoms: what it reads.
-        tops: what it gives.
+        tops: what it writes.
         blobs: weights and bias; none for a layer without.
     """
 
@@ -81,7 +81,7 @@ class _LayerBuilder:
     blobs: list[Blob] = field(default_factory=list)
 
 
-def read_caffemodel(path: Path) -> tuple[Layer, ...]:
+def read_caffemodel(path: Path) -> tuple[CaffeLayer, ...]:
     """Read a network's layers, in order. The values stay in the file until they are asked for.
 
     Raises:
@@ -151,14 +151,14 @@ _FORMS: dict[int, _Form] = {2: _V1, 100: _V2}
 
 
 def _read_layer(message: Message, builder: _LayerBuilder, form: _Form) -> None:
-    """Add what a message says of a layer."""
+    """Add the content of a message to a layer."""
     for entry in message:
         if entry.number in form:
             form[entry.number](message, entry, builder)
 
 
-def _freeze(builder: _LayerBuilder) -> Layer:
-    return Layer(
+def _freeze(builder: _LayerBuilder) -> CaffeLayer:
+    return CaffeLayer(
         name=builder.name,
         bottoms=tuple(builder.bottoms),
         tops=tuple(builder.tops),
@@ -170,7 +170,7 @@ def _read_blob(message: Message, location: str) -> Blob:
     """Read one array.
 
     Raises:
-        CheckpointError: if it has not as many values as its shape says.
+        CheckpointError: if the number of values does not match the shape.
     """
     shape: list[int] = []
     legacy: dict[int, int] = {}

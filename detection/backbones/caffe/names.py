@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from detection.backbones.backbone import BackboneSpec
-from detection.backbones.caffe.caffemodel import Layer
+from detection.backbones.caffe.caffemodel import CaffeLayer
 from detection.errors import CheckpointError, ConfigError
 
 LEVELS = (1, 2, 3, 6)
@@ -62,7 +62,7 @@ CAFFE_NETWORKS = {
 
 
 def caffe_tensors(
-    layers: Sequence[Layer],
+    layers: Sequence[CaffeLayer],
     name: str,
     spec: BackboneSpec,
     location: str,
@@ -125,8 +125,8 @@ def pyramid_columns(
     return torch.cat(parts)
 
 
-def stored_levels(layers: Sequence[Layer]) -> tuple[int, ...]:
-    """Read the order of the pyramid off the layer that fc6 reads; empty where it does not say.
+def stored_levels(layers: Sequence[CaffeLayer]) -> tuple[int, ...]:
+    """Read the order of the pyramid off the layer that fc6 reads; empty if unknown.
 
     The release joins ``pool5_spm1_flatten``, ``pool5_spm2_flatten`` and so on.
     """
@@ -139,9 +139,9 @@ def stored_levels(layers: Sequence[Layer]) -> tuple[int, ...]:
     return ()
 
 
-def _weighted(layers: Sequence[Layer], location: str) -> dict[str, Layer]:
+def _weighted(layers: Sequence[CaffeLayer], location: str) -> dict[str, CaffeLayer]:
     """Return the layers that have weights, keyed by name."""
-    weighted: dict[str, Layer] = {}
+    weighted: dict[str, CaffeLayer] = {}
     for layer in layers:
         if layer.blobs and layer.name in weighted:
             message = f"{location}: expected each layer once, got {layer.name!r} twice with weights"
@@ -152,7 +152,7 @@ def _weighted(layers: Sequence[Layer], location: str) -> dict[str, Layer]:
 
 
 def _check_order(
-    layers: Sequence[Layer], weighted: Mapping[str, Layer], name: str, location: str
+    layers: Sequence[CaffeLayer], weighted: Mapping[str, CaffeLayer], name: str, location: str
 ) -> None:
     """Refuse networks whose conv layers have the same names and shapes and yet others between."""
     own = [conv for conv, _ in CAFFE_NETWORKS[name].convs]
@@ -172,8 +172,8 @@ def _check_order(
 
 
 def _fc_tensors(
-    layers: Sequence[Layer],
-    weighted: Mapping[str, Layer],
+    layers: Sequence[CaffeLayer],
+    weighted: Mapping[str, CaffeLayer],
     spec: BackboneSpec,
     location: str,
     levels: Sequence[int],
@@ -208,7 +208,7 @@ def _fc_tensors(
     }
 
 
-def _matrix_shape(layer: Layer, location: str) -> tuple[int, int]:
+def _matrix_shape(layer: CaffeLayer, location: str) -> tuple[int, int]:
     """Return the (outputs, inputs) shape of an fc layer."""
     shape = _without_ones(layer.blobs[0].shape, 2)
     if len(shape) != 2 or min(shape) < 1:
@@ -217,7 +217,7 @@ def _matrix_shape(layer: Layer, location: str) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _tensor(layer: Layer, index: int, shape: tuple[int, ...], location: str) -> Tensor:
+def _tensor(layer: CaffeLayer, index: int, shape: tuple[int, ...], location: str) -> Tensor:
     """Return one blob of a layer after checking its shape; only then is it read from the file."""
     kind = ("weight", "bias")[index]
     if len(layer.blobs) != 2:

@@ -22,7 +22,7 @@ DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
 
 
 def train(options: argparse.Namespace, config: Config) -> None:
-    """Train a detector, SPPnet or R-CNN, into a run folder of its own."""
+    """Train a detector, SPPnet or R-CNN, into its own run folder."""
     from detection.training.pipeline import train as run
 
     run(
@@ -72,10 +72,10 @@ def detect(options: argparse.Namespace, config: Config) -> int:
 
 def benchmark(options: argparse.Namespace, config: Config) -> None:
     """Time R-CNN and SPPnet, stage by stage, on the same images and boxes."""
-    from detection.benchmark.speed import Plan, format_benchmark
+    from detection.benchmark.speed import BenchmarkPlan, format_benchmark
     from detection.benchmark.speed import benchmark as run
 
-    plan = Plan(num_images=options.num_images, repeats=options.repeats)
+    plan = BenchmarkPlan(num_images=options.num_images, repeats=options.repeats)
     print(format_benchmark(run(config, options.images, options.out, plan)))
 
 
@@ -157,7 +157,7 @@ DETECTOR_COMMANDS = {
     "benchmark": Command(
         run=benchmark,
         options=(
-            folder("--images", "photographs", "data/synthetic/JPEGImages"),
+            folder("--images", "images", "data/synthetic/JPEGImages"),
             option("--num_images", "how many of them", type=whole_number, default=20),
             option("--repeats", "how often each", type=whole_number, default=1),
             folder("--out", "where to write", "runs/benchmark"),

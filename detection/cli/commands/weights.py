@@ -15,7 +15,7 @@ _PREPROCESSINGS = ("auto", "caffe", "constant128", "torchvision")
 def weights(options: argparse.Namespace, config: Config) -> None:
     """List the weights of every backbone, or import a weight file.
 
-    'weights list' says for each backbone where its weights can come from. 'weights import FILE
+    'weights list' shows for each backbone where its weights can come from. 'weights import FILE
     --backbone NAME --out FILE.safetensors' reads a .caffemodel, a state dict or a .safetensors file
     and writes one that --backbone.weights can name without --backbone.preprocessing.
     """
@@ -81,7 +81,7 @@ WEIGHTS_COMMANDS = {
             option("--out", "import: the file to write", type=Path, metavar="FILE"),
             option(
                 "--preprocessing",
-                "import: what the weights expect; auto takes what the file or its network says",
+                "import: what the weights expect; auto takes that of the file or its network",
                 choices=_PREPROCESSINGS,
                 default="auto",
             ),

@@ -1,7 +1,7 @@
 """Colour and texture histograms (Uijlings et al. 2013, §3.2).
 
-Every pixel falls into one of 25 colour bins a channel, and for each of four directions into one of
-twenty texture codes: ten for the strength of a falling gradient, ten for a rising one. Counts of
+Every pixel falls into one of 25 colour bins per channel, and for each of four directions into one
+of twenty texture codes: ten for the strength of a falling gradient, ten for a rising one. Counts of
 codes add up from cells to regions; `split_counts` turns them into the eight histograms of ten bins.
 """
 
@@ -38,6 +38,8 @@ def _gradient_along(
         elif direction == 1:
             along[j] = y
         elif direction == 2:
+            # A derivative along a diagonal is a combination of the two others: nothing has to be
+            # rotated.
             along[j] = x + y
         else:
             along[j] = x - y
@@ -76,6 +78,7 @@ def _write_texture_codes(
         fall = np.int32(STRONGEST + strength * falling + half)
         level = fall if along[j] < 0 else rise
         first = fall_offset if along[j] < 0 else rise_offset
+        # Strengths are at most 254, so that ten bins of 256 levels are a shift, not a division.
         codes[j] = first + ((level * np.int32(TEXTURE_BINS)) >> np.int32(8))
 
 
@@ -113,6 +116,7 @@ def count_codes(
                 for j in range(width):
                     codes[f, j] = offset + ((np.int32(planes[c, i, j]) * COLOUR_BINS) >> 8)
         for j in range(width):
+            # All codes of a pixel go into one row, which is then in the cache.
             row = counts[cells[i, j]]
             for f in range(num_features):
                 row[codes[f, j]] += 1

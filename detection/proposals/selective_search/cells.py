@@ -7,13 +7,13 @@ then put together, so that one pass over the pixels does for any number of segme
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt32
+from jaxtyping import Bool, Int32, Int64, UInt32
 
 from detection.kernels.jit import jit
 
 FIRST_ROOM = 1024
 MULTIPLIER = np.int64(-7046029254386353131)  # 2**64 / golden ratio, spreads keys over a hash table
-SHIFT = 20
+SHIFT = 20  # the low bits of a product depend on the low bits of its factors alone
 
 
 @jit
@@ -34,21 +34,16 @@ def intersect_segmentations(
     """
     num_segmentations, height, width = labels.shape
     cells = np.empty((height, width), np.uint32)
-    room = FIRST_ROOM
-    slots = np.full(2 * room, np.int32(-1))
-    hashes = np.empty(room, np.int64)
-    regions = np.empty((num_segmentations, room), np.int32)
-    sizes = np.empty(room, np.int32)
-    boxes = np.empty((room, 4), np.int32)
+    slots = np.full(2 * FIRST_ROOM, np.int32(-1))
+    hashes = np.empty(FIRST_ROOM, np.int64)
+    regions = np.empty((num_segmentations, FIRST_ROOM), np.int32)
+    sizes = np.empty(FIRST_ROOM, np.int32)
+    boxes = np.empty((FIRST_ROOM, 4), np.int32)
     num_cells = 0
     starts = np.empty(width + 1, np.bool_)
     for i in range(height):
-        starts[:] = False
-        starts[0] = starts[width] = True
-        for s in range(num_segmentations):
-            row = labels[s, i]
-            for j in range(1, width):
-                starts[j] |= row[j] != row[j - 1]
+        _mark_runs(labels, i, starts)
+        # Pixels of one run are in one cell: one search in the table is enough for all of them.
         j = 0
         while j < width:
             end = j + 1
@@ -59,18 +54,14 @@ def intersect_segmentations(
                 key = (key + labels[s, i, j] + 1) * MULTIPLIER
             slot = (key >> SHIFT) & (slots.size - 1)
             cell = slots[slot]
+            # Hashes of different cells may be equal: the labels themselves decide.
             while cell >= 0 and not _holds(regions, cell, labels, i, j):
                 slot = (slot + 1) & (slots.size - 1)
                 cell = slots[slot]
             if cell < 0:
-                cell = num_cells
-                slots[slot] = cell
+                cell = slots[slot] = num_cells
                 hashes[cell] = key
-                for s in range(num_segmentations):
-                    regions[s, cell] = labels[s, i, j]
-                sizes[cell] = 0
-                boxes[cell, 0], boxes[cell, 1] = j, i
-                boxes[cell, 2], boxes[cell, 3] = end, i + 1
+                _write_cell(regions, sizes, boxes, cell, labels, i, j)
                 num_cells += 1
             sizes[cell] += end - j
             boxes[cell, 0] = min(boxes[cell, 0], j)
@@ -78,16 +69,63 @@ def intersect_segmentations(
             boxes[cell, 3] = i + 1
             cells[i, j:end] = cell
             j = end
-            if num_cells == room:
-                room *= 4
-                hashes = np.concatenate((hashes, np.empty(room - num_cells, np.int64)))
-                sizes = np.concatenate((sizes, np.empty(room - num_cells, np.int32)))
-                boxes = np.concatenate((boxes, np.empty((room - num_cells, 4), np.int32)))
-                wider = np.empty((num_segmentations, room), np.int32)
-                wider[:, :num_cells] = regions
-                regions = wider
-                slots = _rehash(hashes, num_cells, 2 * room)
+            if num_cells == len(sizes):
+                hashes, regions, sizes, boxes = _with_more_room(hashes, regions, sizes, boxes)
+                slots = _rehash(hashes, num_cells, 2 * len(sizes))
     return cells, regions[:, :num_cells].copy(), sizes[:num_cells], boxes[:num_cells]
+
+
+@jit
+def _mark_runs(labels: Int32[np.ndarray, "s h w"], i: int, starts: Bool[np.ndarray, " w1"]) -> None:
+    """Mark where in a row a run of pixels of equal labels starts, and the end of the row."""
+    starts[:] = False
+    starts[0] = starts[labels.shape[2]] = True
+    for s in range(labels.shape[0]):
+        row = labels[s, i]
+        for j in range(1, labels.shape[2]):
+            starts[j] |= row[j] != row[j - 1]
+
+
+@jit
+def _write_cell(
+    regions: Int32[np.ndarray, "s m"],
+    sizes: Int32[np.ndarray, " m"],
+    boxes: Int32[np.ndarray, "m 4"],
+    cell: int,
+    labels: Int32[np.ndarray, "s h w"],
+    i: int,
+    j: int,
+) -> None:
+    """Write a new cell, at its first pixel and of no pixels yet."""
+    for s in range(labels.shape[0]):
+        regions[s, cell] = labels[s, i, j]
+    sizes[cell] = 0
+    boxes[cell, 0], boxes[cell, 1] = j, i
+    boxes[cell, 2], boxes[cell, 3] = j + 1, i + 1
+
+
+@jit
+def _with_more_room(
+    hashes: Int64[np.ndarray, " m"],
+    regions: Int32[np.ndarray, "s m"],
+    sizes: Int32[np.ndarray, " m"],
+    boxes: Int32[np.ndarray, "m 4"],
+) -> tuple[
+    Int64[np.ndarray, " n"],
+    Int32[np.ndarray, "s n"],
+    Int32[np.ndarray, " n"],
+    Int32[np.ndarray, "n 4"],
+]:
+    """Return full arrays with room for four times as many cells."""
+    more = 3 * len(sizes)
+    wider = np.empty((len(regions), len(sizes) + more), np.int32)
+    wider[:, : len(sizes)] = regions
+    return (
+        np.concatenate((hashes, np.empty(more, np.int64))),
+        wider,
+        np.concatenate((sizes, np.empty(more, np.int32))),
+        np.concatenate((boxes, np.empty((more, 4), np.int32))),
+    )
 
 
 @jit
@@ -120,6 +158,7 @@ def _rehash(keys: Int64[np.ndarray, " m"], num_keys: int, room: int) -> Int32[np
 @jit
 def unique_pairs(pairs: Int32[np.ndarray, "p 2"]) -> Int32[np.ndarray, "e 2"]:
     """Keep the first of equal pairs in either order, and none of a label with itself."""
+    # Twice the room, a power of two: half-empty tables have short searches, a mask replaces modulo.
     capacity = 1024
     while capacity < 2 * len(pairs):
         capacity *= 2
@@ -152,6 +191,8 @@ def touching_cells(cells: UInt32[np.ndarray, "h w"]) -> Int32[np.ndarray, "p 2"]
     height, width = cells.shape
     pairs = np.empty((4096, 2), np.int32)
     num_pairs = 0
+    # Along a border the same two cells meet at pixel after pixel: the last pair of each side is
+    # remembered, which leaves few repeats for the hash table of `unique_pairs`.
     last = np.zeros((3, 2), np.uint32)
     for i in range(height):
         for j in range(width):
@@ -159,6 +200,7 @@ def touching_cells(cells: UInt32[np.ndarray, "h w"]) -> Int32[np.ndarray, "p 2"]
             left = cells[i, j - 1] if j > 0 else here
             above = cells[i - 1, j] if i > 0 else here
             corner = cells[i - 1, j - 1] if i > 0 and j > 0 else here
+            # ``&``, not ``and``: one branch, nearly always taken, instead of three.
             if (here == left) & (here == above) & (here == corner):
                 continue
             if num_pairs + 3 > len(pairs):

@@ -21,7 +21,7 @@ its contributed modules. Prefer OpenCV where numba cannot be installed, or where
 of earlier work with OpenCV: the two differ in details of the diagonal gradients and of ties, so
 that a few boxes in a hundred have no close counterpart.
 
-How it differs in method from OpenCV: edges are sorted once a colour space rather than once a
+How it differs in method from OpenCV: edges are sorted once per colour space, not once per
 segmentation; colours and gradients are counted in one pass over the pixels for all segmentations of
 a colour space; the next pair to merge comes from a heap rather than from a sorted list.
 
@@ -191,6 +191,8 @@ def _search(
     run: Callable[..., Iterable[Any]],
 ) -> list[Int32[np.ndarray, "m 4"]]:
     """Return the boxes of every grouping of the plan; ``run`` is ``map`` or a pool's map."""
+    # Four rounds of independent tasks, by colour space or by segmentation: a pool has as many tasks
+    # at once as there are segmentations, and all kernels release the interpreter lock.
     spaces = list(run(partial(_prepare, pixels=pixels, sigma=sigma), plan.colour_spaces))
     of_space = [s for s in range(len(spaces)) for _ in plan.segmentations]
     ks, min_sizes = zip(*plan.segmentations * len(spaces), strict=True)
@@ -270,6 +272,7 @@ def _measure(space: _Space, segments: Sequence[Segment]) -> _Cells:
     num_channels, height, width = space.planes.shape
     gradients = np.empty((num_channels, 2, height, width), np.int16)
     for plane, (along_x, along_y) in zip(space.planes, gradients, strict=True):
+        # Sums of the Scharr kernel are at most 16 x 255: 16 bits hold them exactly.
         cv2.Scharr(plane, cv2.CV_16S, 1, 0, dst=along_x)
         cv2.Scharr(plane, cv2.CV_16S, 0, 1, dst=along_y)
     labels = np.stack([labels for labels, _ in segments])

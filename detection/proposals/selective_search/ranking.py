@@ -60,6 +60,7 @@ def select_boxes(boxes: Int32[np.ndarray, "r 4"], min_side: int) -> Float32[np.n
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = boxes[(sides >= max(min_side, 1)).all(axis=1)]
     corners = kept.astype(np.uint64)
+    # Four corners of 16 bits in one integer: sorting integers is much faster than sorting rows.
     keys = (corners[:, 0] << 48) | (corners[:, 1] << 32) | (corners[:, 2] << 16) | corners[:, 3]
     _, first = np.unique(keys, return_index=True)
     selected: Float32[np.ndarray, "n 4"] = kept[np.sort(first)].astype(np.float32)
@@ -98,6 +99,8 @@ def _is_distinct(
     following = np.full(len(boxes), -1)
     for i in range(len(boxes)):
         area = (boxes[i, 2] - boxes[i, 0]) * (boxes[i, 3] - boxes[i, 1])
+        # Only boxes of similar area can overlap that much: three lists hold them all, however many
+        # boxes there are.
         for band in range(bands[i] - 1, bands[i] + 2):
             j = head[band]
             while j >= 0 and distinct[i]:
