@@ -17,32 +17,7 @@ from detection.data.images import EXTENSIONS, read_file
 from detection.data.issues import AnnotationIssue
 
 
-__all__ = ["VOC_CLASSES", "VocObject", "read_voc", "write_voc_annotation"]
-
-VOC_CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
-"""The classes of VOC2007 to VOC2012, in the order of the devkit."""
-
+__all__ = ["VocObject", "read_voc", "write_voc_annotation"]
 
 def read_voc(
     root: Path,

@@ -244,7 +244,8 @@ def _dask_client(library: ModuleType, count: int) -> Any:
         reason = str(error) or type(error).__name__
         message = (
             "DASK_SCHEDULER_ADDRESS: expected a scheduler such as tcp://host:8786, got "
-            f"{address!r} ({reason}); start one with dask scheduler, or unset it for local processes"
+            f"{address!r} ({reason}); start one with dask scheduler, or unset it for local "
+            "processes"
         )
         raise ConfigError(message) from error
 
