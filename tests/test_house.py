@@ -82,7 +82,6 @@ WITHOUT_TESTS = {
     "inference/images.py",
     "io/image_errors.py",
     "io/progress.py",
-    "kernels/jit.py",
     "kernels/matmul.py",
     "kernels/nms.py",
     "kernels/pyramid.py",

@@ -1,4 +1,4 @@
-"""The compiled inner loops of pyramid pooling; needs numba.
+"""The compiled inner loops of pyramid pooling.
 
 A map is read as integers whose order is the order of the floats, so that one kernel serves float32
 and bfloat16, and a maximum is exact.
@@ -6,14 +6,12 @@ and bfloat16, and a maximum is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import unwrap
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 
-F = TypeVar("F", bound=Callable[..., Any])
+from detection.kernels.jit import jit
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
 
@@ -21,17 +19,7 @@ PADDING = 24
 """Elements after each row of the scratch block: powers of two would share cache sets."""
 
 
-def compiled(function: F) -> F:
-    """Compile a function that releases the GIL, stored on disk where a folder can be written."""
-    plain = unwrap(function)
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return cast(F, njit(cache=True, **options)(plain))
-    except RuntimeError:
-        return cast(F, njit(**options)(plain))
-
-
-@compiled
+@jit
 def fill_bins(  # pragma: no cover
     cells: Array, corner: Pair, size: Pair, side: int, block: Array, start: int, channels: int
 ) -> None:
@@ -71,7 +59,7 @@ def fill_bins(  # pragma: no cover
                 x = left
 
 
-@compiled
+@jit
 def merge_bins(  # pragma: no cover
     block: Array, source: int, source_side: int, side: int, start: int, channels: int
 ) -> None:
@@ -92,7 +80,7 @@ def merge_bins(  # pragma: no cover
                             out[c] = max(out[c], a[c])
 
 
-@compiled
+@jit
 def store(  # pragma: no cover
     block: Array, pieces: Array, channels: int, widen: bool, bin_major: bool, row: Array
 ) -> None:
@@ -123,7 +111,7 @@ def store(  # pragma: no cover
                         by_channel[c, i] = bins[i, c]
 
 
-@compiled
+@jit
 def pool_windows(  # pragma: no cover
     cells: Array,
     windows: Array,
