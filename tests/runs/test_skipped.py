@@ -9,7 +9,9 @@ from detection.errors import DataError
 from detection.runs.skipped import COLUMNS, NAME, write_skipped
 from detection.structures import Skipped
 
-LOST = Skipped(file="a/000001.jpg", kind="unreadable image", reason="expected an image, got 0 bytes")
+LOST = Skipped(
+    file="a/000001.jpg", kind="unreadable image", reason="expected an image, got 0 bytes"
+)
 ODD = Skipped(file='a/x,y "z".xml', kind="degenerate box", reason="object 2:\nexpected xmin < xmax")
 
 
@@ -45,7 +47,9 @@ def test_a_split_replaces_itself_and_leaves_the_others(tmp_path: Path) -> None:
     assert rows_in(tmp_path) == [row("test", LOST)]
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"split,file,kind,reason\nx\n", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"a,b\n1,2\n", b"split,file,kind,reason\nx\n", b"\xff\xfe"]
+)
 def test_a_file_of_another_form_is_replaced(tmp_path: Path, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)
     write_skipped(tmp_path, {"test": [LOST]})
