@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,19 @@ def test_every_module_is_in_the_import_contract():
     assert set(re.findall(r"\w+", contract["layers"])) == names
     assert contract["containers"] == "detection"
     assert contract.getboolean("exhaustive")
+
+
+def test_no_circle_is_allowed_and_no_name_may_be_missing():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    circles = config["importlinter:contract:circles"]
+    assert (circles["type"], circles["ancestors"]) == ("acyclic_siblings", "detection")
+    assert not set(circles) & {"skip_descendants", "ignore_imports"}
+    assert "name-defined" not in config["mypy"]["disable_error_code"]
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
+    assert "F" in ruff["lint"]["select"]
+    assert not {rule for rule in ruff["lint"]["ignore"] if "F821".startswith(rule)}
+    assert all("/" in pattern for pattern in ruff["extend-exclude"])  # or rooms of that name too
 
 
 def test_the_rules_see_what_they_are_for():
