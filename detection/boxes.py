@@ -60,12 +60,6 @@ def flip(boxes: Float[Tensor, "n 4"], width: int) -> Float[Tensor, "n 4"]:
     return torch.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), dim=1)
 
 
-def rescale(boxes: Float[Tensor, "n 4"], size: Size, new_size: Size) -> Float[Tensor, "n 4"]:
-    """Rescale boxes from an image of ``size`` (height, width) to the same image at ``new_size``."""
-    fy, fx = new_size[0] / size[0], new_size[1] / size[1]
-    return boxes * boxes.new_tensor([fx, fy, fx, fy])
-
-
 def encode_deltas(
     boxes: Float[Tensor, "n 4"], gt_boxes: Float[Tensor, "n 4"]
 ) -> Float[Tensor, "n 4"]:

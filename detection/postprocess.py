@@ -6,7 +6,6 @@ The order is the papers': candidates are selected among the proposals, their box
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from dataclasses import dataclass, replace
 
@@ -19,12 +18,12 @@ from torch import Tensor
 from detection.boxes import iou as boxes_iou
 from detection.config import PostprocessConfig
 from detection.io.device import is_host
+from detection.kernels.jit import NUMBA_AVAILABLE
+from detection.kernels.nms import suppress_classes
 from detection.kernels.threads import in_threads
 from detection.structures import Detections
 
 logger = logging.getLogger(__name__)
-
-NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -209,8 +208,6 @@ def _numba_nms(
     iou: float,
     limit: int,
 ) -> Int[Tensor, " m"]:
-    from detection.kernels.nms import suppress_classes
-
     sizes = torch.bincount(labels)
     edges = torch.cat((sizes.new_zeros(1), sizes.cumsum(0))).numpy()
     rows = torch.argsort(labels.to(torch.int16), stable=True)

@@ -143,6 +143,8 @@ class ClassifyConfig:
         full_short_side: of the whole image; 0 takes ``pretrain.short_side``, 256 (SPP §3.1.4).
         svm_view: SVMs: ``full`` is the whole image with shorter side ``features.scales``, ``crop``
             its central square (SPP §3.2, Table 6).
+        svm_pool: SVMs: how the conv map becomes a vector. ``pyramid``: by ``features.levels``.
+            ``last_pool``: by the network's own last pool, for the crop alone ("no SPP", Table 6).
         svm_c: SVMs: the weight of the loss (ours; not in the paper).
         seed: SVMs: of the solver.
     """
@@ -151,6 +153,7 @@ class ClassifyConfig:
     scales: tuple[int, ...] = (224, 256, 300, 360, 448, 560)
     full_short_side: int = 0
     svm_view: Literal["full", "crop"] = "full"
+    svm_pool: Literal["pyramid", "last_pool"] = "pyramid"
     svm_c: float = 1.0
     seed: int = 0
 

@@ -16,7 +16,6 @@ from detection.boxes import (
     flip,
     intersection,
     iou,
-    rescale,
 )
 
 whole = st.integers(-50, 150)
@@ -87,10 +86,6 @@ def test_flip_mirrors_about_the_vertical_axis():
     assert flip(boxes([1, 2, 4, 8]), 10).tolist() == [[10 - 4, 2, 10 - 1, 8]]
 
 
-def test_rescale_multiplies_x_by_the_widths_ratio_and_y_by_the_heights():
-    assert rescale(boxes([1, 2, 4, 8]), (10, 20), (30, 10)).tolist() == [[0.5, 6, 2, 24]]
-
-
 def test_deltas_are_shifts_in_units_of_the_box_and_logarithms():
     """Box 10 x 20 with its centre at (5, 10) onto 20 x 10 with its centre at (12, 11)."""
     actual = encode_deltas(boxes([0, 0, 10, 20]), boxes([2, 6, 22, 16]))
@@ -136,7 +131,6 @@ def test_no_boxes_stay_no_boxes():
     nothing = torch.zeros(0, 4)
     assert area(nothing).shape == (0,)
     assert clip(nothing, (5, 5)).shape == flip(nothing, 5).shape == (0, 4)
-    assert rescale(nothing, (5, 5), (9, 9)).shape == (0, 4)
     assert decode_deltas(nothing, torch.zeros(0, 3, 4)).shape == (0, 3, 4)
 
 
@@ -187,14 +181,6 @@ def test_flipping_twice_changes_nothing_and_once_keeps_the_size(rows, width):
     assert torch.equal(flip(actual, width), rows)
     assert torch.equal(area(actual), area(rows))
     assert torch.equal(actual[:, 0] + rows[:, 2], torch.full((len(rows),), float(width)))
-
-
-@given(any_boxes, sizes, sizes)
-def test_rescaling_there_and_back_changes_nothing(rows, size, new_size):
-    there = rescale(rows, size, new_size)
-    torch.testing.assert_close(rescale(there, new_size, size), rows, rtol=1e-5, atol=1e-3)
-    factor = new_size[0] * new_size[1] / (size[0] * size[1])
-    torch.testing.assert_close(area(there), area(rows) * factor, rtol=1e-3, atol=0)
 
 
 @given(box_pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,6 @@ from detection.io.files import write_json_atomic
 from detection.io.progress import track
 from detection.proposals.search import propose
 from detection.runs.environment import describe_environment
-
-_LOG = logging.getLogger(__name__)
 
 STAGES = (
     "decode",

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from detection.backbones.backbone import Backbone
 from detection.backbones.weights import load_backbone
 from detection.classification.augment import resize_short_side
 from detection.classification.batches import read_labelled_images
@@ -27,7 +28,7 @@ from detection.errors import ConfigError, require
 from detection.evaluation.bootstrap import bootstrap_map
 from detection.evaluation.matching import ClassMatches
 from detection.evaluation.voc_ap import RULES, Rule, VocResult, score_matches
-from detection.features.factory import make_extractor
+from detection.features.factory import EXTRACTORS
 from detection.features.pyramid import pyramid_pool
 from detection.features.rcnn import RcnnExtractor
 from detection.features.sppnet import SppExtractor
@@ -112,8 +113,8 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
     shows, and neither for a class of which it shows difficult objects only (SPP §3.2).
 
     Args:
-        config: ``data``, ``backbone``, ``features`` (layer, levels, one scale; method ``rcnn``
-            means no pyramid) and ``classify.svm_*``.
+        config: ``data``, ``backbone``, ``features`` (layer, levels, one scale) and
+            ``classify.svm_*``.
         out: the run folder, new or empty.
         overwrite: start anew in a folder that holds a run.
 
@@ -122,10 +123,11 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
     """
     settings = config.classify
     resolve_device(config.features.device)  # a device that is not there is said before anything
+    _refuse_method(config)
     with open_run(out, config, overwrite=overwrite) as run:
         train_set = read_dataset(config.data, "train")
         test_set = read_dataset(config.data, "test", class_names=train_set.class_names)
-        extractor = make_extractor(load_backbone(config.backbone), config.features)
+        extractor = make_whole_image_extractor(load_backbone(config.backbone), config)
         svms = fit_linear_svms(
             image_features(train_set, extractor, config),
             image_level_labels(train_set),
@@ -175,6 +177,28 @@ def _image_metrics(
     }
 
 
+def _refuse_method(config: Config) -> None:
+    """Refuse what used to leave out the pyramid.
+
+    Raises:
+        ConfigError: if the method is one that sees no whole image.
+    """
+    method = config.features.method
+    if EXTRACTORS[method] is not SppExtractor:
+        message = (
+            f"features.method: expected sppnet to classify images, got {method!r}; "
+            "classify.svm_pool last_pool leaves out the pyramid"
+        )
+        raise ConfigError(message)
+
+
+def make_whole_image_extractor(backbone: Backbone, config: Config) -> SppExtractor | RcnnExtractor:
+    """Return what holds the network, and fits fc6 to the vectors of ``classify.svm_pool``."""
+    kinds: dict[str, type[SppExtractor] | type[RcnnExtractor]]
+    kinds = {"pyramid": SppExtractor, "last_pool": RcnnExtractor}
+    return kinds[config.classify.svm_pool](backbone, config.features)
+
+
 def image_features(
     dataset: Dataset, extractor: SppExtractor | RcnnExtractor, config: Config
 ) -> Float[Tensor, "n d"]:
@@ -187,9 +211,8 @@ def image_features(
     """
     scales = config.features.scales
     require(len(scales) == 1, "features.scales", "one short side to classify with", list(scales))
-    pyramid = config.features.method == "sppnet"
-    location, expected = "classify.svm_view", "crop with features.method rcnn: it has no pyramid"
-    require(pyramid or config.classify.svm_view == "crop", location, expected, "full")
+    fits = config.classify.svm_pool == "pyramid" or config.classify.svm_view == "crop"
+    require(fits, "classify.svm_view", "crop with classify.svm_pool last_pool", "full")
     layer = layer_of(extractor, config)
     images = read_ahead(dataset.records, max_pixels=config.data.max_pixels)
     with torch.inference_mode():
@@ -214,7 +237,7 @@ def pool_image(
         pixels = cut_out(pixels, [place], side, mirrored=False)[0]
     inputs = network.normalise(pixels.to(network.device).float()[None])
     conv5 = network.conv(inputs)[0]
-    if config.features.method == "sppnet":
+    if config.classify.svm_pool == "pyramid":
         return pyramid_pool(conv5, whole_window(conv5), config.features.levels)
     pooled: Tensor = backbone.last_pool(conv5[None].float()).flatten(1)
     if pooled.shape[1] != extractor.feature_dim:

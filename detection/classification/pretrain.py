@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,8 @@ from detection.classification.model_io import TrainedClassifier, save_classifier
 from detection.classification.reader_errors import explained_readers
 from detection.classification.training import ClassifierTraining
 from detection.config import Config
-from detection.io.device import resolve_device
 from detection.runs.fingerprint import num_bytes, require_same_data
-from detection.runs.folder import RunFolder, open_run
-from detection.training.distributed import Workers, start_workers
+from detection.training.distributed import start_run
 from detection.training.loop import LoopConfig, run_steps
 
 _LOG = logging.getLogger(__name__)
@@ -48,9 +44,8 @@ def pretrain(
     Raises:
         DetectionError: naming what a user can mend.
     """
-    resolve_device(config.features.device)  # a device that is not there is said before anything
-    workers = start_workers(config.features.device)
-    with _open_run(out, config, workers, (resume, override, overwrite)) as run:
+    opened = start_run(config, out, resume=resume, override=override, overwrite=overwrite)
+    with opened as (run, workers):
         if resume and run.model.exists():
             _LOG.info("%s: already trained", run.model)
             return out
@@ -106,18 +101,3 @@ def fingerprint(images: ClassificationSet) -> dict[str, Any]:
         "num_images": len(images.examples),
         "sha256": digest.hexdigest(),
     }
-
-
-@contextlib.contextmanager
-def _open_run(
-    out: Path, config: Config, workers: Workers, options: tuple[bool, bool, bool]
-) -> Iterator[RunFolder]:
-    """Open the run folder in the main process; the others follow it."""
-    resume, override, overwrite = options
-    with contextlib.ExitStack() as stack:
-        run = RunFolder(path=Path(out), config=config)
-        if workers.is_main:
-            opened = open_run(out, config, resume=resume, override=override, overwrite=overwrite)
-            run = stack.enter_context(opened)
-        workers.wait()
-        yield run

@@ -115,6 +115,20 @@ def folder(name: str, help: str, default: str | None = None) -> Option:  # noqa:
     return Option(name, {"help": help, "type": Path, "default": path, "metavar": "FOLDER"})
 
 
+RESTART = (
+    flag("--resume", "continue what was interrupted there"),
+    flag("--override", "resume with changed settings"),
+    flag("--overwrite", "remove the run there first"),
+)
+"""What a training does with a run folder that is not new."""
+
+
+def restart(options: argparse.Namespace) -> dict[str, bool]:
+    """Return what the flags of ``RESTART`` say, as a training takes it."""
+    names = [one.name.removeprefix("--") for one in RESTART]
+    return {name: getattr(options, name) for name in names}
+
+
 def defaults(options: argparse.Namespace) -> Config:
     """Start from the defaults."""
     return Config()

@@ -74,19 +74,6 @@ def _out_of_memory(error: BaseException) -> bool:
     return is_torchs or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
-def _explained(error: Exception) -> str:
-    """Return what a user can do about an error of torch; empty for any other."""
-    if "torchvision" in str(error):
-        return _mismatch(error)
-    if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
-        return ""
-    reason = " ".join(str(error).split())
-    return (
-        "out of memory: lower features.scales, features.batch_size, finetune.batch_size, "
-        f"pretrain.batch_size or svm.cache_gib, or take features.device cpu ({reason})"
-    )
-
-
 def _mismatch(error: Exception) -> str:
     """Say that torchvision was not built for this torch: then it lacks its operators."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "torchvision")]

@@ -14,7 +14,15 @@ from pathlib import Path
 import torch
 
 from detection.data.images import read_sizes
-from detection.data.issues import Action, Corners, AnnotationIssue, Rules, nearest, settle_box
+from detection.data.issues import (
+    Action,
+    AnnotationIssue,
+    Corners,
+    Rules,
+    nearest,
+    settle_box,
+    stop_at,
+)
 from detection.errors import DataError, ImageError
 from detection.structures import Dataset, GroundTruth, Record, Size
 
@@ -37,7 +45,7 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedObject:
-    """An object whose box lies in its image (continuous pixels); ``location`` names it in messages."""
+    """An object whose box lies in its image (continuous pixels); ``location`` names it."""
 
     location: str
     class_name: str
@@ -93,7 +101,9 @@ def settle_size(
             f"expected the image's width {size[1]} and height {size[0]}, got {stated[1]} and "
             f"{stated[0]}; {hint}"
         )
-        issues.append(AnnotationIssue(kind="other size", location=location, what=what, action="stop"))
+        issues.append(
+            AnnotationIssue(kind="other size", location=location, what=what, action="stop")
+        )
     return size
 
 
@@ -122,7 +132,9 @@ def examine_objects(
             what = f"expected a known class, got {item.class_name[:60]!r}; {hint}"
             action: Action = "skip" if rules.ignore_unknown_classes else "stop"
             issues.append(
-                AnnotationIssue(kind="unknown class", location=item.location, what=what, action=action)
+                AnnotationIssue(
+                    kind="unknown class", location=item.location, what=what, action=action
+                )
             )
             continue
         box, issue = settle_box(item.corners, size, item.location, rules, one_based=one_based)
@@ -141,6 +153,19 @@ def examine_objects(
     return tuple(kept), issues
 
 
+def read_all(items: Iterable[CheckedImage]) -> list[CheckedImage]:
+    """Return all images.
+
+    Raises:
+        DataError: at the first issue that stops a reader.
+    """
+    examined = []
+    for item in items:
+        stop_at(item.issues)
+        examined.append(item)
+    return examined
+
+
 def assemble(
     name: str,
     split: str,
@@ -151,9 +176,18 @@ def assemble(
 ) -> Dataset:
     """Build the data set from what was read, and log what was left out or corrected.
 
+    Args:
+        name: of the data set.
+        split: of it.
+        examined: every image.
+        issues: those of the split itself; those of the images come on top.
+        class_names: label order; empty takes the names of the objects, sorted.
+        rules: how many images may be left out.
+
     Raises:
         DataError: if too many images were left out, or nothing names a class.
     """
+    issues = [*issues, *(issue for item in examined for issue in item.issues)]
     class_names = class_names or _annotated_classes(name, examined)
     kept = [item for item in examined if item.size is not None]
     _check_skipped(name, len(examined) - len(kept), len(examined), issues, rules)
@@ -195,7 +229,9 @@ def _check_skipped(
     raise DataError(message)
 
 
-def _say(name: str, issues: Sequence[AnnotationIssue], notes: dict[str, int], num_objects: int) -> None:
+def _say(
+    name: str, issues: Sequence[AnnotationIssue], notes: dict[str, int], num_objects: int
+) -> None:
     firsts: dict[str, AnnotationIssue] = {}
     for issue in issues:
         firsts.setdefault(issue.kind, issue)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 
@@ -42,8 +40,8 @@ def extract_tar(
         with tarfile.open(archive, "r:") as tar:
             members = _checked_members(tar, archive, max_bytes, max_members)
             _require_end(tar, archive)
-            for member, path in track(members, len(members), f"extract {archive.name}"):
-                _extract_member(tar, member, folder / path)
+            shown = track(members, len(members), f"extract {archive.name}")
+            tar.extractall(str(folder), shown, filter=_plain)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         message = f"{archive}: expected a tar archive that can be extracted, got: {error}"
         raise DataError(message) from error
@@ -52,8 +50,8 @@ def extract_tar(
 
 def _checked_members(
     tar: tarfile.TarFile, archive: Path, max_bytes: int, max_members: int
-) -> list[tuple[tarfile.TarInfo, PurePosixPath]]:
-    """Return the archive's files with their relative paths.
+) -> list[tarfile.TarInfo]:
+    """Return the archive's files.
 
     Raises:
         DataError: if a member is refused.
@@ -61,10 +59,9 @@ def _checked_members(
     files = []
     total = 0
     for number, member in enumerate(tar, start=1):
-        path = _relative_path(member.name)
         total += max(member.size, 0)
         reason = ""
-        if path is None:
+        if not _is_inside(member.name):
             reason = "a name inside the folder"
         elif not (member.isreg() or member.isdir()):
             reason = "a plain file or folder, got a link or device"
@@ -75,8 +72,8 @@ def _checked_members(
         if reason:
             message = f"{archive}: member {member.name[:80]!r}: expected {reason}; not extracted"
             raise DataError(message)
-        if path is not None and member.isreg():
-            files.append((member, path))
+        if member.isreg():
+            files.append(member)
     return files
 
 
@@ -93,14 +90,12 @@ def _require_end(tar: tarfile.TarFile, archive: Path) -> None:
             raise ValueError(message)
 
 
-def _relative_path(name: str) -> PurePosixPath | None:
-    """Return a member's relative path, or None if it may escape the target folder."""
+def _is_inside(name: str) -> bool:
+    """Return whether a member's name stays in the target folder, on every system."""
     path = PurePosixPath(name)
-    unsafe = path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0")
-    return None if unsafe else path
+    return not (path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"))
 
 
-def _extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tar.extractfile(member) or io.BytesIO() as source, path.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
+def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """Check a member once more, and leave its mode and time to the system."""
+    return tarfile.data_filter(member, folder).replace(mode=None, mtime=None)  # type: ignore[arg-type]

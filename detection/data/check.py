@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from detection.config import DataConfig
+from detection.data.annotations import UNREADABLE, CheckedImage
 from detection.data.coco import examine_coco, twins
 from detection.data.coco_file import CocoFile, CocoImage, open_coco
-from detection.data.annotations import UNREADABLE, CheckedImage
 from detection.data.images import decode_image, read_file
-from detection.data.overlap import shared_files
 from detection.data.issues import Action, AnnotationIssue, Rules, nearest
+from detection.data.overlap import shared_files
 from detection.data.tally import Tally
-from detection.data.voc import examine
-from detection.data.voc import VocFolder, open_voc_folder, read_split
+from detection.data.voc import VocFolder, examine, open_voc_folder, read_split
 from detection.errors import DataError, ImageError
 from detection.io.parallel import parallel_map
 from detection.io.progress import track
@@ -181,7 +180,9 @@ def _open(
             tally.add(issue)
         for images in _chunks(coco.images):
             objects = {i.image_id: coco.objects.get(i.image_id, ()) for i in images}
-            parts.append(part(source=replace(coco, objects=objects, images=(), annotations=()), items=images))
+            parts.append(
+                part(source=replace(coco, objects=objects, images=(), annotations=()), items=images)
+            )
         return {str(image.image_id): root / image.file_name for image in coco.images}, parts
     folder = open_voc_folder(root, config.year)
     listed = read_split(folder, name)

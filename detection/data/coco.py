@@ -7,10 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from detection.data.annotations import (
+    CheckedImage,
+    assemble,
+    examine_objects,
+    read_all,
+    settle_size,
+)
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, category_ids, open_coco
-from detection.data.annotations import CheckedImage, assemble, examine_objects, settle_size
-from detection.data.overlap import Place, place_of
 from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
+from detection.data.overlap import Place, place_of
 from detection.structures import CocoTerms, Dataset
 
 __all__ = ["category_ids", "examine_coco", "read_coco"]
@@ -44,22 +50,17 @@ def read_coco(
     Raises:
         DataError: at the first fault that is not to be left out or mended.
     """
-    rules = Rules(
+    rules = Rules.of(
         strict=strict,
         ignore_unknown_classes=ignore_unknown_classes,
-        allow_degenerate="degenerate" in allow,
-        allow_missing="missing" in allow,
+        allow=allow,
         max_skipped=max_skipped,
     )
     coco = open_coco(images, annotations)
     stop_at((*coco.issues, *twins(coco, images)))
     names = tuple(class_names) or coco.used_names()
-    examined = []
-    for item in examine_coco(coco, images, coco.images, rules, known=names):
-        stop_at(item.issues)
-        examined.append(item)
-    issues = [*coco.issues, *(issue for item in examined for issue in item.issues)]
-    dataset = assemble(coco.path.stem, coco.path.stem, examined, issues, names, rules)
+    examined = read_all(examine_coco(coco, images, coco.images, rules, known=names))
+    dataset = assemble(coco.path.stem, coco.path.stem, examined, coco.issues, names, rules)
     return replace(dataset, coco=terms_of(coco, names))
 
 
@@ -113,7 +114,11 @@ def twins(coco: CocoFile, folder: Path) -> list[AnnotationIssue]:
                 f"{image.image_id!r}; return all its objects to one"
             )
             location = f"{coco.path}: {image.file_name}"
-            issues.append(AnnotationIssue(kind="file under two ids", location=location, what=what, action="stop"))
+            issues.append(
+                AnnotationIssue(
+                    kind="file under two ids", location=location, what=what, action="stop"
+                )
+            )
     return issues
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from detection.data.annotations import FoundObject
 from detection.data.images import read_file
-from detection.data.issues import Corners, AnnotationIssue, stop_at
+from detection.data.issues import AnnotationIssue, Corners, stop_at
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -106,7 +106,10 @@ class _Tables:
             except DataError as error:
                 self.issues.append(
                     AnnotationIssue(
-                        kind=f"bad {_SINGULAR[table]}", location=location, what=str(error), action="stop"
+                        kind=f"bad {_SINGULAR[table]}",
+                        location=location,
+                        what=str(error),
+                        action="stop",
                     )
                 )
 
@@ -146,7 +149,9 @@ class _Tables:
             (category_id, self.categories, "category_id"),
         ):
             if key not in table:
-                message = f"expected {what} to be one that the file lists, got {shown(key)}; correct it"
+                message = (
+                    f"expected {what} to be one that the file lists, got {shown(key)}; correct it"
+                )
                 raise DataError(message)
         crowd = entry.get("iscrowd", 0)
         if crowd not in (0, 1):
@@ -165,12 +170,13 @@ class _Tables:
             )
         )
 
-
     def _note_flags(self, entry: Mapping[str, Any], location: str) -> None:
         """Count what makes an object count otherwise than one may expect."""
 
         def note(kind: str, what: str) -> None:
-            self.issues.append(AnnotationIssue(kind=kind, location=location, what=what, action="note"))
+            self.issues.append(
+                AnnotationIssue(kind=kind, location=location, what=what, action="note")
+            )
 
         if entry.get("iscrowd"):
             note("crowd", "expected a single object, got a crowd; read as difficult")

@@ -11,13 +11,12 @@ from typing import Literal
 import torch
 
 from detection.config import DataConfig
+from detection.data.annotations import UNREADABLE
 from detection.data.coco import narrowed, read_coco
 from detection.data.coco_file import open_coco
-from detection.data.annotations import UNREADABLE
-from detection.data.overlap import shared_files
 from detection.data.issues import Allowed
-from detection.data.voc import read_voc
-from detection.data.voc import open_voc_folder, read_split
+from detection.data.overlap import shared_files
+from detection.data.voc import open_voc_folder, read_split, read_voc
 from detection.errors import DataError
 from detection.structures import Dataset, Record, Skipped
 
@@ -62,8 +61,8 @@ def read_dataset(
     if shared and config.strict_splits:
         message = (
             f"{dataset.name}: expected no training image, got {shared} that are also in "
-            f"{config.train_split!r} (the first: {_pair(*pairs[0])}); choose disjoint lists or unset "
-            "data.strict_splits"
+            f"{config.train_split!r} (the first: {_pair(*pairs[0])}); choose disjoint lists or "
+            "unset data.strict_splits"
         )
         raise DataError(message)
     if not shared:

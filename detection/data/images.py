@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from detection.errors import DataError, ImageError
-from detection.io.image_errors import file_error, raise_unless_own
 from detection.io.files import odd_kind
+from detection.io.image_errors import file_error, raise_unless_own
 from detection.structures import Image, Size
 
 MAX_PIXELS = 89_000_000
@@ -179,16 +179,16 @@ def _open(file: io.BytesIO | io.BufferedReader, location: str) -> PIL.Image.Imag
             image = PIL.Image.open(file, formats=FORMATS)
     except PIL.Image.DecompressionBombError as error:
         message = (
-            f"{location}: expected at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels, got more "
-            f"({_words(error)}); make the image smaller"
+            f"{location}: expected at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels, got "
+            f"more ({_words(error)}); make the image smaller"
         )
         raise ImageError(message) from error
     except Exception as error:
         raise_unless_own(error, location)
         head = file.seek(0) or file.read(12)
         message = (
-            f"{location}: expected an image ({_FORMAT_LIST}), got a file that begins with {head!r}; "
-            "convert or remove it"
+            f"{location}: expected an image ({_FORMAT_LIST}), got a file that begins with "
+            f"{head!r}; convert or remove it"
         )
         raise ImageError(message) from error
     return image
@@ -218,8 +218,8 @@ def _high_bytes(values: NDArray[np.generic], location: str) -> NDArray[np.uint8]
     wide = values.astype(np.int64)
     if wide.min() < 0 or wide.max() > 0xFFFF:
         message = (
-            f"{location}: expected 8- or 16-bit pixels, got values from {wide.min()} to {wide.max()}; "
-            "convert the image to 8 bits"
+            f"{location}: expected 8- or 16-bit pixels, got values from {wide.min()} to "
+            f"{wide.max()}; convert the image to 8 bits"
         )
         raise ImageError(message)
     return (wide >> 8).astype(np.uint8)

@@ -69,6 +69,24 @@ class Rules:
     allow_missing: bool = False
     max_skipped: float = 0.01
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        strict: bool,
+        ignore_unknown_classes: bool,
+        allow: Collection[Allowed],
+        max_skipped: float,
+    ) -> Rules:
+        """Return the rules with those faults allowed."""
+        return cls(
+            strict=strict,
+            ignore_unknown_classes=ignore_unknown_classes,
+            allow_degenerate="degenerate" in allow,
+            allow_missing="missing" in allow,
+            max_skipped=max_skipped,
+        )
+
 
 def stop_at(issues: Sequence[AnnotationIssue]) -> None:
     """Raise the first issue that stops a reader.
@@ -121,11 +139,15 @@ def settle_box(
     )
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
         what = f"expected a box in the image of {width} x {height}, {got}; correct or remove it"
-        return None, AnnotationIssue(kind="box outside the image", location=location, what=what, action="skip")
+        return None, AnnotationIssue(
+            kind="box outside the image", location=location, what=what, action="skip"
+        )
     if clipped == box:
         return box, None
     if one_based and -1 in box and clipped[2:] == box[2:]:
         what = f"expected corners that count from 1, {got}; clipped to the image"
-        return clipped, AnnotationIssue(kind="corner at 0", location=location, what=what, action="mend")
+        return clipped, AnnotationIssue(
+            kind="corner at 0", location=location, what=what, action="mend"
+        )
     what = f"expected a box in the image of {width} x {height}, {got}; clipped to it"
     return clipped, AnnotationIssue(kind="clipped box", location=location, what=what, action="mend")

@@ -1,4 +1,4 @@
-"""Images that are the same file, whatever they are called: by their location and by their content."""
+"""Images that are the same file, whatever they are called: by location and by content."""
 
 from __future__ import annotations
 

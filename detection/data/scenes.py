@@ -177,7 +177,9 @@ def _free_location(
         placement = _Placement(
             x=float(x), y=float(y), width=side * stretch, height=side / stretch, angle=angle
         )
-        overlap = 0.0 if hiding else max((_overlap(placement, other) for other in others), default=0.0)
+        overlap = (
+            0.0 if hiding else max((_overlap(placement, other) for other in others), default=0.0)
+        )
         overlap = max(overlap, _outside(placement, size))
         trials.append((overlap, placement))
         if overlap <= allowed:
@@ -208,10 +210,12 @@ def _local(
     """Return the pixels that a shape may cover and their coordinates, -1..1 inside the shape."""
     half_width, half_height = placement.reach()
     rows = slice(
-        max(0, int(placement.y - half_height - margin)), max(0, int(placement.y + half_height + margin) + 1)
+        max(0, int(placement.y - half_height - margin)),
+        max(0, int(placement.y + half_height + margin) + 1),
     )
     columns = slice(
-        max(0, int(placement.x - half_width - margin)), max(0, int(placement.x + half_width + margin) + 1)
+        max(0, int(placement.x - half_width - margin)),
+        max(0, int(placement.x + half_width + margin) + 1),
     )
     y, x = np.mgrid[
         rows.start : min(rows.stop, size[0]), columns.start : min(columns.stop, size[1])

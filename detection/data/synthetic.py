@@ -40,8 +40,8 @@ def synthesize(
 ) -> None:
     """Write ``JPEGImages``, ``Annotations`` and the lists train, val, trainval and test.
 
-    The same arguments produce the same files, and image *n* does not depend on how many there are. A
-    folder that already holds the same data set is left as it is.
+    The same arguments produce the same files, and image *n* does not depend on how many there are.
+    A folder that already holds the same data set is left as it is.
 
     Args:
         root: the new folder.

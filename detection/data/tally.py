@@ -47,9 +47,13 @@ class Tally:
             self.easy[checked.class_name] += not checked.difficult
             _keep(self.locations.setdefault(checked.class_name, []), checked.location)
             if (checked.class_name, checked.box) in seen:
-                what = f"expected each object once, got a second {checked.class_name!r} in its place"
+                what = (
+                    f"expected each object once, got a second {checked.class_name!r} in its place"
+                )
                 self.add(
-                    AnnotationIssue(kind="duplicate object", location=checked.location, what=what, action="note")
+                    AnnotationIssue(
+                        kind="duplicate object", location=checked.location, what=what, action="note"
+                    )
                 )
             seen.add((checked.class_name, checked.box))
 

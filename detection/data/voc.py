@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from detection.data.annotations import CheckedImage, CheckedObject, FoundObject, assemble, examine_objects, issue_of, settle_size
-from detection.data.images import read_file
+
+from detection.data.annotations import (
+    CheckedImage,
+    CheckedObject,
+    FoundObject,
+    assemble,
+    examine_objects,
+    issue_of,
+    read_all,
+    settle_size,
+)
+from detection.data.images import EXTENSIONS, read_file
 from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
 from detection.data.voc_xml import Annotation, VocObject, parse_annotation, write_voc_annotation
 from detection.errors import DataError
 from detection.structures import Dataset
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from detection.data.images import EXTENSIONS, read_file
-from detection.data.issues import AnnotationIssue
 
-
-__all__ = ["VOC_CLASSES", "VocObject", "read_voc", "write_voc_annotation"]
-
-VOC_CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
-"""The classes of VOC2007 to VOC2012, in the order of the devkit."""
+__all__ = ["VocObject", "read_voc", "write_voc_annotation"]
 
 
 def read_voc(
@@ -70,22 +52,18 @@ def read_voc(
     Raises:
         DataError: at the first fault that is not to be left out or mended.
     """
-    rules = Rules(
+    rules = Rules.of(
         strict=strict,
         ignore_unknown_classes=ignore_unknown_classes,
-        allow_degenerate="degenerate" in allow,
-        allow_missing="missing" in allow,
+        allow=allow,
         max_skipped=max_skipped,
     )
     folder = open_voc_folder(root, year)
     listed = read_split(folder, split)
     stop_at(listed.issues)
-    examined = []
-    for item in examine(folder, listed.image_ids, rules, known=class_names):
-        stop_at(item.issues)
-        examined.append(item)
-    issues = [*listed.issues, *(issue for item in examined for issue in item.issues)]
-    return assemble(f"{folder.name} {split}", split, examined, issues, tuple(class_names), rules)
+    examined = read_all(examine(folder, listed.image_ids, rules, known=class_names))
+    name = f"{folder.name} {split}"
+    return assemble(name, split, examined, listed.issues, tuple(class_names), rules)
 
 
 def examine(
@@ -104,7 +82,9 @@ def examine(
         yield _examine_one(folder, image_id, rules, known_names)
 
 
-def _examine_one(folder: VocFolder, image_id: str, rules: Rules, known: frozenset[str]) -> CheckedImage:
+def _examine_one(
+    folder: VocFolder, image_id: str, rules: Rules, known: frozenset[str]
+) -> CheckedImage:
     path, xml_path = folder.image_path(image_id), folder.annotation_path(image_id)
     location = str(xml_path)
     try:
@@ -117,7 +97,9 @@ def _examine_one(folder: VocFolder, image_id: str, rules: Rules, known: frozense
     stem = Path(annotation.filename.replace("\\", "/")).stem
     if annotation.filename and image_id not in {stem, annotation.filename}:
         what = f"expected the <filename> of {image_id}, got {annotation.filename[:80]!r}; not used"
-        issues.append(AnnotationIssue(kind="other filename", location=location, what=what, action="note"))
+        issues.append(
+            AnnotationIssue(kind="other filename", location=location, what=what, action="note")
+        )
     parsed = (
         FoundObject(
             location=f"{location}: object {item.number}",
@@ -268,7 +250,9 @@ def read_split(folder: VocFolder, split: str) -> Split:
             issues.append(issue)
     if not image_ids and all(issue.action != "stop" for issue in issues):
         what = "expected at least one image, got none; list the images, one identifier a line"
-        issues.append(AnnotationIssue(kind="empty list", location=str(path), what=what, action="stop"))
+        issues.append(
+            AnnotationIssue(kind="empty list", location=str(path), what=what, action="stop")
+        )
     return Split(image_ids=tuple(image_ids), issues=tuple(issues))
 
 
@@ -280,9 +264,13 @@ def _read_line(
     if len(columns) == 2 and columns[1] in _MEMBERSHIP and line not in images:
         if not _MEMBERSHIP[columns[1]]:
             what = f"expected 1 in the second column, got {columns[1]}; the image is left out"
-            return None, AnnotationIssue(kind="listed as absent", location=location, what=what, action="note")
+            return None, AnnotationIssue(
+                kind="listed as absent", location=location, what=what, action="note"
+            )
         line = columns[0]
     if line in {".", ".."} or any(mark in line for mark in "/\\:\0") or len(line) > MAX_NAME:
         what = f"expected a plain identifier, got {line[:60]!r}; write the file's stem"
-        return None, AnnotationIssue(kind="bad identifier", location=location, what=what, action="stop")
+        return None, AnnotationIssue(
+            kind="bad identifier", location=location, what=what, action="stop"
+        )
     return line or None, None

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, ElementTree, ParseError, SubElement, 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from detection.data.issues import Corners, AnnotationIssue
+from detection.data.issues import AnnotationIssue, Corners
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -106,7 +106,9 @@ def parse_annotation(data: bytes, location: str) -> Annotation:
         except DataError as error:
             where = f"{location}: object {number}"
             issues.append(
-                AnnotationIssue(kind="unreadable object", location=where, what=str(error), action="stop")
+                AnnotationIssue(
+                    kind="unreadable object", location=where, what=str(error), action="stop"
+                )
             )
     size = _size(root)
     if size is None:
@@ -164,7 +166,9 @@ def _cause(data: bytes, error: ParseError) -> str:
     return f"{reason}; write the file again"
 
 
-def _object(element: Element, number: int, location: str, issues: list[AnnotationIssue]) -> VocObject:
+def _object(
+    element: Element, number: int, location: str, issues: list[AnnotationIssue]
+) -> VocObject:
     class_name = _text(element, "name")
     if not class_name:
         message = "expected <name>, got none; add the class name"

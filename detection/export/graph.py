@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 from torch.nn import functional
 
 from detection.boxes import clip, decode_deltas
 from detection.config import FeatureConfig
 from detection.detector import Detector
+from detection.errors import ConfigError
 from detection.export.pooling import pool_by_table
 from detection.features.power import power_normalize
 from detection.features.projection import RELEASED_SHRINK, windows_of_pixels
+from detection.features.rcnn import RcnnExtractor
 from detection.features.scale import MAX_ASPECT
+from detection.features.sppnet import SppExtractor
 from detection.heads.layer import FcLayer
 from detection.heads.scorer import SoftmaxScorer, SvmScorer
 from detection.structures import ConvGeometry
+
+MAX_ROIS = 1_000_000
 
 
 class Heads(nn.Module):
@@ -64,11 +70,20 @@ class SppGraph(nn.Module):
 
     Args:
         detector: trained; its conv layers are copied in float32.
+
+    Raises:
+        ConfigError: for several scales.
     """
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         backbone, config = detector.extractor.backbone, detector.extractor.config
+        if len(config.scales) != 1:
+            message = (
+                f"features.scales: expected one scale to export, got {list(config.scales)}; one "
+                "graph sees one image: train with one scale"
+            )
+            raise ConfigError(message)
         self.trunk = _copy(backbone.trunk)
         self.heads = Heads(detector)
         self.geometry: ConvGeometry = backbone.geometry
@@ -78,6 +93,28 @@ class SppGraph(nn.Module):
         self.longest_side = longest_side(config)
         few_cells = min(3 * self.geometry.stride, config.scales[0])  # one cell is a special case
         self.min_side = max(backbone.min_size, few_cells)
+
+    @staticmethod
+    def input_settings(detector: Detector) -> dict[str, object]:
+        """Return the settings that an image and its boxes are prepared with."""
+        config = detector.extractor.config
+        return {
+            "short_side": config.scales[0],
+            "max_long_side": config.max_long_side,
+            "projection": config.projection,
+        }
+
+    def example(self) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+        """Return inputs to trace with, and which of their axes are dynamic."""
+        height, width = (max(3 * self.min_side + add, 150 + add) for add in (1, 30))
+        sides = [Dim(name, min=self.min_side, max=self.longest_side) for name in ("h", "w")]
+        boxes = torch.tensor([[0.0, 0, 50, 40], [8, 9, 60, 70], [1, 2, 100, 90]])
+        inputs = [torch.zeros(1, 3, height, width), boxes.double()]
+        dynamic: list[Any] = [{2: sides[0], 3: sides[1]}, {0: Dim("r", min=1, max=MAX_ROIS)}]
+        if self.projection == "released_code":
+            inputs.append(torch.tensor([100.0, 120.0], dtype=torch.float64))
+            dynamic.append(None)
+        return tuple(inputs), tuple(dynamic)
 
     @property
     def longest(self) -> int:
@@ -140,11 +177,32 @@ class RcnnGraph(nn.Module):
         self.power = config.power
         self.crop_size: int = backbone.crop_size
 
+    @staticmethod
+    def input_settings(detector: Detector) -> dict[str, object]:
+        """Return the settings that crops are prepared with."""
+        extractor = detector.extractor
+        config, crop_size = extractor.config, extractor.backbone.crop_size
+        return {"crop_size": crop_size, "context": config.context, "warp": config.warp}
+
+    def example(self) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+        """Return inputs to trace with, and which of their axes are dynamic."""
+        side = self.crop_size
+        return (torch.zeros(2, 3, side, side),), ({0: Dim("n", min=1, max=MAX_ROIS)},)
+
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores (n, k) and deltas (n, k, 4) of normalised crops (n, 3, s, s), float32."""
         pool5 = self.last_pool(self.trunk(crops)).flatten(1)
         scores, deltas = self.heads(power_normalize(pool5, self.power))
         return scores, deltas
+
+
+def graph_class(detector: Detector) -> type[SppGraph] | type[RcnnGraph]:
+    """Return the kind of graph that does what the detector's extractor does."""
+    graphs: dict[type, type[SppGraph] | type[RcnnGraph]] = {
+        SppExtractor: SppGraph,
+        RcnnExtractor: RcnnGraph,
+    }
+    return graphs[type(detector.extractor)]
 
 
 def longest_side(config: FeatureConfig) -> int:

@@ -11,22 +11,20 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from detection.detector import Detector
 from detection.errors import ConfigError
-from detection.export.graph import RcnnGraph, SppGraph
+from detection.export.graph import graph_class
 from detection.io.files import write_bytes_atomic
 from detection.model_io import load_detector
 
 Format = Literal["onnx", "torch-export"]
 
 OPSET = 20
-MAX_ROIS = 1_000_000
 _NEEDED = ("onnx", "onnxscript")
 MAX_ONNX_BYTES = 2**31
 """Of a protocol buffer."""
@@ -61,7 +59,8 @@ def trace(detector: Detector) -> ExportedProgram:
     Raises:
         ConfigError: for SPPnet at several scales: one graph sees one image.
     """
-    graph, inputs, dynamic = example(detector)
+    graph = graph_class(detector)(detector)
+    inputs, dynamic = graph.example()
     with torch.no_grad(), _quiet():
         return torch.export.export(
             graph.eval(),
@@ -70,31 +69,6 @@ def trace(detector: Detector) -> ExportedProgram:
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-
-
-def example(detector: Detector) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Any, ...]]:
-    """Return the module, inputs to trace it with, and which of their axes are dynamic."""
-    if detector.config.features.method == "rcnn":
-        crops = RcnnGraph(detector)
-        side = crops.crop_size
-        return crops, (torch.zeros(2, 3, side, side),), ({0: Dim("n", min=1, max=MAX_ROIS)},)
-    scales = detector.config.features.scales
-    if len(scales) != 1:
-        message = (
-            f"features.scales: expected one scale to export, got {list(scales)}; one graph sees "
-            "one image: train with one scale"
-        )
-        raise ConfigError(message)
-    graph = SppGraph(detector)
-    height, width = (max(3 * graph.min_side + add, 150 + add) for add in (1, 30))
-    sides = [Dim(name, min=graph.min_side, max=graph.longest_side) for name in ("h", "w")]
-    boxes = torch.tensor([[0.0, 0.0, 50.0, 40.0], [8.0, 9.0, 60.0, 70.0], [1.0, 2.0, 100.0, 90.0]])
-    inputs = [torch.zeros(1, 3, height, width), boxes.double()]
-    dynamic: list[Any] = [{2: sides[0], 3: sides[1]}, {0: Dim("r", min=1, max=MAX_ROIS)}]
-    if graph.projection == "released_code":
-        inputs.append(torch.tensor([100.0, 120.0], dtype=torch.float64))
-        dynamic.append(None)
-    return graph, tuple(inputs), tuple(dynamic)
 
 
 def export_notes(detector: Detector) -> dict[str, str]:
@@ -110,15 +84,7 @@ def export_notes(detector: Detector) -> dict[str, str]:
         "channel_std": [value * preprocessing.scale for value in preprocessing.std],
         "nms_iou": config.postprocess.nms_iou,
     }
-    if features.method == "sppnet":
-        described |= {
-            "short_side": features.scales[0],
-            "max_long_side": features.max_long_side,
-            "projection": features.projection,
-        }
-    else:
-        crop_size = detector.extractor.backbone.crop_size
-        described |= {"crop_size": crop_size, "context": features.context, "warp": features.warp}
+    described |= graph_class(detector).input_settings(detector)
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in described.items()

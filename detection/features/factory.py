@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from detection.backbones.backbone import Backbone
-from detection.config import FeatureConfig
+from detection.config import FeatureConfig, Method
 from detection.features.rcnn import RcnnExtractor
 from detection.features.sppnet import SppExtractor
+
+EXTRACTORS: Mapping[Method, type[SppExtractor] | type[RcnnExtractor]] = {
+    "sppnet": SppExtractor,
+    "rcnn": RcnnExtractor,
+}
 
 
 def make_extractor(backbone: Backbone, config: FeatureConfig) -> SppExtractor | RcnnExtractor:
     """Return the feature extractor of ``config.method``."""
-    if config.method == "sppnet":
-        return SppExtractor(backbone, config)
-    return RcnnExtractor(backbone, config)
+    return EXTRACTORS[config.method](backbone, config)

@@ -6,7 +6,6 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -15,13 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from detection.features.torchvision_bins import pool_level
+from detection.kernels import pyramid as kernels
 from detection.kernels.buffers import Buffers
-
-kernels: ModuleType | None
-try:
-    from detection.kernels import pyramid as kernels
-except ImportError:
-    kernels = None
+from detection.kernels.jit import NUMBA_AVAILABLE
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +104,8 @@ def _backend(values: Float[Tensor, "c h w"]) -> Pool:
     if values.device.type == "cuda":
         return _gpu_backend() or pool_with_torch
     wants_gradient = values.requires_grad and torch.is_grad_enabled()
-    if kernels is not None and _on_host(values) and not wants_gradient:
-        return functools.partial(_pool_compiled, kernels)
+    if NUMBA_AVAILABLE and _on_host(values) and not wants_gradient:
+        return _pool_compiled
     return pool_with_torch
 
 
@@ -172,7 +167,6 @@ def pool_with_torch(
 
 
 def _pool_compiled(
-    compiled: ModuleType,
     values: Float[Tensor, "c h w"],
     windows: Int[Tensor, "r 4"],
     levels: Sequence[int],
@@ -186,7 +180,7 @@ def _pool_compiled(
 
     def pool(begin: int) -> None:
         end = min(begin + _CHUNK, len(ranges))
-        compiled.pool_windows(cells, ranges, plan, pieces, begin, end, layout == "bin_major", out)
+        kernels.pool_windows(cells, ranges, plan, pieces, begin, end, layout == "bin_major", out)
         # Mirrored in the slice just written, which is still in the cache.
         if mask:
             out[begin:end] ^= (out[begin:end] >> 31) & mask

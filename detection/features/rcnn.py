@@ -48,6 +48,11 @@ class RcnnExtractor:
         default = _CPU_BATCH if is_host(self.network.device) else _GPU_BATCH
         self.batch_size = config.batch_size or default
 
+    @staticmethod
+    def describe(config: FeatureConfig) -> str:
+        """Say in a few words what a vector is made of."""
+        return f"{config.warp}ed crops, {config.context} px of context"
+
     @property
     def device(self) -> torch.device:
         """Where features are computed."""

@@ -47,6 +47,12 @@ class SppExtractor:
         self.num_scales = len(config.scales)
         self.feature_dim = backbone.channels * sum(n * n for n in config.levels)
 
+    @staticmethod
+    def describe(config: FeatureConfig) -> str:
+        """Say in a few words what a vector is made of."""
+        scales, levels = (", ".join(map(str, sizes)) for sizes in (config.scales, config.levels))
+        return f"scales {scales}; pyramid {levels}"
+
     @property
     def device(self) -> torch.device:
         """Where features are computed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,19 +66,14 @@ class BBoxRegressors:
 
 
 def fit_bbox_regressors(
-    features: Float[Tensor, "n d"],
-    labels: Int[Tensor, " n"],
-    deltas: Float[Tensor, "n 4"],
-    num_classes: int,
-    config: BBoxConfig,
+    classes: Iterable[tuple[Float[Tensor, "_ d"], Float[Tensor, "_ 4"]]], config: BBoxConfig
 ) -> BBoxRegressors:
     """Fit each class to its examples; a class without examples leaves boxes as they are.
 
     Args:
-        features: pooled features scaled to the configured norm, of any float type.
-        labels: the class of the object that each example overlaps most.
-        deltas: from the example's box to that object (``boxes.encode_deltas``).
-        num_classes: K.
+        classes: of each class the features of its examples, scaled to the configured norm and of
+            any float type, and the deltas from the example's box to the object that it overlaps
+            most (``boxes.encode_deltas``).
         config: lambda and whitening.
 
     Raises:
@@ -86,20 +82,11 @@ def fit_bbox_regressors(
     Source:
         Girshick et al. 2014, Appendix C; whitening and the regularised bias from the released code.
     """
-    if not deltas.isfinite().all():
-        message = "box regression: expected finite deltas, got others; check the boxes"
-        raise DataError(message)
-    weight = torch.zeros(num_classes, 4, features.shape[1])
-    bias = torch.zeros(num_classes, 4)
-    for label in range(num_classes):
-        rows = (labels == label).nonzero().flatten()
-        if len(rows):
-            solution = fit_one(features[rows], deltas[rows], config)
-            weight[label], bias[label] = solution[:, :-1], solution[:, -1]
-    return BBoxRegressors(weight=weight, bias=bias)
+    solutions = torch.stack([_fit_one(features, deltas, config) for features, deltas in classes])
+    return BBoxRegressors(weight=solutions[..., :-1], bias=solutions[..., -1])
 
 
-def fit_one(
+def _fit_one(
     features: Float[Tensor, "n d"], deltas: Float[Tensor, "n 4"], config: BBoxConfig
 ) -> Float[Tensor, "4 e"]:
     """Return the weights of one class, then its bias as the last column, on the CPU.
@@ -107,6 +94,11 @@ def fit_one(
     The device of ``deltas`` does the arithmetic: features that lie elsewhere are moved there a
     chunk at a time.
     """
+    if not deltas.isfinite().all():
+        message = "box regression: expected finite deltas, got others; check the boxes"
+        raise DataError(message)
+    if len(deltas) == 0:
+        return torch.zeros(4, features.shape[1] + 1)
     targets = deltas.double()
     mean = targets.mean(dim=0)
     identity = torch.eye(4, dtype=torch.float64, device=targets.device)

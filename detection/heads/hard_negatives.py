@@ -60,7 +60,7 @@ class HardNegativeMiner:
         self._positives = positives.to(torch.bfloat16)
         self._labels = labels
         storage = storage_for(int(config.cache_gib * 2**30), device)
-        self._cache = NegativeCache(positives.shape[1], num_classes, device, storage)
+        self.cache = NegativeCache(positives.shape[1], num_classes, device, storage)
         self._new = torch.zeros(num_classes, dtype=torch.int64)
         self._images = 0
         self._trained = False
@@ -86,9 +86,9 @@ class HardNegativeMiner:
             scores = self.svms.score(values)
             negative &= scores > self.config.hard_score
             negative = hardest(negative, scores, self.config.max_hard)
-        self._new += self._cache.add(number, values, negative)
+        self._new += self.cache.add(number, values, negative)
         first_trained = not self._trained and self._images >= self.config.first_images
-        complete = bool((self._cache.counts() > 0).all())
+        complete = bool((self.cache.counts() > 0).all())
         if (first_trained and complete) or int(self._new.max()) > self.config.retrain_after:
             self.retrain()
 
@@ -105,7 +105,7 @@ class HardNegativeMiner:
                 f"sample of {image_id}", len(self._image_numbers)
             )
             negative = (max_iou < self.config.negative_iou) & values.isfinite().all(dim=1)[:, None]
-            self._cache.add(number, values, negative)
+            self.cache.add(number, values, negative)
         self.retrain()
 
     def finish(self) -> Svms:
@@ -124,15 +124,15 @@ class HardNegativeMiner:
         Raises:
             DataError: if a class has no negative.
         """
-        blocks = [self._positives, *self._cache.blocks]
-        targets = torch.cat((self._positive_targets(), -self._cache.members.to(torch.int8)))
+        blocks = [self._positives, *self.cache.blocks]
+        targets = torch.cat((self._positive_targets(), -self.cache.members.to(torch.int8)))
         start = self.svms if self._trained else None
         self.svms = fit_linear_svms(blocks, targets, self.config, start, self.class_names)
         self._trained = True
         self._new.zero_()
-        cached = len(self._cache)
-        self._cache.drop(self.svms, self.config.easy_score)
-        self._cache.limit(self.svms, int(self.config.cache_gib * 2**30))
+        cached = len(self.cache)
+        self.cache.drop(self.svms, self.config.easy_score)
+        self.cache.limit(self.svms, int(self.config.cache_gib * 2**30))
         if logger.isEnabledFor(logging.INFO):
             objective = svm_objective(self.svms, blocks, targets, self.config).sum()
             logger.info(
@@ -140,17 +140,9 @@ class HardNegativeMiner:
                 self._images,
                 len(self._positives),
                 cached,
-                len(self._cache),
+                len(self.cache),
                 float(objective),
             )
-
-    def num_negatives(self) -> list[int]:
-        """Return the number of cached negatives of each class."""
-        return self._cache.counts().tolist()
-
-    def cached_scores(self) -> tuple[Float[Tensor, "n k"], Bool[Tensor, "n k"]]:
-        """Return the scores of all cached rows and the classes each is a negative of."""
-        return self._cache.scores(self.svms), self._cache.members
 
     def _positive_targets(self) -> Int[Tensor, "p k"]:
         classes = torch.arange(len(self._new), device=self._labels.device)

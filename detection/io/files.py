@@ -164,9 +164,12 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        import filelock
+
         self._folder = Path(folder)
         self._path = self._folder / ".lock"
-        self._descriptor = -1
+        # long enough to see that the last owner has just removed the file
+        self._lock = filelock.FileLock(self._path, timeout=0.2)
 
     def __enter__(self) -> FolderLock:
         """Take the lock.
@@ -176,9 +179,17 @@ class FolderLock:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            while self._descriptor < 0:
-                self._descriptor = self._take()
+            self._lock.acquire()
+            if sys.platform != "win32":  # there nobody else could read it
+                self._path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        except TimeoutError as error:
+            message = (
+                f"{self._folder}: locked by pid {self._owner()}, another run is using this folder; "
+                "wait for it or choose another folder"
+            )
+            raise DataError(message) from error
         except OSError as error:
+            self._lock.release()
             raise explain(error, self._path, 0) from error
         return self
 
@@ -189,60 +200,19 @@ class FolderLock:
         trace: TracebackType | None,
     ) -> None:
         """Remove the lock file, then let go of it."""
-        if sys.platform != "win32":
+        if sys.platform != "win32":  # Windows removes it with the lock
             # Before the lock is let go: afterwards the file may already be the next owner's.
             self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self._lock.release()
 
-    def _take(self) -> int:
-        """Return the locked file's descriptor, or -1 if its last owner just removed it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _lock(descriptor):
-            owner = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            message = (
-                f"{self._folder}: locked by pid {owner}, another run is using this folder; "
-                "wait for it or choose another folder"
+    def _owner(self) -> str:
+        """Return the process id that the owner wrote, if it has."""
+        try:
+            return (
+                self._path.read_text(encoding="utf-8", errors="replace")[:64].strip() or "unknown"
             )
-            raise DataError(message)
-        # Between opening and locking, the owner before may have removed the file: the lock would
-        # then be on a file that nobody else will ever open.
-        if not _is_still_there(descriptor, self._path):
-            os.close(descriptor)
-            return -1
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        return descriptor
-
-
-def _lock(descriptor: int) -> bool:
-    """Try to lock an open file against other processes."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            # Windows keeps others from reading locked bytes: one far behind the owner's id is
-            # locked.
-            os.lseek(descriptor, 1 << 20, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return False
-    return True
-
-
-def _is_still_there(descriptor: int, path: Path) -> bool:
-    """Return whether the path still names the open file."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+        except OSError:
+            return "unknown"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same function on many items in several processes, every failure with the item's name."""
+"""Map a function over items in several processes; every failure names its item."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def parallel_map(
     Args:
         function: of a module's top level, so that a process can find it.
         items: what it is called with.
-        workers: processes; 1 stays in this one, 0 takes one a core.
+        workers: processes; 1 stays in this one, 0 takes one per core.
         names: of the items, for the messages.
         backend: of joblib: ``loky`` (processes), ``threading``, ``dask`` (the cluster of the
             current client, or of DASK_SCHEDULER_ADDRESS, or ``workers`` local processes) or
@@ -133,7 +133,7 @@ def _attempt_from(
 
 
 def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
-    """Make the error of an item again, with its name caused by the worker's traceback."""
+    """Rebuild an item's error with its name; the worker's traceback is its cause."""
     kind, message, trace = failure
     named = kind == "DataError" or (kind and name in message)  # a full disk is no image's fault
     text = message if named else f"{name}: {message}"
@@ -161,6 +161,7 @@ def _in_processes(
             waiting[index] = names[index]
             yield joblib.delayed(_attempt_from)(folder, function, index, item)
 
+    # Each process would otherwise start a thread per core.
     threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with (
         _cluster(backend, count),
@@ -168,7 +169,12 @@ def _in_processes(
         joblib.parallel_config(backend=backend, n_jobs=count, **threads),
     ):
         parallel = joblib.Parallel(
-            return_as="generator_unordered", batch_size=1, pre_dispatch=count, timeout=timeout
+            # One item per task, none queued ahead: what is under way can be named, and after a
+            # failure nothing new begins.
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch=count,
+            timeout=timeout,
         )
         try:
             with held_back():
@@ -243,8 +249,8 @@ def _dask_client(library: ModuleType, count: int) -> Any:
             library.default_client().close(timeout=1)
         reason = str(error) or type(error).__name__
         message = (
-            "DASK_SCHEDULER_ADDRESS: expected a scheduler such as tcp://host:8786, "
-            f"got {address!r} ({reason}); start one with dask scheduler, or unset it for local "
+            "DASK_SCHEDULER_ADDRESS: expected a scheduler such as tcp://host:8786, got "
+            f"{address!r} ({reason}); start one with dask scheduler, or unset it for local "
             "processes"
         )
         raise ConfigError(message) from error

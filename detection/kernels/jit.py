@@ -6,31 +6,47 @@ that it compiled, not of the files that were inlined.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Set
+from typing import Any, TypeVar, overload
 
 NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def jit(function: Function) -> Function:
+@overload
+def jit(function: Function) -> Function: ...
+
+
+@overload
+def jit(*, fastmath: Set[str]) -> Callable[[Function], Function]: ...
+
+
+def jit(function: Function | None = None, *, fastmath: Set[str] = frozenset()) -> Any:
     """Compile at the first call and keep the machine code beside the source, or in a user folder.
 
     Where no folder is writable the code is compiled anew in each process. Without numba the
-    function comes back as it is.
+    function comes back as it is. Compiled code releases the GIL and divides as NumPy does.
+
+    Args:
+        function: to compile.
+        fastmath: the liberties that LLVM may take with floats; none by default, so that the numbers
+            are those of the source, operation by operation.
     """
+    if function is None:
+        return functools.partial(jit, fastmath=fastmath)
     if not NUMBA_AVAILABLE:
         return function
     import numba
 
     plain = inspect.unwrap(function)
-    options = {"nogil": True, "error_model": "numpy"}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
     try:
-        return cast(Function, numba.njit(cache=True, **options)(plain))
+        return numba.njit(cache=True, **options)(plain)
     except RuntimeError:  # "cannot cache function: no locator available"
-        return cast(Function, numba.njit(**options)(plain))
+        return numba.njit(**options)(plain)
 
 
 def is_cached(function: Callable[..., Any]) -> bool:

@@ -6,36 +6,23 @@ over slices from 0, which numba can prove to stay inside and hence vectorises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import unwrap
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from detection.kernels.jit import jit
+
 Array = NDArray[Any]
-F = TypeVar("F", bound=Callable[..., Any])
 # A tile of eight rows is 16 KB of float32: it stays in a first-level cache of 32 KB.
 TILE = 512
 # So many rows share one expansion of the weights, and their sums are written out once.
 CHUNK = 256
+REORDERED = {"reassoc", "contract", "nsz"}
+"""Sums may be reordered, or they could not be vectorised; what is not finite stays so."""
 
 
-def compiled(function: F) -> F:
-    """Compile a function that releases the GIL, stored on disk where a folder can be written.
-
-    Sums may be reordered; what is not finite stays so.
-    """
-    plain = unwrap(function)
-    options = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
-    try:
-        return cast(F, njit(cache=True, **options)(plain))
-    except RuntimeError:  # numba found no folder for its cache
-        return cast(F, njit(**options)(plain))
-
-
-@compiled
+@jit(fastmath=REORDERED)
 def _expand(source: Array, target: Array) -> None:
     """Copy float32; expand 16 bits of bfloat16: they are the upper halves of float32 numbers."""
     if source.itemsize == 2:  # known when compiled
@@ -47,7 +34,7 @@ def _expand(source: Array, target: Array) -> None:
             target[j] = source[j]
 
 
-@compiled
+@jit(fastmath=REORDERED)
 def _dots(tile: Array, weights: Array, out: Array) -> None:
     """Add to ``out[4, k]`` the products of four rows with the weights, four at a time."""
     x0, x1, x2, x3 = tile[0], tile[1], tile[2], tile[3]
@@ -81,7 +68,7 @@ def _dots(tile: Array, weights: Array, out: Array) -> None:
                 out[i, c + column] += sums[column]
 
 
-@compiled
+@jit(fastmath=REORDERED)
 def _add_scaled(tile: Array, factors: Array, total: Array) -> None:
     """Add to ``total[k, TILE]`` eight rows times their factors; skip classes without any."""
     x0, x1, x2, x3 = tile[0], tile[1], tile[2], tile[3]
@@ -98,7 +85,7 @@ def _add_scaled(tile: Array, factors: Array, total: Array) -> None:
             g[j] += upper + r4 * x4[j] + r5 * x5[j] + r6 * x6[j] + r7 * x7[j]
 
 
-@compiled
+@jit(fastmath=REORDERED)
 def times(x: Array, weights: Array, out: Array) -> None:
     """Write ``x @ weights.T``; the number of weights is a multiple of four."""
     d = x.shape[1]
@@ -124,7 +111,7 @@ def times(x: Array, weights: Array, out: Array) -> None:
         out[first : first + n] = sums[:n]
 
 
-@compiled
+@jit(fastmath=REORDERED)
 def transposed(x: Array, factors: Array, out: Array, start: int, stop: int) -> None:
     """Add the columns ``start`` to ``stop`` of ``factors.T @ x`` to those of ``out``."""
     n = len(x)

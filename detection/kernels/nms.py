@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import unwrap
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from detection.kernels.jit import jit
+
 Array = NDArray[Any]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
-def compiled(function: F) -> F:
-    """Compile exact float32 arithmetic that releases the GIL, stored on disk where possible."""
-    plain = unwrap(function)
-    options = {"error_model": "numpy", "nogil": True}
-    try:
-        return cast(F, njit(cache=True, **options)(plain))
-    except RuntimeError:  # numba found no folder for its cache
-        return cast(F, njit(**options)(plain))
-
-
-@compiled
+@jit
 def _sort(scores: Array, rows: Array) -> None:
     """Order ``rows`` by falling score, equal scores as they come: a radix sort of the bits.
 
@@ -58,7 +46,7 @@ def _sort(scores: Array, rows: Array) -> None:
     rows[:] = positions[1]
 
 
-@compiled
+@jit
 def _overlapping(
     corners: Array, areas: Array, pick: int, last: int, iou: float, dead: Array
 ) -> int:
@@ -77,7 +65,7 @@ def _overlapping(
     return number
 
 
-@compiled
+@jit
 def _suppress_class(boxes: Array, rows: Array, iou: float, limit: int) -> int:
     """Move the kept candidates of one class, sorted best first, to the front; return their number.
 
@@ -114,7 +102,7 @@ def _suppress_class(boxes: Array, rows: Array, iou: float, limit: int) -> int:
     return count
 
 
-@compiled
+@jit
 def suppress_classes(
     boxes: Array, scores: Array, rows: Array, starts: Array, iou: float, limit: int, counts: Array
 ) -> None:

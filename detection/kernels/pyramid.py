@@ -1,4 +1,4 @@
-"""The compiled inner loops of pyramid pooling; needs numba.
+"""The compiled inner loops of pyramid pooling.
 
 A map is read as integers whose order is the order of the floats, so that one kernel serves float32
 and bfloat16, and a maximum is exact.
@@ -6,14 +6,12 @@ and bfloat16, and a maximum is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import unwrap
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 
-F = TypeVar("F", bound=Callable[..., Any])
+from detection.kernels.jit import jit
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
 
@@ -23,17 +21,7 @@ float32 would lie 1,024 bytes apart: in 4 of the 64 sets of a first-level cache,
 for the 50 bins of a window. With 24 elements more, neighbouring rows fall into different sets."""
 
 
-def compiled(function: F) -> F:
-    """Compile a function that releases the GIL, stored on disk where a folder can be written."""
-    plain = unwrap(function)
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return cast(F, njit(cache=True, **options)(plain))
-    except RuntimeError:
-        return cast(F, njit(**options)(plain))
-
-
-@compiled
+@jit
 def fill_bins(  # pragma: no cover
     cells: Array, corner: Pair, size: Pair, side: int, block: Array, start: int, channels: int
 ) -> None:
@@ -76,7 +64,7 @@ def fill_bins(  # pragma: no cover
                 x = left
 
 
-@compiled
+@jit
 def merge_bins(  # pragma: no cover
     block: Array, source: int, source_side: int, side: int, start: int, channels: int
 ) -> None:
@@ -98,7 +86,7 @@ def merge_bins(  # pragma: no cover
                             out[c] = max(out[c], a[c])
 
 
-@compiled
+@jit
 def store(  # pragma: no cover
     block: Array, pieces: Array, channels: int, widen: bool, bin_major: bool, row: Array
 ) -> None:
@@ -130,7 +118,7 @@ def store(  # pragma: no cover
                         by_channel[c, i] = bins[i, c]
 
 
-@compiled
+@jit
 def pool_windows(  # pragma: no cover
     cells: Array,
     windows: Array,

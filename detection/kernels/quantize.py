@@ -1,4 +1,4 @@
-"""The compiled loop that turns float32 features into 8-bit numbers, in one pass; needs numba."""
+"""The compiled loop that turns float32 features into 8-bit numbers, in one pass."""
 
 from __future__ import annotations
 

@@ -8,9 +8,8 @@ in host memory because a GPU's does not hold them are moved there one at a time.
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from detection.io.device import is_host
+from detection.kernels import matmul
+from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.kernels.threads import in_threads
-
-NUMBA_AVAILABLE = importlib.util.find_spec("numba") is not None
 
 
 def times(blocks: Sequence[Tensor], weights: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
@@ -74,8 +73,8 @@ def _on_numba(block: Tensor, columns: Tensor) -> bool:
 def _times_in_threads(
     block: Float[Tensor, "m d"], weights: Float[Tensor, "k d"], out: Float[Tensor, "m k"]
 ) -> None:
-    kernel, bits, result = _kernel("times"), _bits(block), out.numpy()
-    in_threads(lambda a, b: kernel(bits[a:b], weights.numpy(), result[a:b]), len(block), 256)
+    bits, result = _bits(block), out.numpy()
+    in_threads(lambda a, b: matmul.times(bits[a:b], weights.numpy(), result[a:b]), len(block), 256)
 
 
 def _transposed_in_threads(
@@ -83,15 +82,10 @@ def _transposed_in_threads(
 ) -> None:
     # Threads divide the columns, not the rows: each owns a part of the result, and no partial
     # results have to be added up.
-    kernel, bits, result = _kernel("transposed"), _bits(block), out.numpy()
-    in_threads(lambda a, b: kernel(bits, factors.numpy(), result, a, b), block.shape[1], 512)
-
-
-def _kernel(name: Literal["times", "transposed"]) -> Callable[..., None]:
-    from detection.kernels import matmul
-
-    kernel: Callable[..., None] = getattr(matmul, name)
-    return kernel
+    bits, result = _bits(block), out.numpy()
+    in_threads(
+        lambda a, b: matmul.transposed(bits, factors.numpy(), result, a, b), block.shape[1], 512
+    )
 
 
 def _bits(block: Tensor) -> NDArray[Any]:

@@ -15,7 +15,6 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from detection.io.files import write_bytes_atomic
 from detection.structures import Detections, GroundTruth, Image
 
 Box = tuple[float, float, float, float]
@@ -215,15 +214,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(
         str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"), size
     )
-
-
-def write_png(path: Path, picture: PilImage.Image) -> None:
-    """Write an image as PNG, atomically.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
-    write_bytes_atomic(path, encode(picture, "PNG"))
 
 
 def encode(picture: PilImage.Image, kind: str, *, quality: int = 82) -> bytes:

@@ -12,7 +12,6 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, ParamSpec
 
 from matplotlib import rc_context
@@ -20,8 +19,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-
-from detection.io.files import write_bytes_atomic
 
 _INK = "#010203"
 WIDTH = 4.8
@@ -119,15 +116,3 @@ def _any_script() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield
-
-
-def write_figure(path: Path, figure: Figure, *, dpi: int = 200) -> None:
-    """Write a figure as PNG on white, atomically.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
-    buffer = io.BytesIO()
-    with rc_context(_STYLE), _any_script():
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
-    write_bytes_atomic(path, buffer.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from detection.report.parts import Absent, colour_of
 from detection.report.speed import speed
 from detection.report.summary import class_table, making, summary
 from detection.structures import Dataset
-
-logger = logging.getLogger(__name__)
 
 
 def report_run(run_folders: Sequence[Path], output: Path, *, images_each: int = 3) -> None:

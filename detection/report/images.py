@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from detection.backbones.weights import load_backbone
-from detection.config import Config
+from detection.config import Config, FeatureConfig
 from detection.data.images import read_image
 from detection.errors import DetectionError
 from detection.features.extractor import FeatureExtractor
-from detection.features.factory import make_extractor
+from detection.features.factory import EXTRACTORS, make_extractor
 from detection.features.scale import choose_scale
+from detection.features.sppnet import SppExtractor
 from detection.model_io import load_detector
 from detection.report.drawing import Box, as_boxes, data_uri, draw_marks, draw_truth
 from detection.report.gallery import Judged, choose_images, mark_image
@@ -82,6 +83,11 @@ def _item(runs: Sequence[Judged], index: int, dataset: Dataset, max_pixels: int)
     return {"image_id": record.image_id, "panels": panels}
 
 
+def has_pyramid(config: FeatureConfig) -> bool:
+    """Return whether boxes are pooled from the map of the whole image."""
+    return EXTRACTORS[config.method] is SppExtractor
+
+
 def read_or_none(record: Record, max_pixels: int) -> Image | None:
     """Read an image; if that fails, log it and return None."""
     try:
@@ -93,7 +99,7 @@ def read_or_none(record: Record, max_pixels: int) -> Image | None:
 
 def spp(runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset) -> Section | Absent:
     """Return the figure that explains SPP on an image of this data set."""
-    run = next((r for r in runs if r.config and r.config.features.method == "sppnet"), None)
+    run = next((r for r in runs if r.config and has_pyramid(r.config.features)), None)
     if run is None or run.config is None:
         return Absent("no run of SPPnet is among these", "detection train --features.method sppnet")
     try:

@@ -111,34 +111,6 @@ def thin_out(
 
 
 @styled
-def class_bars(
-    class_names: Sequence[str],
-    series: Mapping[str, Sequence[float | None]],
-    *,
-    x_label: str = "AP",
-    title: str = "",
-) -> Figure:
-    """Return horizontal bars in percent, one group per class and one bar per series."""
-    count = max(len(series), 1)
-    figure, axes = canvas(0.6 + len(class_names) * (0.1 + 0.13 * count), WIDTH)
-    thickness = 0.8 / count
-    rows = np.arange(len(class_names))
-    for index, (name, values) in enumerate(series.items()):
-        known = [value or 0.0 for value in values]
-        colour = SERIES[index % len(SERIES)]
-        axes.barh(rows + index * thickness, known, thickness * 0.9, color=colour, label=name)
-    labels = [" ".join(name.split())[:18] for name in class_names]
-    axes.set_yticks(rows + 0.4 - thickness / 2, labels)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    finish(axes, x_label, "", title, grid="x")
-    if len(series) > 1:
-        axes.legend(loc="lower right", fontsize=9)
-    return figure
-
-
-@styled
 def stage_times(
     stages: Mapping[str, Mapping[str, float]], *, title: str = "", unit_scale: float = 0.0
 ) -> Figure:

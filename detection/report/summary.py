@@ -9,6 +9,7 @@ import numpy as np
 
 from detection.config import Config
 from detection.evaluation.bootstrap import resampled_maps
+from detection.features.factory import EXTRACTORS
 from detection.report.gallery import Judged
 from detection.report.loading import Run
 from detection.report.parts import Absent, Section, colour_of
@@ -50,13 +51,8 @@ def _card(run: Run, index: int) -> Section:
 
 def _facts(config: Config) -> list[str]:
     features = config.features
-    scales = ", ".join(str(scale) for scale in features.scales)
     facts = [f"{config.backbone.name}, SVMs on {features.layer}"]
-    if features.method == "sppnet":
-        levels = ", ".join(str(level) for level in features.levels)
-        facts.append(f"scales {scales}; pyramid {levels}")
-    else:
-        facts.append(f"{features.warp}ed crops, {features.context} px of context")
+    facts.append(EXTRACTORS[features.method].describe(features))
     facts.append("box regression" if config.bbox.enabled else "no box regression")
     if config.finetune.enabled:
         facts.append(f"fine-tuned, {config.finetune.iterations:,} batches")

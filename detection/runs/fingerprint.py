@@ -31,9 +31,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def require_same_data(
-    folder: Path, described: dict[str, Any], *, override: bool = False
-) -> None:
+def require_same_data(folder: Path, described: dict[str, Any], *, override: bool = False) -> None:
     """Write ``data.json``; where an interrupted run left one, check that it is the same.
 
     Args:

@@ -24,9 +24,15 @@ from pathlib import Path
 
 from detection.config import Config
 from detection.errors import ConfigError, DataError
+from detection.io.files import (
+    FolderLock,
+    explain,
+    remove_leftovers,
+    write_json_atomic,
+    write_text_atomic,
+)
 from detection.runs.config_io import apply, difference, read_config_file, write_config
 from detection.runs.environment import describe_environment
-from detection.io.files import FolderLock, explain, remove_leftovers, write_json_atomic, write_text_atomic
 
 logger = logging.getLogger(__name__)
 

@@ -37,15 +37,6 @@ def write_skipped(folder: Path, skipped: Mapping[str, Sequence[Skipped]]) -> Pat
     return path
 
 
-def read_skipped(folder: Path) -> dict[str, tuple[Skipped, ...]]:
-    """Return what ``write_skipped`` wrote: split -> skipped files; empty without a file."""
-    entries: dict[str, tuple[Skipped, ...]] = {}
-    for split, file, kind, reason in _read(Path(folder) / NAME):
-        entry = Skipped(file=file, kind=kind, reason=reason)
-        entries[split] = (*entries.get(split, ()), entry)
-    return entries
-
-
 def _read(path: Path) -> list[list[str]]:
     """Return the rows of an earlier file; none if it is missing or of another kind."""
     try:

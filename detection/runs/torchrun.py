@@ -1,4 +1,4 @@
-"""What torchrun tells the processes that it starts, checked before anything waits for the others."""
+"""What torchrun tells the processes that it starts, checked before anything waits for others."""
 
 from __future__ import annotations
 

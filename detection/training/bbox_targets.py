@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from detection.config import BBoxConfig
-from detection.heads.bbox_regressor import BBoxRegressors, fit_one
+from detection.heads.bbox_regressor import BBoxRegressors, fit_bbox_regressors
 from detection.heads.normalisation import Normaliser
 from detection.io.device import has_float64
 from detection.training.examples import TrainingExample
@@ -58,14 +60,18 @@ class BBoxExamples:
         The normaliser is folded into the weights: the regressors read pool5 as it is.
         """
         device = self._device if has_float64(self._device) else torch.device("cpu")
-        weight = torch.zeros(len(self._seen), 4, self.feature_dim)
-        bias = torch.zeros(len(self._seen), 4)
-        for label, rows in enumerate(self._features):
-            if rows:
-                deltas = torch.stack(self._deltas[label]).to(device)
-                solution = fit_one(torch.stack(rows), deltas, self.config)
-                weight[label], bias[label] = solution[:, :-1], solution[:, -1]
-        return BBoxRegressors(weight=weight * self.normaliser.factor, bias=bias).to(self._device)
+        regressors = fit_bbox_regressors(self._classes(device), self.config)
+        return regressors.scaled(self.normaliser.factor).to(self._device)
+
+    def _classes(
+        self, device: torch.device
+    ) -> Iterator[tuple[Float[Tensor, "_ d"], Float[Tensor, "_ 4"]]]:
+        """Yield the sample of each class, one at a time: stacking copies it."""
+        for features, deltas in zip(self._features, self._deltas, strict=True):
+            if features:
+                yield torch.stack(features), torch.stack(deltas).to(device)
+            else:
+                yield torch.zeros(0, self.feature_dim), torch.zeros(0, 4)
 
     def _put(self, label: int, feature: Float[Tensor, " d"], delta: Float[Tensor, " 4"]) -> None:
         """Reservoir sampling: each RoI seen so far is kept with the same probability."""

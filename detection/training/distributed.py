@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from detection.config import Config
 from detection.errors import ConfigError
+from detection.io.device import resolve_device
 from detection.io.interrupts import raise_if_interrupted
+from detection.runs.folder import RunFolder, open_run
 from detection.runs.torchrun import world_size
 
 
@@ -57,6 +63,33 @@ class Workers:
 
 
 ALONE = Workers()
+
+
+@contextlib.contextmanager
+def start_run(
+    config: Config, out: Path, *, resume: bool, override: bool, overwrite: bool
+) -> Iterator[tuple[RunFolder, Workers]]:
+    """Open a run folder in the main process of a training; the other processes follow it.
+
+    Args:
+        config: everything there is to choose.
+        out: the run folder, new or empty.
+        resume: continue what was interrupted in there.
+        override: resume although the configuration changed.
+        overwrite: start anew in a folder that holds a run.
+
+    Raises:
+        DetectionError: naming what a user can mend.
+    """
+    resolve_device(config.features.device)  # a device that is not there is said before anything
+    workers = start_workers(config.features.device)
+    with contextlib.ExitStack() as stack:
+        run = RunFolder(path=Path(out), config=config)
+        if workers.is_main:
+            opened = open_run(out, config, resume=resume, override=override, overwrite=overwrite)
+            run = stack.enter_context(opened)
+        workers.wait()
+        yield run, workers
 
 
 def start_workers(device: str = "auto") -> Workers:

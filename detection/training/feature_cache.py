@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,6 +15,25 @@ from detection.features.extractor import Trainable
 from detection.structures import FeatureMap, Record, RoIFeatures
 
 
+class KeptMaps(dict[Hashable, tuple[FeatureMap, ...]]):
+    """Maps in host memory, as long as they fit into a budget.
+
+    Args:
+        budget: bytes that may still be kept.
+    """
+
+    def __init__(self, budget: int) -> None:
+        super().__init__()
+        self.budget = budget
+
+    def keep(self, key: Hashable, maps: tuple[FeatureMap, ...]) -> None:
+        """Keep maps if there is room for them."""
+        size = sum(m.values.numel() * m.values.element_size() for m in maps)
+        if size <= self.budget:
+            self.budget -= size
+            self[key] = moved(maps, torch.device("cpu"))
+
+
 class FeatureSource:
     """pool5 of any boxes of any image of a data set.
 
@@ -25,14 +44,12 @@ class FeatureSource:
     Attributes:
         extractor: of the method.
         max_pixels: limit of the image reader.
-        budget: bytes of maps to keep.
     """
 
     def __init__(self, extractor: Trainable, *, max_pixels: int, budget: int) -> None:
         self.extractor = extractor
         self.max_pixels = max_pixels
-        self.budget = budget
-        self._kept: dict[str, tuple[FeatureMap, ...]] = {}
+        self._kept = KeptMaps(budget)
 
     def pool5(
         self, records: Sequence[Record], boxes: Iterable[Float[Tensor, "_ 4"]]
@@ -54,14 +71,8 @@ class FeatureSource:
                 maps = self._kept.get(record.image_id)
                 if maps is None:
                     maps = self.extractor.encode_image(next(images))
-                    self._keep(record.image_id, maps)
+                    self._kept.keep(record.image_id, maps)
                 yield self.extractor.pool(moved(maps, self.extractor.device), its_boxes)
-
-    def _keep(self, image_id: str, maps: tuple[FeatureMap, ...]) -> None:
-        size = sum(m.values.numel() * m.values.element_size() for m in maps)
-        if size <= self.budget:
-            self.budget -= size
-            self._kept[image_id] = moved(maps, torch.device("cpu"))
 
 
 def moved(maps: Sequence[FeatureMap], device: torch.device) -> tuple[FeatureMap, ...]:
@@ -81,7 +92,6 @@ class FrozenMaps:
         extractor: of the method, its layers unfrozen.
         records: the training images.
         max_pixels: limit of the image reader.
-        budget: bytes that may still be kept.
         dtype: in which maps are kept.
     """
 
@@ -97,9 +107,8 @@ class FrozenMaps:
         self.extractor = extractor
         self.records = records
         self.max_pixels = max_pixels
-        self.budget = budget
         self.dtype = dtype
-        self._kept: dict[tuple[int, bool], tuple[FeatureMap, ...]] = {}
+        self._kept = KeptMaps(budget)
 
     def of(self, index: int, *, flipped: bool) -> tuple[FeatureMap, ...]:
         """Return the maps of one image.
@@ -114,16 +123,10 @@ class FrozenMaps:
         kept = self._kept.get((index, flipped))
         if kept is None:
             kept = self._compute(self.records[index], flipped=flipped)
-            self._keep((index, flipped), kept)
+            self._kept.keep((index, flipped), kept)
         return moved(kept, self.extractor.device)
 
     def _compute(self, record: Record, *, flipped: bool) -> tuple[FeatureMap, ...]:
         image = read_image(record.path, record.image_id, max_pixels=self.max_pixels)
         maps = self.extractor.run_frozen(image.mirrored() if flipped else image)
         return tuple(replace(m, values=m.values.to(self.dtype)) for m in maps)
-
-    def _keep(self, key: tuple[int, bool], maps: tuple[FeatureMap, ...]) -> None:
-        size = sum(m.values.numel() * m.values.element_size() for m in maps)
-        if size <= self.budget:
-            self.budget -= size
-            self._kept[key] = moved(maps, torch.device("cpu"))

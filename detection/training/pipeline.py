@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,15 +19,14 @@ from detection.features.extractor import Trainable
 from detection.features.factory import make_extractor
 from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer, fc_kind, identity
-from detection.io.device import resolve_device
 from detection.model_io import save_detector
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.store import ProposalStore
 from detection.runs.fingerprint import describe_data, require_same_data
-from detection.runs.folder import RunFolder, open_run
+from detection.runs.folder import RunFolder
 from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Proposals, Record
-from detection.training.distributed import Workers, start_workers
+from detection.training.distributed import Workers, start_run
 from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FeatureSource
 from detection.training.finetune import fine_tune
@@ -58,14 +56,8 @@ def train(
     Raises:
         DetectionError: naming what a user can mend.
     """
-    resolve_device(config.features.device)  # a device that is not there is said before anything
-    workers = start_workers(config.features.device)
-    with contextlib.ExitStack() as stack:
-        run = RunFolder(path=out, config=config)
-        if workers.is_main:
-            opened = open_run(out, config, resume=resume, override=override, overwrite=overwrite)
-            run = stack.enter_context(opened)
-        workers.wait()
+    opened = start_run(config, out, resume=resume, override=override, overwrite=overwrite)
+    with opened as (run, workers):
         if resume and run.model.exists():
             _LOG.info("%s: already trained", run.model)
             return out

@@ -13,6 +13,7 @@ from detection.classification.evaluate import (
     classify_eval,
     classify_views,
     image_features,
+    make_whole_image_extractor,
     match_images,
     pool_image,
 )
@@ -21,7 +22,6 @@ from detection.config import BackboneConfig, Config, DataConfig, FeatureConfig
 from detection.data.dataset import read_dataset
 from detection.errors import ConfigError, DataError
 from detection.evaluation.voc_ap import RULES, score_matches
-from detection.features.factory import make_extractor
 from detection.pretrain_config import ClassifyConfig
 from detection.structures import Image
 from tests.classification.tiny_classifier import (
@@ -107,7 +107,7 @@ def test_features_have_length_one(tmp_path):
 
 
 def extractor_of(config: Config):
-    return make_extractor(classify.load_backbone(config.backbone), config.features)
+    return make_whole_image_extractor(classify.load_backbone(config.backbone), config)
 
 
 def image_of(height, width) -> Image:
@@ -138,15 +138,26 @@ def test_the_crop_view_is_the_full_view_of_the_central_square(tmp_path):
 
 
 def test_without_a_pyramid_only_a_crop_of_the_right_size_has_features(tmp_path):
-    config = voc_config(tmp_path, method="rcnn")
-    crop = replace(config, classify=ClassifyConfig(svm_view="crop"))
+    config = voc_config(tmp_path)
+    config = replace(config, classify=ClassifyConfig(svm_pool="last_pool"))
+    crop = replace(config, classify=ClassifyConfig(svm_view="crop", svm_pool="last_pool"))
     assert pool_image(image_of(64, 96), extractor_of(crop), crop).shape == (1, 12 * 4)
     large = replace(crop, features=replace(crop.features, scales=(96,)))
     with pytest.raises(ConfigError, match="64 pixels for tiny, got 96"):
         pool_image(image_of(96, 96), extractor_of(large), large)
     data = read_dataset(voc_config(write_voc(tmp_path / "voc", images=2)).data, "test")
-    with pytest.raises(ConfigError, match=r"svm_view: expected crop with features\.method rcnn"):
+    with pytest.raises(
+        ConfigError, match=r"svm_view: expected crop with classify\.svm_pool last_pool"
+    ):
         image_features(data, extractor_of(config), config)
+
+
+def test_the_method_no_longer_leaves_out_the_pyramid(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"features\.method: .*got 'rcnn'; classify\.svm_pool last"
+    ):
+        classify_eval(voc_config(tmp_path, method="rcnn"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_several_scales_are_refused(tmp_path):

@@ -1,14 +1,13 @@
 """Images read ahead, and images that somebody names."""
 
 import dataclasses
-
 from pathlib import Path
 
 import pytest
 
 from detection.data.folder import list_images, name_images
-from detection.data.images import EXTENSIONS
 from detection.data.image_prefetch import read_ahead, read_ahead_or_none
+from detection.data.images import EXTENSIONS
 from detection.data.voc import read_voc
 from detection.errors import DataError
 from tests.data.folders import VocTree

@@ -13,12 +13,34 @@ from hypothesis import strategies as st
 from detection import boxes as box_algebra
 from detection.config import DataConfig
 from detection.data.dataset import read_dataset
-from detection.data.voc import VOC_CLASSES, read_voc
-from detection.data.voc import open_voc_folder
+from detection.data.voc import open_voc_folder, read_voc
 from detection.data.voc_xml import VocObject, parse_annotation, write_voc_annotation
 from detection.errors import DataError
 from tests.data.folders import VocTree, annotation_xml, object_xml
 from tests.data.real import REAL_SUBSET, needs_real_subset
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 
 
 @pytest.fixture

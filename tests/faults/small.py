@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import PIL.Image
 import pytest
 
 from detection.cli.main import main
+from detection.runs import skipped
 from tests.data.folders import VocTree, annotation_xml, object_xml
 
 WIDTH, HEIGHT = 96, 64
@@ -68,6 +70,11 @@ def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     capsys.readouterr()
     assert run(*arguments) == 2
     return the_error(capsys.readouterr().err.splitlines())
+
+
+def read_skipped(folder: Path) -> list[dict[str, str]]:
+    """What a run left out, one entry a line."""
+    return list(csv.DictReader((folder / skipped.NAME).read_text(encoding="utf-8").splitlines()))
 
 
 def the_error(lines: Sequence[str]) -> str:

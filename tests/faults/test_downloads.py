@@ -431,9 +431,9 @@ def test_the_table_is_torchvisions():
 
 
 KILLED = """
-    import os, signal
+    import os, signal, tarfile
     from pathlib import Path
-    from detection.data import archive, download
+    from detection.data import download
     table = {{key: download.VocArchive(url="http://x/x.tar", md5=md5, folder="VOCdevkit/VOC2007")
               for key, md5 in {md5s!r}.items()}}
     download.voc_archives = lambda: table
@@ -446,7 +446,7 @@ KILLED = """
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **options)
         return wrapper
-    archive._extract_member = dying(archive._extract_member)
+    tarfile.TarFile.makefile = dying(tarfile.TarFile.makefile)
     Path.replace = dying(Path.replace)
     download.download_voc(2007, Path({root!r}), archive=[Path(p) for p in {archives!r}])
 """

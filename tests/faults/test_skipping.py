@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from detection.runs.skipped import read_skipped
 from tests.data.folders import annotation_xml, object_xml
 from tests.faults.conftest import Trained
-from tests.faults.small import HEIGHT, SETTINGS, WIDTH, fail, run, where, write_tree
+from tests.faults.small import HEIGHT, SETTINGS, WIDTH, fail, read_skipped, run, where, write_tree
 
 
 def damage(path: Path) -> None:
@@ -35,8 +34,9 @@ def test_f22_f23_training_lists_what_it_leaves_out(
     message = fail(capsys, "train", "--overwrite", "--data.max_skipped", "0.2", *options)
     assert "000002.jpg" in message
     assert run("train", "--overwrite", "--data.max_skipped", "0.4", *options) == 0
-    (entries,) = read_skipped(tmp_path / "run").values()
-    assert sorted((Path(e.file).name, e.kind) for e in entries) == [
+    entries = read_skipped(tmp_path / "run")
+    assert {e["split"] for e in entries} == {"trainval"}
+    assert sorted((Path(e["file"]).name, e["kind"]) for e in entries) == [
         ("000001.jpg", "unreadable image"),
         ("000002.jpg", "unreadable image"),
         ("000003.xml", "degenerate box"),
@@ -65,7 +65,8 @@ def test_f22_proposing_lists_what_it_leaves_out_of_training_images_only(
     options = (*where(tree, tmp_path / "boxes"), "--proposals.workers", "1")
     assert run("propose", *options, "--splits", "train", "--data.max_skipped", "0.5") == 0
     (folder,) = (tmp_path / "boxes").iterdir()
-    assert [Path(e.file).name for e in read_skipped(folder)["trainval"]] == ["000001.jpg"]
+    (entry,) = read_skipped(folder)
+    assert (entry["split"], Path(entry["file"]).name) == ("trainval", "000001.jpg")
     damage(tree.root / "JPEGImages" / "000007.jpg")
     message = fail(capsys, "propose", *options, "--splits", "test", "--data.max_skipped", "1")
     assert "000007.jpg" in message
@@ -81,8 +82,8 @@ def test_f22_evaluation_never_drops_an_image(
     assert run("evaluate", trained.run, "--evaluation.allow_missing", "true") == 0
     metrics = json.loads((trained.run / "metrics.json").read_text())
     assert (metrics["num_images"], metrics["num_objects"]) == (3, 6)
-    skipped = read_skipped(trained.run)
-    assert [Path(e.file).name for e in skipped["test"]] == ["000008.jpg"]
+    skipped = [e for e in read_skipped(trained.run) if e["split"] == "test"]
+    assert [Path(e["file"]).name for e in skipped] == ["000008.jpg"]
     rows = json.loads((trained.run / "detections" / "coco.json").read_text())
     assert {int(row["image_id"]) for row in rows} == {7, 9}
 

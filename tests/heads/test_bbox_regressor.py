@@ -11,6 +11,11 @@ from detection.heads.bbox_regressor import BBoxRegressors, fit_bbox_regressors, 
 from tests.reference import ridge as reference
 
 
+def fit(features, labels, deltas, num_classes, config):
+    own = [labels == label for label in range(num_classes)]
+    return fit_bbox_regressors([(features[rows], deltas[rows]) for rows in own], config)
+
+
 def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
@@ -51,7 +56,7 @@ def test_whitening_and_its_inverse_undo_each_other():
 def test_fit_equals_the_released_formula(n, d, whiten):
     features, deltas = normal(n, d), normal(n, 4, seed=1) * torch.tensor([0.1, 0.2, 0.5, 1.0])
     config = BBoxConfig(ridge=10.0, whiten=whiten)
-    fitted = fit_bbox_regressors(features, torch.zeros(n, dtype=torch.int64), deltas, 1, config)
+    fitted = fit(features, torch.zeros(n, dtype=torch.int64), deltas, 1, config)
     queries = normal(7, d, seed=2)
     x, y = features.double().numpy(), deltas.double().numpy()
     if whiten:
@@ -66,25 +71,23 @@ def test_fit_equals_the_released_formula(n, d, whiten):
 def test_each_class_learns_from_its_own_examples_only():
     features, deltas = normal(40, 6), normal(40, 4, seed=1)
     labels = torch.arange(40) % 2
-    both = fit_bbox_regressors(features, labels, deltas, 2, BBoxConfig())
+    both = fit(features, labels, deltas, 2, BBoxConfig())
     for label in (0, 1):
         own = labels == label
-        alone = fit_bbox_regressors(
-            features[own], torch.zeros(20, dtype=torch.int64), deltas[own], 1, BBoxConfig()
-        )
+        alone = fit(features[own], torch.zeros(20, dtype=torch.int64), deltas[own], 1, BBoxConfig())
         assert torch.allclose(both.weight[label], alone.weight[0], atol=1e-6)
         assert torch.allclose(both.bias[label], alone.bias[0], atol=1e-6)
 
 
 def test_class_without_examples_leaves_boxes_as_they_are():
-    fitted = fit_bbox_regressors(
+    fitted = fit(
         normal(5, 3), torch.zeros(5, dtype=torch.int64), normal(5, 4, seed=1), 3, BBoxConfig()
     )
     assert torch.equal(fitted.deltas(normal(4, 3, seed=2))[:, 1:], torch.zeros(4, 2, 4))
 
 
 def test_no_examples_at_all_give_no_movement():
-    fitted = fit_bbox_regressors(
+    fitted = fit(
         torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), 2, BBoxConfig()
     )
     assert torch.equal(fitted.deltas(normal(4, 3)), torch.zeros(4, 2, 4))
@@ -106,7 +109,7 @@ def test_regressors_learn_to_move_boxes_onto_objects():
     objects = decode_deltas(boxes, deltas)
     labels = torch.zeros(500, dtype=torch.int64)
     config = BBoxConfig(ridge=1e-3)
-    fitted = fit_bbox_regressors(features, labels, encode_deltas(boxes, objects), 1, config)
+    fitted = fit(features, labels, encode_deltas(boxes, objects), 1, config)
     moved = decode_deltas(boxes, fitted.deltas_of(features, labels))
     assert (moved - objects).abs().max() < 0.05
 
@@ -121,14 +124,12 @@ def test_scaled_regressors_read_unscaled_features():
 def test_half_precision_features_are_enough():
     features, deltas = normal(40, 6), normal(40, 4, seed=1)
     labels = torch.zeros(40, dtype=torch.int64)
-    full = fit_bbox_regressors(features, labels, deltas, 1, BBoxConfig())
-    half = fit_bbox_regressors(features.half(), labels, deltas, 1, BBoxConfig())
+    full = fit(features, labels, deltas, 1, BBoxConfig())
+    half = fit(features.half(), labels, deltas, 1, BBoxConfig())
     assert torch.allclose(full.weight, half.weight, atol=1e-3)
 
 
 def test_delta_that_is_not_finite_is_refused():
     deltas = torch.tensor([[0.0, 0.0, torch.inf, 0.0]])
     with pytest.raises(DataError, match="expected finite deltas"):
-        fit_bbox_regressors(
-            torch.ones(1, 3), torch.zeros(1, dtype=torch.int64), deltas, 1, BBoxConfig()
-        )
+        fit(torch.ones(1, 3), torch.zeros(1, dtype=torch.int64), deltas, 1, BBoxConfig())

@@ -12,7 +12,6 @@ from detection.report.drawing import (
     draw_detections,
     draw_marks,
     draw_truth,
-    write_png,
 )
 from detection.structures import Image
 from tests.evaluation.cases import detections_of, truth
@@ -92,12 +91,6 @@ def test_labels_of_boxes_at_one_place_do_not_cover_each_other():
 
 def test_one_pixel_image_can_be_drawn():
     assert draw_marks(photograph(1, 1), [Mark(box=(0, 0, 1, 1), text="cat")]).size == (1, 1)
-
-
-def test_png_reads_back(tmp_path):
-    picture = draw_marks(photograph(), [Mark(box=(40, 30, 160, 90))])
-    write_png(tmp_path / "out" / "a.png", picture)
-    assert PilImage.open(tmp_path / "out" / "a.png").tobytes() == picture.tobytes()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

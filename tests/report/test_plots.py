@@ -2,10 +2,9 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from detection.report import plots
-from detection.report.figures import as_svg, write_figure
+from detection.report.figures import as_svg
 
 HOSTILE = '<script>alert("1")</script> $x^$ & \n b'
 
@@ -17,9 +16,6 @@ def charts(name="cat"):
         "line": lambda: plots.line_chart([line], x_label=name, y_label=name, title=name),
         "log": lambda: plots.line_chart([line], x_label="x", y_label="y", logarithmic=True),
         "curve": lambda: plots.precision_recall_chart(name, [line]),
-        "bars": lambda: plots.class_bars(
-            [name, "b"], {name: [0.5, None], "s": [0.1, 0.2]}, title=name
-        ),
         "stages": lambda: plots.stage_times(times, title=name),
         "histogram": lambda: plots.histogram(
             np.arange(9.0), x_label=name, y_label="n", logarithmic=True
@@ -61,7 +57,6 @@ def test_charts_of_nothing_can_be_drawn():
     for figure in (
         plots.line_chart([], x_label="x", y_label="y"),
         plots.precision_recall_chart("cat", [plots.Line(name="a", x=empty, y=empty)]),
-        plots.class_bars([], {}),
         plots.stage_times({}),
         plots.histogram(empty, x_label="x", y_label="y", logarithmic=True),
         plots.count_bars([], np.zeros((0, 2), int), ["a", "b"]),
@@ -94,8 +89,3 @@ def test_stacked_bars_are_as_long_as_their_sums():
             ends[round(bar.get_y(), 3)], bar.get_x() + bar.get_width()
         )
     assert sorted(ends.values()) == [1.5, 3.0]
-
-
-def test_figure_is_written_as_png_on_white(tmp_path):
-    write_figure(tmp_path / "a.png", charts()["bars"](), dpi=50)
-    assert Image.open(tmp_path / "a.png").convert("RGB").getpixel((0, 0)) == (255, 255, 255)

@@ -33,7 +33,13 @@ def test_a_variable_that_lacks_is_named(monkeypatch: pytest.MonkeyPatch, name: s
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("WORLD_SIZE", "two"), ("WORLD_SIZE", "0"), ("RANK", "-1"), ("RANK", "2"), ("MASTER_PORT", "x")],
+    [
+        ("WORLD_SIZE", "two"),
+        ("WORLD_SIZE", "0"),
+        ("RANK", "-1"),
+        ("RANK", "2"),
+        ("MASTER_PORT", "x"),
+    ],
 )
 def test_a_variable_that_is_wrong_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detection.cli.command import Command, defaults, flag, folder, of_run, option
-from detection.cli.commands.detector import TRAINING
+from detection.cli.command import RESTART, Command, defaults, flag, folder, of_run, option, restart
 from detection.config import Config
 
 
@@ -14,13 +13,7 @@ def pretrain(options: argparse.Namespace, config: Config) -> None:
     """Train a classifier with a pyramid on top, whose trunk a detector can start from."""
     from detection.classification.pretrain import pretrain as run
 
-    run(
-        config,
-        options.out,
-        resume=options.resume,
-        override=options.override,
-        overwrite=options.overwrite,
-    )
+    run(config, options.out, **restart(options))
     print(f"{options.out}: trained; next: detection classify-views {options.out}")
 
 
@@ -44,7 +37,7 @@ def classify_eval(options: argparse.Namespace, config: Config) -> None:
 CLASSIFIER_COMMANDS = {
     "pretrain": Command(
         run=pretrain,
-        options=(folder("--out", "the run folder", "runs/pretrain"), *TRAINING),
+        options=(folder("--out", "the run folder", "runs/pretrain"), *RESTART),
         base=defaults,
         sections=("data", "backbone", "features", "pretrain", "classify"),
     ),

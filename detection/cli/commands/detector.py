@@ -8,15 +8,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from detection.cli.command import SECTIONS, Command, defaults, flag, folder, of_run, option
+from detection.cli.command import (
+    RESTART,
+    SECTIONS,
+    Command,
+    defaults,
+    flag,
+    folder,
+    of_run,
+    option,
+    restart,
+)
 from detection.cli.parser import whole_number
 from detection.config import Config
 
-TRAINING = (
-    flag("--resume", "continue what was interrupted there"),
-    flag("--override", "resume with changed settings"),
-    flag("--overwrite", "remove the run there first"),
-)
 RUN = option("run", "the folder of a trained detector", type=Path)
 DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
 
@@ -25,13 +30,7 @@ def train(options: argparse.Namespace, config: Config) -> None:
     """Train a detector, SPPnet or R-CNN, into its own run folder."""
     from detection.training.pipeline import train as run
 
-    run(
-        config,
-        options.out,
-        resume=options.resume,
-        override=options.override,
-        overwrite=options.overwrite,
-    )
+    run(config, options.out, **restart(options))
     print(f"{options.out}: trained; next: detection evaluate {options.out}")
 
 
@@ -119,7 +118,7 @@ def _on_device(config: Config, device: str) -> Config:
 DETECTOR_COMMANDS = {
     "train": Command(
         run=train,
-        options=(folder("--out", "the run folder", "runs/train"), *TRAINING),
+        options=(folder("--out", "the run folder", "runs/train"), *RESTART),
         base=defaults,
         sections=tuple(name for name in SECTIONS if name not in {"pretrain", "classify"}),
     ),

@@ -55,7 +55,7 @@ from detection.proposals.selective_search.ranking import (
     select_boxes,
 )
 
-__all__ = ["NUMBA_AVAILABLE", "selective_search", "warm_up"]
+__all__ = ["selective_search", "warm_up"]
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.errors import ConfigError
-from detection.kernels import jit
 from detection.proposals.selective_search import native
 from detection.proposals.selective_search.native import diversity, selective_search
 from tests.proposals.images import shapes
@@ -148,24 +147,3 @@ def test_compilation_is_announced_once(
         native.warm_up()
         native.warm_up()
     assert [record.getMessage().startswith("compiling") for record in caplog.records] == [True]
-
-
-def test_a_read_only_home_still_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    import numba
-
-    plain = numba.njit
-
-    def refuse(**options: bool) -> object:
-        if options.pop("cache", False):
-            message = "cannot cache function: no locator available"
-            raise RuntimeError(message)
-        return plain(**options)
-
-    monkeypatch.setattr(numba, "njit", refuse)
-
-    def double(x: int) -> int:
-        return 2 * x
-
-    compiled = jit.jit(double)
-    assert compiled(4) == 8
-    assert not jit.is_cached(compiled)
