@@ -16,6 +16,7 @@ from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.errors import ConfigError
 from detection.export import write
 from detection.model_io import load_detector, save_detector
+from detection.postprocess import Candidates
 from detection.runs.config_io import write_config
 from tests.serving import served
 
@@ -67,10 +68,17 @@ def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monk
     exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
     detector = load_detector(run)
     whole = torch.tensor([[0.0, 0.0, 96.0, 72.0]])
-    windows = detector.windows(image, whole)
-    np.testing.assert_allclose(names["scores"], windows.scores.numpy(), atol=1e-3)
-    labels = torch.tensor([0, 1])
-    expected = windows.refine(torch.zeros(2, dtype=torch.int64), labels)
+    pool5 = detector.extractor.extract(image, whole)
+    fc7 = pool5.map(detector.fc)
+    scores = fc7.map(detector.scorer.score).expand()
+    np.testing.assert_allclose(names["scores"], scores.numpy(), atol=1e-3)
+    both = Candidates(
+        rows=torch.zeros(2, dtype=torch.int64),
+        boxes=whole.expand(2, 4),
+        scores=scores[0],
+        labels=torch.tensor([0, 1]),
+    )
+    expected = detector.regress(both, pool5, fc7, image.size).boxes
     np.testing.assert_allclose(names["boxes"][0], expected.numpy(), atol=0.02)
 
 
