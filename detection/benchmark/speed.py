@@ -96,17 +96,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
     }
     clock = StageClock(next(iter(detectors.values())).extractor.device)
     samples = [read_timed_image(path, config, clock) for path in track(paths, len(paths), "boxes")]
-    flops = {}
-    for name, detector in detectors.items():
-        first = samples[0]
-        detector.detect(first.image, first.few_boxes())  # compiles and allocates, not counted
-        flops[name] = median_flops(detector, samples)
-    unbroken = {}
-    if not is_host(clock.device):  # before the clocks: they wrap the extractors in place
-        unbroken = {"unbroken": time_unbroken(detectors, samples, plan.repeats)}
-    timed = {name: instrument(detector, clock) for name, detector in detectors.items()}
-    rows = time_methods(timed, samples, clock, plan.repeats)
-    methods = {name: summarise(its_rows) for name, its_rows in rows.items()}
+    measured = measure(detectors, samples, clock, plan.repeats)
     result = {
         "backbone": config.backbone.name,
         "dtype": str(next(iter(detectors.values())).extractor.dtype).split(".")[-1],
@@ -118,14 +108,39 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
         "repeats": plan.repeats,
         "num_classes": plan.num_classes,
         "median_boxes": statistics.median(len(p.proposals.boxes) for p in samples),
-        "methods": methods,
-        "flops": flops,
-        "ratios": ratios(methods, flops),
-        **unbroken,
+        **measured,
         "environment": describe_environment(),
     }
     write_json_atomic(out / "benchmark.json", result)
     return result
+
+
+def measure(
+    detectors: Mapping[str, Detector],
+    samples: Sequence[TimedImage],
+    clock: StageClock,
+    repeats: int,
+) -> dict[str, Any]:
+    """Return seconds per stage, FLOPs and ratios of the methods, after a run that is not counted.
+
+    Args:
+        detectors: by method; their extractors get a clock around every stage.
+        samples: images with their boxes.
+        clock: of the stages.
+        repeats: how often each image is timed.
+    """
+    flops = {}
+    for name, detector in detectors.items():
+        first = samples[0]
+        detector.detect(first.image, first.few_boxes())  # compiles and allocates, not counted
+        flops[name] = median_flops(detector, samples)
+    unbroken = {}
+    if not is_host(clock.device):  # before the clocks: they wrap the extractors in place
+        unbroken = {"unbroken": time_unbroken(detectors, samples, repeats)}
+    timed = {name: instrument(detector, clock) for name, detector in detectors.items()}
+    rows = time_methods(timed, samples, clock, repeats)
+    methods = {name: summarise(its_rows) for name, its_rows in rows.items()}
+    return {"methods": methods, "flops": flops, "ratios": ratios(methods, flops), **unbroken}
 
 
 def median_flops(detector: Detector, samples: Sequence[TimedImage]) -> dict[str, float]:
