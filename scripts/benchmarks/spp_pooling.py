@@ -9,24 +9,11 @@ from __future__ import annotations
 
 import torch
 from comparison import Candidate, compare, parse, report
+from pooling_cases import LEVELS, MAPS, make_windows, pool_with_torchvision
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
-from torchvision.ops import roi_pool
 
 from detection.features.pyramid import bin_major_permutation, pyramid_pool
-
-LEVELS = (1, 2, 3, 6)
-MAPS = ((256, 38, 50), (512, 38, 63))
-
-
-def make_windows(count: int, rows: int, columns: int, generator: torch.Generator) -> Tensor:
-    """Draw windows whose sides are log-uniform from 2 cells to the map's."""
-    random = torch.rand(4, count, generator=generator)
-    width = (2 * ((columns + 1) / 2) ** random[0]).long().clamp(1, columns)
-    height = (2 * ((rows + 1) / 2) ** random[1]).long().clamp(1, rows)
-    x = (random[2] * (columns - width + 1)).long()
-    y = (random[3] * (rows - height + 1)).long()
-    return torch.stack((x, y, x + width, y + height), dim=1)
 
 
 def pool_in_a_loop(values: Tensor, windows: Tensor) -> Tensor:
@@ -36,14 +23,6 @@ def pool_in_a_loop(values: Tensor, windows: Tensor) -> Tensor:
         cut = values[None, :, y1:y2, x1:x2]
         rows.append(torch.cat([adaptive_max_pool2d(cut, n).flatten() for n in LEVELS]))
     return torch.stack(rows)
-
-
-def pool_with_torchvision(values: Tensor, windows: Tensor) -> Tensor:
-    """Pool each level with roi_pool."""
-    corners = windows.float()
-    batch = torch.zeros_like(corners[:, :1])
-    rois = torch.cat((batch, corners[:, :2], corners[:, 2:] - 1), dim=1)
-    return torch.cat([roi_pool(values[None], rois, n, 1.0).flatten(1) for n in LEVELS], dim=1)
 
 
 def main() -> None:

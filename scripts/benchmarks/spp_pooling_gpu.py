@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 from comparison import Comparison, report
-from spp_pooling import LEVELS, MAPS, make_windows, pool_with_torchvision
+from pooling_cases import LEVELS, MAPS, make_windows, pool_with_torchvision
 from torch import Tensor
 
 from detection.features import pyramid
