@@ -23,7 +23,7 @@ def where(number):
 def fails_on_two(number):
     if number == 2:
         message = "not wanted"
-        raise DataError(message)
+        raise ImageError(message)
     return number
 
 

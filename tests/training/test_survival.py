@@ -79,7 +79,9 @@ def test_images_that_do_not_divide_among_the_processes_stop(tmp_path):
 
 
 def test_torchrun_without_accelerate_says_what_to_install(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    started = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    for name, value in (started | {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ConfigError, match=r"pip install .*\[ddp\]"):
         start_workers("cpu")
