@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detection.config import ProposalConfig
-from detection.errors import ConfigError, DataError
+from detection.errors import ConfigError, DataError, ImageError
 from detection.io.parallel import parallel_map
 from detection.proposals.dataset import propose_dataset
 from detection.structures import Dataset
