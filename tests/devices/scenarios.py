@@ -24,6 +24,7 @@ from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
 from detection.heads import hard_negatives as mining
 from detection.heads.svm import Svms, fit_linear_svms
+from detection.io.device import device_name
 from detection.proposals.search import propose
 from detection.runs.folder import RunFolder, reopen_run
 from detection.serving.service import Upload, load_service
@@ -209,7 +210,7 @@ def benchmark(place: Place) -> Numbers:
     return {
         "stages": stages,
         "flops": result["flops"],
-        "device": result["device"] == place.device,
+        "device": result["device"] == device_name(torch.device(place.device)),
         "unbroken": times_without_clocks(result) == (place.device != "cpu"),
     }
 
