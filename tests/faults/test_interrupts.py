@@ -19,6 +19,8 @@ from detection.proposals import dataset
 from tests.faults.conftest import Trained
 from tests.faults.small import SETTINGS, fail, run, where, write_tree
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 COMMANDS = ["propose", "train", "evaluate", "detect"]
 
 

@@ -17,6 +17,8 @@ from detection.io.interrupts import raise_if_interrupted, remembered
 from detection.io.parallel import parallel_map
 from detection.io.progress import track
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 
 def as_numba_does(x: int) -> int:
     try:
