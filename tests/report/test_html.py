@@ -8,11 +8,9 @@ import pytest
 from detection.data.dataset import read_dataset
 from detection.errors import DataError
 from detection.proposals.store import ProposalStore
-from detection.report.browse import browse, choose, occupancy
+from detection.report.browse import browse
 from detection.report.html import report_run
-from detection.report.loading import load_run, load_runs
 from detection.structures import Proposals
-from tests.evaluation.cases import truth
 from tests.report.fake_runs import make_benchmark, make_coco, make_run
 
 HOSTILE = (
@@ -127,15 +125,6 @@ def test_missing_proposals_name_the_command_that_adds_them(both):
     assert "detection propose adds it" in page.words
 
 
-def test_speed_stands_beside_the_papers(both):
-    _, page = both
-    assert "27,100" in page.words
-    assert "143x 270x" in page.words
-    assert "SPPnet, ZF-5, 1 scale 0.053 0.089 0.142" in page.words
-    assert "R-CNN, ZF-5: 14.5 s" in page.words
-    assert "SPPnet, ZF-5, 1 scale: 142 ms" in page.words
-
-
 def test_ids_are_unique_outside_charts(both):
     content, _ = both
     plain = re.sub(r"<svg.*?</svg>", "", content, flags=re.DOTALL)
@@ -191,12 +180,6 @@ def test_run_of_other_classes_is_left_out_of_the_comparison(runs, tmp_path):
     assert "R-CNN: expected the classes of objects, got others" in page.words
 
 
-def test_two_runs_of_one_method_keep_apart_by_their_folders(runs, data, tmp_path):
-    make_run(tmp_path / "other", "sppnet", data=data, seed=9)
-    names = [run.name for run in load_runs([runs[0], tmp_path / "other"])]
-    assert names == ["SPPnet (spp)", "SPPnet (other)"]
-
-
 @pytest.mark.parametrize(
     ("part", "section", "command"),
     [
@@ -225,18 +208,6 @@ def test_missing_images_leave_the_scores(data, tmp_path, runs):
     assert "mAP, 11 points" in page.words
     assert "On the images is left out" in page.words
     assert "gone" in page.words
-
-
-@pytest.mark.parametrize("part", ["metrics.json", "benchmark.json", "detections/coco.json"])
-@pytest.mark.parametrize("content", ["", "{", "null", '{"map": 3}', '{"methods": 1}'])
-def test_damaged_part_is_named_and_leaves_the_rest(runs, tmp_path, part, content):
-    shutil.copytree(runs[0], tmp_path / "run")
-    (tmp_path / "run" / part).write_text(content)
-    run = load_run(tmp_path / "run")
-    assert any(part in problem for problem in run.problems)
-    parts = {"metrics.json": run.metrics, "benchmark.json": run.benchmark}
-    parts["detections/coco.json"] = run.detections
-    assert [name for name, value in parts.items() if value is None] == [part]
 
 
 def test_report_on_damaged_parts_names_them(runs, tmp_path):
@@ -300,41 +271,3 @@ def test_names_are_escaped_in_the_browser(hostile, tmp_path):
     assert_stands_alone(content, page)
     assert page.tags.count("img") == 4 + 1
     assert "{{ 7 * 7 }}" in page.words
-
-
-def test_browser_counts_objects_and_covers_every_class(data, tmp_path):
-    dataset = read_dataset(data, "test")
-    browse(dataset, tmp_path / "b.html", num_images=3)
-    page = Page((tmp_path / "b.html").read_text())
-    objects = sum(len(record.truth.labels) for record in dataset.records)
-    assert f"{objects} objects" in page.words
-    assert "1 images without objects" in page.words
-    seen = {n for i in choose(dataset, 3) for n in dataset.records[i].truth.labels.tolist()}
-    assert seen == {0, 1, 2}
-    assert len(choose(dataset, 100)) == len(dataset.records)
-
-
-def test_occupancy_counts_boxes_over_cells():
-    counts = occupancy([truth("1", [[0, 0, 50, 100]], [0]), truth("2", [[0, 0, 100, 50]], [0])], 4)
-    assert counts.tolist() == [[2, 2, 1, 1]] * 2 + [[1, 1, 0, 0]] * 2
-
-
-@pytest.mark.parametrize(
-    ("part", "key", "value"),
-    [
-        ("metrics.json", "map", 3),
-        ("metrics.json", "map", {"voc07": "high"}),
-        ("metrics.json", "interval", "wide"),
-        ("metrics.json", "per_class", {}),
-        ("metrics.json", "per_class", {"cat": 1, "dog": 2, "bird": 3}),
-        ("benchmark.json", "methods", {"sppnet": 1}),
-        ("benchmark.json", "methods", {"sppnet": {"stages": {"conv": 0.1}}}),
-        ("benchmark.json", "ratios", []),
-    ],
-)
-def test_part_of_another_form_is_named(runs, tmp_path, part, key, value):
-    shutil.copytree(runs[0], tmp_path / "run")
-    path = tmp_path / "run" / part
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    (problem,) = load_run(tmp_path / "run").problems
-    assert re.search(rf"{part}: .*expected", problem)

@@ -26,30 +26,10 @@ def charts(name="cat"):
 
 
 @pytest.mark.parametrize("name", list(charts()))
-def test_svg_stands_alone_and_follows_the_pages_ink(name):
-    svg = as_svg(charts()[name](), label=name, salt="s")
-    assert svg.startswith('<svg role="img" aria-label="')
-    assert svg.endswith("</svg>")
-    assert "http" not in svg
-    assert "xmlns" not in svg
-    assert "currentColor" in svg
-    assert "#000000" not in svg
-
-
-@pytest.mark.parametrize("name", list(charts()))
 def test_names_are_escaped_in_svg(name):
     svg = as_svg(charts(HOSTILE)[name](), label=HOSTILE, salt="s")
     assert "<script" not in svg
     assert 'alert("1")' not in re.sub(r"<text[^>]*>[^<]*</text>", "", svg)
-
-
-def test_svg_is_the_same_every_time_and_ids_differ_by_salt():
-    first, again = (as_svg(charts()["line"](), label="l", salt="a") for _ in range(2))
-    other = as_svg(charts()["line"](), label="l", salt="b")
-    assert first == again
-    clips = [set(re.findall(r'<clipPath id="([^"]+)"', svg)) for svg in (first, other)]
-    assert clips[0]
-    assert not clips[0] & clips[1]
 
 
 def test_charts_of_nothing_can_be_drawn():

@@ -18,8 +18,7 @@ from detection.errors import ConfigError
 from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 from detection.serving import server
-from detection.serving.service import Service, answer_detections, distinct_names
-from detection.serving.worker import Worker
+from detection.serving.service import Service, answer_detections
 from tests.serving import served
 from tests.serving.load import count_wrong, load, post
 
@@ -187,23 +186,3 @@ def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):
 )
 def test_loopback_is_known_by_its_address(host, is_own):
     assert server.is_loopback(host) is is_own
-
-
-def test_runs_of_one_name_are_numbered(tmp_path):
-    folders = [tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "other"]
-    assert distinct_names(folders) == ["run", "run-2", "other"]
-
-
-def test_a_cancelled_job_is_skipped():
-    hold, done = threading.Event(), []
-    worker = Worker(lambda job: (hold.wait(60), done.append(job)), places=2)
-    first = worker.submit(1)
-    while worker.waiting:
-        time.sleep(0.01)
-    second, third = worker.submit(2), worker.submit(3)
-    assert second.cancel()
-    hold.set()
-    third.result(60)
-    assert first.done()
-    assert done == [1, 3]
-    worker.close()
