@@ -1,16 +1,11 @@
-import json
-
 import numpy as np
 import PIL.Image
 import pytest
 import torch
 
-from detection.cli import main
 from detection.data.image_like import to_image
 from detection.data.images import read_image
 from detection.errors import DataError
-from detection.evaluation.results import read_coco_json
-from detection.model_io import save_detector
 from detection.structures import Image
 from detection.tiny import tiny_detector
 
@@ -144,21 +139,3 @@ def test_images_are_read_one_at_a_time(detector, scene):
 def test_a_refused_image_names_what_is_wrong(detector):
     with pytest.raises(DataError, match="expected an array of uint8, got float32"):
         detector.detect(np.zeros((4, 4, 3), np.float32))
-
-
-def test_the_command_writes_coco_results_above_the_threshold(tmp_path, detector, scene, capsys):
-    run = tmp_path / "run"
-    save_detector(run / "model.safetensors", detector)
-    (run / "config.yaml").write_text("{}\n")
-    path = tmp_path / "139.png"
-    PIL.Image.fromarray(scene).save(path)
-    out = tmp_path / "out"
-    options = ["--out", str(out), "--coco", str(tmp_path / "coco.json"), "--device", "cpu"]
-    options += ["--proposals.workers", "1", "--proposals.max_boxes", "20", "--no_drawings"]
-    assert main(["detect", str(run), str(path), *options, "--threshold", "-1"]) == 0
-    shown = json.loads((out / "detections.json").read_text())[str(path)]["detections"]
-    assert shown
-    results = read_coco_json(tmp_path / "coco.json")["139"]
-    assert [row["score"] for row in shown] == pytest.approx(results.scores.tolist())
-    assert [("cat", "dog").index(row["class"]) for row in shown] == results.labels.tolist()
-    assert json.loads((tmp_path / "coco.json").read_text())[0]["image_id"] == 139

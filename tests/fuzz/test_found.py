@@ -6,12 +6,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from detection.backbones.backbone import PREPROCESSINGS, Backbone
-from detection.config import Config, FeatureConfig
+from detection.config import Config
 from detection.data.images import read_file, read_sizes
 from detection.data.voc import read_voc
 from detection.errors import CheckpointError, ConfigError, DataError
-from detection.features.rcnn import RcnnExtractor
 from detection.io.tensors import load_tensors, save_tensors
 from detection.runs.config_io import (
     MAX_BYTES,
@@ -21,8 +19,6 @@ from detection.runs.config_io import (
     read_config_file,
     read_option,
 )
-from detection.structures import ConvGeometry
-from tests.classification.tiny_classifier import tiny_blueprint
 from tests.data.folders import VocTree
 
 
@@ -145,14 +141,3 @@ def test_loaded_tensors_do_not_change_with_their_file(tmp_path):
     path.write_bytes(b"")
     assert torch.equal(tensors["x"], torch.arange(5000.0))
     assert json.dumps(header) == '{"a": 1}'
-
-
-def test_a_context_that_leaves_no_room_in_the_crop_is_refused():
-    geometry, caffe = ConvGeometry(stride=8, offset=1.5), PREPROCESSINGS["caffe"]
-    backbone = Backbone("tiny", tiny_blueprint(), geometry, caffe)
-    backbone.trunk.to_empty(device="cpu")
-    assert RcnnExtractor(backbone, FeatureConfig(method="rcnn", context=31, device="cpu"))
-    with pytest.raises(
-        ConfigError, match=r"features\.context: expected at most 31 pixels on .* 32"
-    ):
-        RcnnExtractor(backbone, FeatureConfig(method="rcnn", context=32, device="cpu"))

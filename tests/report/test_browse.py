@@ -1,46 +1,7 @@
-from html.parser import HTMLParser
-
 from detection.data.dataset import read_dataset
 from detection.report.browse import browse, choose, occupancy
 from tests.evaluation.cases import truth
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects tags, addresses and text, and checks that tags close in order."""
-
-    def __init__(self, content):
-        super().__init__()
-        self.open, self.tags, self.addresses, self.text, self.ids = [], [], [], [], []
-        self.feed(content)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        for name, value in attributes:
-            assert not name.startswith("on"), f"{tag} {name}"
-            if name in {"src", "href", "srcset", "action", "data"}:
-                self.addresses.append(value)
-            if name == "id":
-                self.ids.append(value)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    @property
-    def words(self):
-        return " ".join(" ".join(self.text).split())
+from tests.report.pages import Page
 
 
 def test_browser_counts_objects_and_covers_every_class(data, tmp_path):

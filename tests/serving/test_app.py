@@ -2,29 +2,12 @@ import threading
 from dataclasses import replace
 
 import pytest
-from fastapi.testclient import TestClient
 
 from detection.config import Config
 from detection.errors import DataError
-from detection.serving.app import Limits, make_app
 from detection.serving.service import Service
 from tests.serving import served
-from tests.serving.served import BASE_URL
-
-
-def client_of(service, examples=(), **limits):
-    app = make_app(service, Limits(**limits), examples)
-    return TestClient(app, base_url=BASE_URL, raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def client():
-    with client_of(served.service("sppnet", "rcnn"), max_upload_bytes=100_000) as client:
-        yield client
-
-
-def post(client, data, name="a.png", **options):
-    return client.post("/v1/detect", files={"image": (name, data)}, **options)
+from tests.serving.served import client_of, post
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,7 @@
 import pytest
-from fastapi.testclient import TestClient
 
-from detection.serving.app import Limits, make_app
 from tests.serving import served
-from tests.serving.served import BASE_URL
-
-
-def client_of(service, examples=(), **limits):
-    app = make_app(service, Limits(**limits), examples)
-    return TestClient(app, base_url=BASE_URL, raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def client():
-    with client_of(served.service("sppnet", "rcnn"), max_upload_bytes=100_000) as client:
-        yield client
-
-
-def post(client, data, name="a.png", **options):
-    return client.post("/v1/detect", files={"image": (name, data)}, **options)
+from tests.serving.served import BASE_URL, client_of, post
 
 
 def test_a_body_of_unknown_length_is_stopped_at_the_limit(client):

@@ -1,24 +1,4 @@
 import pytest
-from fastapi.testclient import TestClient
-
-from detection.serving.app import Limits, make_app
-from tests.serving import served
-from tests.serving.served import BASE_URL
-
-
-def client_of(service, examples=(), **limits):
-    app = make_app(service, Limits(**limits), examples)
-    return TestClient(app, base_url=BASE_URL, raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def client():
-    with client_of(served.service("sppnet", "rcnn"), max_upload_bytes=100_000) as client:
-        yield client
-
-
-def post(client, data, name="a.png", **options):
-    return client.post("/v1/detect", files={"image": (name, data)}, **options)
 
 
 @pytest.mark.parametrize("path", ["/", "/api"])

@@ -2,55 +2,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fastapi.testclient import TestClient
 
-from detection.backbones.weights import load_backbone
-from detection.benchmark.instrument import untrained_detector
-from detection.config import BackboneConfig, Config, FeatureConfig
-from detection.model_io import save_detector
 from detection.proposals.search import propose
-from detection.runs.config_io import write_config
-from detection.serving.app import Limits, make_app
 from detection.serving.service import distinct_names
 from tests.serving import served
-from tests.serving.served import BASE_URL
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A run folder with an untrained SqueezeNet: quick to load, known to the command line."""
-    features = FeatureConfig(layer="pool5", scales=(64,), levels=(1, 2), device="cpu")
-    config = Config(
-        features=features,
-        backbone=BackboneConfig(name="squeezenet", preprocessing="torchvision"),
-        proposals=replace(served.PROPOSALS, max_boxes=10),
-    )
-    folder = tmp_path / "a run"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(write_config(config))
-    detector = untrained_detector(load_backbone(config.backbone, to_train=True), config, 2)
-    save_detector(folder / "model.safetensors", detector)
-    return folder
+from tests.serving.served import post
 
 
 def test_runs_of_one_name_are_numbered(tmp_path):
     folders = [tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "other"]
     assert distinct_names(folders) == ["run", "run-2", "other"]
-
-
-def client_of(service, examples=(), **limits):
-    app = make_app(service, Limits(**limits), examples)
-    return TestClient(app, base_url=BASE_URL, raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def client():
-    with client_of(served.service("sppnet", "rcnn"), max_upload_bytes=100_000) as client:
-        yield client
-
-
-def post(client, data, name="a.png", **options):
-    return client.post("/v1/detect", files={"image": (name, data)}, **options)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
