@@ -34,13 +34,13 @@ def test_the_usage_of_a_positional_argument(name, settings, usage):
     [(3, " (default: 3)"), (("a", "b"), " (default: a, b)"), (None, ""), ((), "")],
 )
 def test_the_help_shows_a_default_where_there_is_one(default, shown):
-    parser = Parser(usage="x")
+    parser = Parser(usage="x", description="y")
     option("--count", "how many", default=default).add_to(parser)
     assert f"how many{shown}\n" in parser.format_help()
 
 
 def test_a_path_as_the_default_makes_an_option_a_path():
-    parser = Parser(usage="x")
+    parser = Parser(usage="x", description="y")
     option("--file", "what", default=Path("a")).add_to(parser)
     assert parser.parse_args(["--file", "b"]).file == Path("b")
 
