@@ -1,23 +1,9 @@
-import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision import models
 
 from detection.backbones.backbone import PREPROCESSINGS
 from detection.backbones.weights import load_backbone
-from detection.config import BackboneConfig
-
-
-def squeezenet(**settings):
-    return BackboneConfig(name="squeezenet", **{"preprocessing": "torchvision", **settings})
-
-
-@pytest.fixture(scope="module")
-def state():
-    """A state dict as torchvision's SqueezeNet has it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return models.squeezenet1_0().state_dict()
+from tests.backbones.saved import squeezenet
 
 
 def test_a_file_can_name_its_preprocessing(tmp_path, state):

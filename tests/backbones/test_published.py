@@ -12,18 +12,6 @@ from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
 
 
-def squeezenet(**settings):
-    return BackboneConfig(name="squeezenet", **{"preprocessing": "torchvision", **settings})
-
-
-@pytest.fixture(scope="module")
-def state():
-    """A state dict as torchvision's SqueezeNet has it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return models.squeezenet1_0().state_dict()
-
-
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """An empty folder for published weights, and no network."""

@@ -4,34 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torchvision import models
 
 from detection.backbones.weight_files import read_state
 from detection.backbones.weights import load_backbone
-from detection.config import BackboneConfig
 from detection.errors import CheckpointError
-
-
-def squeezenet(**settings):
-    return BackboneConfig(name="squeezenet", **{"preprocessing": "torchvision", **settings})
-
-
-@pytest.fixture(scope="module")
-def state():
-    """A state dict as torchvision's SqueezeNet has it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return models.squeezenet1_0().state_dict()
-
-
-def saved(tmp_path, tensors, name="weights.safetensors"):
-    path = tmp_path / name
-    if path.suffix == ".safetensors":
-        save_file(tensors, path)
-    else:
-        torch.save(tensors, path)
-    return str(path)
+from tests.backbones.saved import saved, squeezenet
 
 
 def test_a_state_dict_may_lie_in_a_checkpoint(tmp_path, state):

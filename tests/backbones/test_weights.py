@@ -3,35 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torchvision import models
 
 from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
+from tests.backbones.saved import saved, squeezenet
 
 REAL = Path(__file__).parents[3] / "shared/weights/squeezenet1_0_imagenet_caffe.safetensors"
-
-
-def squeezenet(**settings):
-    return BackboneConfig(name="squeezenet", **{"preprocessing": "torchvision", **settings})
-
-
-@pytest.fixture(scope="module")
-def state():
-    """A state dict as torchvision's SqueezeNet has it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return models.squeezenet1_0().state_dict()
-
-
-def saved(tmp_path, tensors, name="weights.safetensors"):
-    path = tmp_path / name
-    if path.suffix == ".safetensors":
-        save_file(tensors, path)
-    else:
-        torch.save(tensors, path)
-    return str(path)
 
 
 def test_our_own_keys_are_read_back(tmp_path):

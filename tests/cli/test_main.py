@@ -18,17 +18,7 @@ from detection.cli.main import main
 from detection.config import Config
 from detection.errors import ConfigError
 from detection.runs.config_io import config_to_dict
-
-
-def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run a command that must fail in the agreed way; return its one line."""
-    assert main(list(map(str, arguments))) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("error: ")
-    return lines[0].removeprefix("error: ")
+from tests.cli.lines import fail
 
 
 def test_help_lists_every_verb_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,41 +1,17 @@
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from detection.backbones.weights import load_backbone
-from detection.benchmark.instrument import untrained_detector
 from detection.cli.main import main
-from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.errors import ConfigError
 from detection.export import write
-from detection.model_io import load_detector, save_detector
+from detection.model_io import load_detector
 from detection.postprocess import Candidates
-from detection.runs.config_io import write_config
+from tests.export.runs import make_run, run_command
 from tests.serving import served
-
-
-def make_run(folder, **features):
-    features = {"layer": "pool5", "scales": (64,), "levels": (1, 2), "device": "cpu"} | features
-    config = Config(
-        features=FeatureConfig(**features),
-        backbone=BackboneConfig(name="squeezenet", preprocessing="torchvision"),
-    )
-    folder.mkdir()
-    (folder / "config.yaml").write_text(write_config(config))
-    detector = untrained_detector(load_backbone(config.backbone, to_train=True), config, 2)
-    save_detector(folder / "model.safetensors", detector)
-    return folder
-
-
-def run_command(*arguments):
-    """Run it in a process of its own, where shapes are not checked, as a user would."""
-    command = [sys.executable, "-m", "detection", "export", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
 def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monkeypatch):

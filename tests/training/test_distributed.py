@@ -1,7 +1,4 @@
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,24 +7,14 @@ from detection.training.distributed import Workers, start_workers
 from detection.training.finetune import fine_tune
 from tests.training import tiny
 
-ROOT = Path(__file__).parents[2]
-
-
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def run(*command):
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+# What torchrun tells the first of two processes.
+TORCHRUN = {
+    "WORLD_SIZE": "2",
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
 
 
 def test_images_that_do_not_divide_among_the_processes_stop(tmp_path):
@@ -40,7 +27,8 @@ def test_images_that_do_not_divide_among_the_processes_stop(tmp_path):
 
 
 def test_torchrun_without_accelerate_says_what_to_install(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ConfigError, match=r"pip install .*\[ddp\]"):
         start_workers("cpu")

@@ -2,25 +2,9 @@ from dataclasses import replace
 
 import torch
 
-from detection.config import FineTuneConfig
-from detection.structures import GroundTruth
 from detection.training.rois import label_rois
 from detection.training.sampling import pool_of
-
-K = 3
-
-
-CONFIG = FineTuneConfig(batch_size=32, negative_iou=(0.1, 0.5), random_scale=False)
-
-
-def truth(boxes, labels):
-    return GroundTruth(
-        image_id="a",
-        size=(100, 200),
-        boxes=torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
-        labels=torch.tensor(labels, dtype=torch.int64),
-        difficult=torch.zeros(len(labels), dtype=torch.bool),
-    )
+from tests.training.pools import CONFIG, K, truth
 
 
 def test_a_roi_is_positive_from_the_threshold_on_and_has_the_class_it_overlaps_most():

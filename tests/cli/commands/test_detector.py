@@ -7,17 +7,7 @@ import pytest
 
 from detection.cli.main import main
 from detection.io.files import FolderLock
-
-
-def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run a command that must fail in the agreed way; return its one line."""
-    assert main(list(map(str, arguments))) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("error: ")
-    return lines[0].removeprefix("error: ")
+from tests.cli.lines import fail
 
 
 def test_weights_that_are_missing_are_named_before_the_long_search_for_boxes(
