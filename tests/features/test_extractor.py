@@ -11,8 +11,6 @@ from detection.features.sppnet import SppExtractor
 from tests.features.contract import BOXES, picture
 
 SMALL = FeatureConfig(scales=(64,), device="cpu", batch_size=4, layer="pool5")
-
-
 METHODS = ["sppnet", "rcnn"]
 
 

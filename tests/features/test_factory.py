@@ -9,8 +9,6 @@ from detection.features.factory import make_extractor
 from tests.features.contract import BOXES, check_extractor, check_features, picture
 
 SMALL = FeatureConfig(scales=(64,), device="cpu", batch_size=4, layer="pool5")
-
-
 METHODS = ["sppnet", "rcnn"]
 
 

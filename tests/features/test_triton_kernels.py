@@ -6,7 +6,6 @@ import pytest
 triton = pytest.importorskip("triton")
 triton_kernels = pytest.importorskip("detection.features.triton_kernels")
 triton_pyramid = pytest.importorskip("detection.features.triton_pyramid")
-
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 LEVELS = (1, 2, 3, 6)
 

@@ -6,7 +6,6 @@ from detection.config import SvmConfig
 from detection.heads.svm import Svms, fit_linear_svms, svm_objective
 
 K = 3
-
 NEWTON = SvmConfig(tolerance=1e-4)
 
 

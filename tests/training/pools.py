@@ -8,8 +8,6 @@ from detection.training.rois import label_rois
 from detection.training.sampling import pool_of
 
 K = 3
-
-
 CONFIG = FineTuneConfig(batch_size=32, negative_iou=(0.1, 0.5), random_scale=False)
 
 

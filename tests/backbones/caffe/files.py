@@ -4,20 +4,12 @@ from detection.backbones.weights import BACKBONES
 from tests.backbones.caffe.writer import V2, layer, network, random_blobs
 
 FIVE = ["conv1", "conv2", "conv3", "conv4", "conv5"]
-
-
 VGG16 = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
-
-
 CONVS = {"zf5": FIVE, "caffenet": FIVE, "vgg16": VGG16}
-
-
 SHAPES = {
     name: [tuple(t.shape) for t in BACKBONES[name]().trunk.state_dict().values() if t.ndim == 4]
     for name in CONVS
 }
-
-
 INPUTS = {"zf5": 12800, "caffenet": 9216, "vgg16": 25088}
 
 

@@ -39,7 +39,7 @@ def test_views_start_from_the_settings_of_the_run(tmp_path, called):
     assert main(["classify-views", str(tmp_path), *options]) == 0
     ((name, (run, config, out), _),) = called
     assert (name, run, out) == ("classify_views", tmp_path, tmp_path / "out")
-    assert config.pretrain.epochs == 3
+    assert (config.pretrain.epochs, config.classify.views) == (3, ("full",))
 
 
 def test_classify_eval_may_overwrite(tmp_path, called):
