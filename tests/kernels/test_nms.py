@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from detection.kernels.nms import suppress_classes
 from tests.reference import nms as reference
 
+pytest.importorskip("numba")
+
 
 def kept(boxes, scores, starts, iou=0.3, limit=100):
     """Return for each class the rows that are kept, best first."""

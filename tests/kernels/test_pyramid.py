@@ -5,6 +5,8 @@ import pytest
 
 from detection.kernels.pyramid import PADDING, fill_bins, merge_bins, pool_windows
 
+pytest.importorskip("numba")
+
 # 4 x 4 cells of one channel, and of a second one that is its negative.
 MAP = np.arange(16, dtype=np.int32).reshape(4, 4)
 CELLS = np.stack([MAP, -MAP], axis=-1)
