@@ -1,6 +1,4 @@
 import hashlib
-import itertools
-import json
 
 import pytest
 import torch
@@ -8,56 +6,15 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from detection.backbones.backbone import PREPROCESSINGS
-from detection.backbones.caffe.caffemodel import read_caffemodel
-from detection.backbones.caffe.names import CAFFE_NETWORKS, pyramid_columns, stored_levels
 from detection.backbones.weight_import import import_weights, save_imported
-from detection.backbones.weight_list import list_backbones
-from detection.backbones.weights import BACKBONES, load_backbone
-from detection.cli import main
+from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, FeatureConfig
 from detection.errors import CheckpointError, ConfigError
 from detection.features.factory import make_extractor
-from detection.structures import Image
+from tests.backbones.caffe.files import CONVS, caffe_file
 from tests.backbones.caffe.writer import V0, V1, V2, blob, layer, network, random_blobs
-from tests.reference.pyramid import pyramid
 
 LEVELS = (1, 2, 3, 6)
-FIVE = ["conv1", "conv2", "conv3", "conv4", "conv5"]
-VGG16 = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
-CONVS = {"zf5": FIVE, "caffenet": FIVE, "vgg16": VGG16}
-SHAPES = {
-    name: [tuple(t.shape) for t in BACKBONES[name]().trunk.state_dict().values() if t.ndim == 4]
-    for name in CONVS
-}
-INPUTS = {"zf5": 12800, "caffenet": 9216, "vgg16": 25088}
-
-
-def joined(form, levels):
-    """The layers that pool and join a pyramid, named as in the release."""
-    names = [f"pool5_spm{n}_flatten" for n in levels]
-    return [
-        *(layer(form, name, bottoms=["conv5"], tops=[name]) for name in names),
-        layer(form, "pool5_spm", bottoms=names, tops=["pool5_spm"]),
-    ]
-
-
-def caffe_file(folder, name, form=V2, *, legacy=False, fc=INPUTS, levels=None, changes=None):
-    """A published network with fc layers 5 and 4 wide: (path, layer -> (weight, bias))."""
-    shapes = dict(zip(CONVS[name], SHAPES[name], strict=True))
-    if fc is not None:
-        shapes |= {"fc6": (5, fc[name]), "fc7": (4, 5), "fc8": (3, 4)}
-    stored, layers = {}, [layer(form, "data", tops=["data"])]
-    for seed, (own, shape) in enumerate(shapes.items()):
-        stored[own], blobs = random_blobs(shape, seed, legacy=legacy)
-        blobs = (changes or {}).get(own, blobs)
-        if own == "fc6" and levels:
-            layers += joined(form, levels)
-        reads = "pool5_spm" if own == "fc6" else "x"
-        if blobs is not None:
-            layers.append(layer(form, own, blobs, bottoms=[reads], tops=[own]))
-    path = folder / f"{name}.caffemodel"
-    path.write_bytes(network(layers))
-    return path, stored
 
 
 def as_tensors(pair):
@@ -113,41 +70,6 @@ def test_rcnn_crops_of_zf5_have_their_own_fc6(tmp_path):
     assert rcnn.pretrained_fc() is backbone.fc
 
 
-@pytest.mark.parametrize("order", [LEVELS, (6, 3, 2, 1), (2, 6, 1, 3)])
-@pytest.mark.parametrize("said", [False, True])
-def test_fc6_reads_the_pyramid_bin_by_bin_whatever_its_order_in_the_file(tmp_path, order, said):
-    """fc6 of this package's pool5 is Caffe's fc6 of Caffe's pool5, computed plainly."""
-    source, stored = caffe_file(tmp_path, "zf5", V0, levels=order if said else None)
-    imported = import_weights(source, "zf5", levels=() if said else order)
-    save_imported(tmp_path / "own.safetensors", imported)
-    config = BackboneConfig(name="zf5", weights=str(tmp_path / "own.safetensors"))
-    extractor = make_extractor(
-        load_backbone(config), FeatureConfig(method="sppnet", scales=(160,), device="cpu")
-    )
-    pixels = torch.randint(
-        0, 256, (160, 200, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-    image = Image(image_id="noise", pixels=pixels)
-    boxes = torch.tensor([[0.0, 0, 200, 160], [30, 20, 150, 140]])
-    with torch.no_grad():
-        maps = extractor.encode_image(image)
-        windows, rows = extractor.project(maps, boxes)
-        fc6 = extractor.pretrained_fc().fc6(extractor.pool(maps, boxes).expand())
-    caffe_pool5 = pyramid(maps[0].values, windows[rows, 1:].tolist(), order)
-    weight, bias = as_tensors(stored["fc6"])
-    assert torch.allclose(fc6, caffe_pool5 @ weight.T + bias, rtol=1e-4, atol=1e-3)
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(LEVELS)))
-def test_columns_move_with_their_levels(order):
-    values = torch.rand(3, 7, 9, generator=torch.Generator().manual_seed(0))
-    windows = [[0, 0, 9, 7], [2, 1, 5, 6]]
-    columns = pyramid_columns(3, order, LEVELS)
-    assert torch.equal(
-        pyramid(values, windows, LEVELS), pyramid(values, windows, order)[:, columns]
-    )
-
-
 def test_grid_and_fc6_of_crops_flatten_channel_row_column(tmp_path):
     """Caffe's fc6 weight (o, c y x) meets this package's pool5 of a crop."""
     source, stored = caffe_file(tmp_path, "caffenet", V1, legacy=True)
@@ -161,13 +83,6 @@ def test_grid_and_fc6_of_crops_flatten_channel_row_column(tmp_path):
     weight, bias = as_tensors(stored["fc6"])
     cubes = weight.reshape(5, 256, 6, 6)
     assert torch.allclose(fc6, (cubes * pool5).sum(dim=(1, 2, 3)) + bias, rtol=1e-4, atol=1e-3)
-
-
-def test_the_order_in_the_file_is_read_off_its_names(tmp_path):
-    source, _ = caffe_file(tmp_path, "zf5", V0, levels=(6, 3, 2, 1))
-    assert stored_levels(read_caffemodel(source)) == (6, 3, 2, 1)
-    with pytest.raises(ConfigError, match=r"levels: expected \[6, 3, 2, 1\]"):
-        import_weights(source, "zf5", levels=LEVELS)
 
 
 @pytest.mark.parametrize("levels", [(1, 2, 3), (1, 2, 3, 5), (1, 1, 2, 3, 6), (6, 4, 2, 1)])
@@ -313,75 +228,3 @@ def test_a_preprocessing_may_be_named_for_a_caffemodel(tmp_path):
     source, _ = caffe_file(tmp_path, "zf5", fc=None)
     imported = import_weights(source, "zf5", preprocessing="caffe")
     assert imported.header["preprocessing"] == "caffe"
-
-
-def fail(capsys, *arguments):
-    assert main(["weights", *map(str, arguments)]) == 2
-    output = capsys.readouterr()
-    assert output.err.count("\n") == 1
-    return output.err
-
-
-def test_import_works_from_the_command_line(tmp_path, capsys):
-    source, _ = caffe_file(tmp_path, "zf5", V0, levels=LEVELS)
-    out = tmp_path / "weights" / "own.safetensors"
-    assert main(["weights", "import", str(source), "--backbone", "zf5", "--out", str(out)]) == 0
-    text = capsys.readouterr().out
-    assert "zf5, constant128" in text
-    assert "fc6 of 12,800 inputs" in text
-    assert f"--backbone.name zf5 --backbone.weights {out}" in text
-    assert main(["weights", "list", "--folder", str(out.parent)]) == 0
-    assert f"file: {out}" in capsys.readouterr().out
-
-
-def test_list_names_files_that_do_not_say_whose_they_are(tmp_path, capsys):
-    for name in ("theirs.safetensors", "a.pth", "b.caffemodel", "notes.md"):
-        (tmp_path / name).touch()
-    assert main(["weights", "list", "--folder", str(tmp_path)]) == 0
-    last = capsys.readouterr().out.split("or import them\n")[1].splitlines()
-    names = ["a.pth", "b.caffemodel", "theirs.safetensors"]
-    assert last == [f"  {tmp_path / name}" for name in names]
-
-
-def test_list_says_where_weights_are(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    (folder / "vgg16-397923af.pth").write_bytes(b"x")
-    (tmp_path / "broken.safetensors").write_bytes(b"x")
-    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", {"header": "[1]"})
-    assert main(["weights", "list", "--json", "--folder", str(tmp_path)]) == 0
-    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
-    assert list(entries) == list(BACKBONES)
-    vgg16 = entries["vgg16"]
-    assert (vgg16["published"], vgg16["found"]) == ("VGG16_Weights.IMAGENET1K_V1", True)
-    assert vgg16["pool5_rcnn"] == [512, 7, 7]
-    assert vgg16["pool5_sppnet"] == 512 * (1 + 4 + 9 + 36)
-    assert vgg16["fc"] == ["fc6", "fc7"]
-    assert not entries["alexnet"]["found"]
-    assert entries["squeezenet"]["fc"] == []
-    assert (entries["zf5"]["published"], entries["zf5"]["preprocessing"]) == ("", "constant128")
-    assert {name for name, entry in entries.items() if entry["caffe"]} == set(CAFFE_NETWORKS)
-    assert main(["weights", "list", "--folder", str(tmp_path / "gone")]) == 0
-    table = capsys.readouterr().out
-    assert "VGG16_Weights.IMAGENET1K_V1 (found:" in table
-    assert all(name in table for name in BACKBONES)
-    assert len(list_backbones(tmp_path)) == len(BACKBONES)
-
-
-def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys):
-    out = tmp_path / "own.safetensors"
-    source = tmp_path / "net.caffemodel"
-    source.write_bytes(b"not a network")
-    assert "choose from" in fail(capsys, "lst")
-    assert "expected a file to read" in fail(capsys, "import")
-    assert "--backbone: expected the name" in fail(capsys, "import", source)
-    assert "--out: expected a file" in fail(capsys, "import", source, "--backbone", "zf5")
-    given = ["import", source, "--backbone", "zf5", "--out"]
-    assert "ends in .safetensors" in fail(capsys, *given, tmp_path / "own.pth")
-    assert f"{source}: byte" in fail(capsys, *given, out)
-    assert not out.exists()
-    assert "whole numbers" in fail(capsys, *given, out, "--levels", "6,x")
-    out.write_bytes(b"x")
-    assert "another file" in fail(capsys, "import", out, "--backbone", "zf5", "--out", out)
-    assert "weights list: expected no file" in fail(capsys, "list", source)

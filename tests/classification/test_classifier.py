@@ -13,12 +13,11 @@ from detection.classification.classifier import (
     open_trunk,
     set_training,
 )
-from detection.classification.model_io import TrainedClassifier, load_classifier, save_classifier
+from detection.classification.model_io import TrainedClassifier, save_classifier
 from detection.config import BackboneConfig, Config, FeatureConfig
-from detection.errors import CheckpointError, ConfigError
+from detection.errors import ConfigError
 from detection.features.factory import make_extractor
 from detection.features.pyramid import pyramid_pool
-from detection.io.tensors import load_tensors, save_tensors
 from detection.pretrain_config import PretrainConfig
 from tests.classification.tiny_classifier import picture, tiny_config, use_tiny_network
 
@@ -133,30 +132,6 @@ def test_frozen_layers_need_weights(tmp_path):
         build_classifier(tiny_config(tmp_path, open_layers=0), 3)
 
 
-def test_a_stored_classifier_says_the_same_with_its_label_map(tmp_path):
-    one = trained(tmp_path)
-    save_classifier(tmp_path / "model.safetensors", one)
-    again = load_classifier(tmp_path)
-    inputs = picture(32, 40)[None].float()
-    assert torch.equal(one.model(inputs), again.model(inputs))
-    assert again.class_names == NAMES
-    assert again.config == one.config
-
-
-def test_the_file_of_a_classifier_is_a_weight_file_of_its_trunk(tmp_path):
-    one = trained(tmp_path, levels=(1, 2))
-    path = tmp_path / "model.safetensors"
-    save_classifier(path, one)
-    backbone = load_backbone(BackboneConfig(name="tiny", weights=str(path)))
-    assert backbone.preprocessing == one.model.preprocessing
-    for name, tensor in one.model.trunk.state_dict().items():
-        assert torch.equal(backbone.trunk.state_dict()[name], tensor)
-    extractor = make_extractor(backbone, FeatureConfig(levels=(1, 2)))
-    pretrained = extractor.pretrained_fc()
-    assert pretrained is not None
-    assert torch.equal(pretrained.get_submodule("fc6").weight, one.model.fc.fc6.weight)
-
-
 def test_fc6_of_a_classifier_without_a_pyramid_fits_rcnn(tmp_path):
     path = tmp_path / "model.safetensors"
     save_classifier(path, trained(tmp_path, head="no_spp", sizes=(64,), short_side=64))
@@ -175,36 +150,3 @@ def test_a_classifier_starts_from_the_fc_layers_that_come_with_the_weights(tmp_p
     assert torch.equal(model.fc.fc7.weight, one.model.fc.fc7.weight)
     assert model.fc.fc7.weight.requires_grad
     assert model.fc8.out_features == 7
-
-
-def test_a_file_of_something_else_is_no_classifier(tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_tensors(path, {"x": torch.zeros(1)}, {"schema": 1})
-    with pytest.raises(CheckpointError, match="expected a classifier of schema 1, got None"):
-        load_classifier(path)
-
-
-def test_a_label_map_of_another_length_is_refused(tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_classifier(path, trained(tmp_path))
-    tensors, header = load_tensors(path)
-    save_tensors(path, tensors, {**header, "class_names": ["blue", "green"]})
-    with pytest.raises(CheckpointError, match="fit together and 2 classes, got"):
-        load_classifier(path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"sizes": ()}, "sizes: expected one or more sides"),
-        ({"sizes": (300,)}, "short_side: expected at least the largest"),
-        ({"head": "no_spp", "sizes": (224, 180)}, "one size with head no_spp"),
-        ({"levels": (0,)}, "levels: expected one or more levels"),
-        ({"decay_at": (1.5,)}, "decay_at: expected fractions"),
-        ({"epochs": 0}, "epochs: expected a positive number"),
-        ({"dropout": 1.0}, r"dropout: expected in \[0, 1\)"),
-    ],
-)
-def test_settings_out_of_range_are_refused(changes, message):
-    with pytest.raises(ConfigError, match=message):
-        PretrainConfig(**changes)

@@ -7,15 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detection.classification.batches import BatchPlan, LabelledImages, read_labelled_images
 from detection.classification.model_io import load_classifier
 from detection.classification.pretrain import pretrain
-from detection.classification.training import ClassifierTraining, count_right, make_optimiser
+from detection.classification.training import ClassifierTraining
 from detection.config import DataConfig
 from detection.data.synthetic import synthesize
 from detection.errors import CheckpointError, ConfigError, DataError
 from detection.io.tensors import load_tensors
-from detection.pretrain_config import PretrainConfig
 from detection.training.log import read_rows
 from tests.classification.tiny_classifier import (
     tiny_config,
@@ -157,113 +155,16 @@ def test_a_picture_that_cannot_be_read_is_named(root, tmp_path):
         pretrain(tiny_config(root), tmp_path / "run")
 
 
-def in_a_reader(monkeypatch, action) -> None:
-    """Let the processes that read images do something else."""
-    main, read = os.getpid(), LabelledImages.__getitem__
-
-    def reading(self, key):
-        if os.getpid() != main:
-            action()
-        return read(self, key)
-
-    monkeypatch.setattr(LabelledImages, "__getitem__", reading)
-
-
-@pytest.mark.parametrize("number", [signal.SIGBUS, signal.SIGKILL])
-def test_f58_a_killed_reader_is_explained_with_the_remedies(root, tmp_path, monkeypatch, number):
-    in_a_reader(monkeypatch, lambda: os.kill(os.getpid(), number))
-    with pytest.raises(DataError, match=r"/dev/shm .*--ipc=host.*pretrain\.workers 0"):
-        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
-
-
-def test_f58_a_reader_without_shared_memory_is_explained(root, tmp_path, monkeypatch):
-    def full():
-        message = "unable to write to file </torch_1_2_0>: No space left on device (28)"
-        raise RuntimeError(message)
-
-    in_a_reader(monkeypatch, full)
-    with pytest.raises(DataError, match=r"--ipc=host.*pretrain\.workers 0"):
-        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
-
-
 def test_other_errors_of_a_training_stay_what_they_are(root, tmp_path, monkeypatch):
     fail_at(monkeypatch, 0, RuntimeError("shape mismatch"))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         pretrain(tiny_config(root, epochs=1), tmp_path / "run")
 
 
-def test_f46_a_picture_that_another_process_cannot_read_is_named_in_one_line(root, tmp_path):
-    (root / "train" / "red" / "broken.png").write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"^\S*broken\.png: expected an image") as caught:
-        pretrain(tiny_config(root, epochs=1, workers=1), tmp_path / "run")
-    assert "Traceback" not in str(caught.value)
-
-
 def test_a_split_without_a_class_of_the_training_is_refused(root, tmp_path):
     write_picture(root / "val" / "pink" / "0.png", (250, 180, 190), 1)
     with pytest.raises(DataError, match="expected a known class, got 'pink'"):
         pretrain(tiny_config(root), tmp_path / "run")
-
-
-def test_an_epoch_is_cut_into_batches_whose_pictures_have_one_size(root):
-    config = tiny_config(root, sizes=(32, 24), batch_size=10, epochs=2).pretrain
-    pictures = LabelledImages(
-        read_labelled_images(tiny_config(root), "train"), config, max_pixels=1_000_000
-    )
-    plan = BatchPlan(config=config, count=len(pictures))
-    batches = list(plan.batches(0))
-    assert [len(batch) for batch in batches] == [10, 10, 4, 10, 10, 4]
-    assert [plan.batch_size(step) for step in range(6)] == [10, 10, 4, 10, 10, 4]
-    for epoch, side in ((0, 32), (1, 24)):
-        keys = [key for batch in batches[3 * epoch : 3 * epoch + 3] for key in batch]
-        assert sorted(keys) == [(epoch, index) for index in range(24)]
-        assert {tuple(pictures[key].pixels.shape) for key in keys} == {(3, side, side)}
-
-
-def test_the_batches_from_a_step_on_are_those_of_the_whole_plan(root):
-    plan = BatchPlan(config=tiny_config(root, batch_size=5, epochs=3).pretrain, count=13)
-    batches = list(plan.batches(0))
-    assert len(batches) == plan.steps == 9
-    assert all(list(plan.batches(first)) == batches[first:] for first in range(9))
-
-
-def test_processes_share_each_batch_without_a_repetition(root):
-    config = tiny_config(root, batch_size=5, epochs=2).pretrain
-    whole = list(BatchPlan(config=config, count=13).batches(0))
-    parts = [list(BatchPlan(config=config, count=13, rank=r, ranks=2).batches(0)) for r in (0, 1)]
-    for batch, first, second in zip(whole, *parts, strict=True):
-        assert sorted(first + second) == sorted(batch)
-
-
-def test_the_learning_rate_falls_tenfold_at_the_configured_fractions(root):
-    config = tiny_config(root, epochs=10, batch_size=4, decay_at=(0.5, 0.8), learning_rate=1.0)
-    plan = BatchPlan(config=config.pretrain, count=4)
-    rates = [plan.learning_rate(step) for step in range(10)]
-    assert rates == pytest.approx([1] * 5 + [0.1] * 3 + [0.01] * 2)
-
-
-def test_biases_learn_faster_and_do_not_decay():
-    layer = torch.nn.Linear(2, 2)
-    weights, biases = make_optimiser(layer, PretrainConfig()).param_groups
-    assert weights["params"] == [layer.weight]
-    assert (weights["multiplier"], weights["weight_decay"]) == (1.0, 5e-4)
-    assert biases["params"] == [layer.bias]
-    assert (biases["multiplier"], biases["weight_decay"]) == (2.0, 0.0)
-
-
-def test_right_answers_are_counted_first_and_among_five():
-    scores = torch.tensor([[9.0, 8, 7, 6, 5, 4], [9, 8, 7, 6, 5, 4], [9, 8, 7, 6, 5, 4]])
-    assert count_right(scores, torch.tensor([0, 4, 5])).tolist() == [1, 2]
-
-
-def test_memory_is_used_up_to_its_limit(root):
-    config = tiny_config(root, memory_gib=2 * 3 * 36 * 47 / 2**30)
-    pictures = LabelledImages(
-        read_labelled_images(config, "train"), config.pretrain, max_pixels=10**6
-    )
-    for index in range(6):
-        assert torch.equal(pictures.resized(index), pictures.resized(index))
-    assert len(pictures._kept) == 2
 
 
 @pytest.mark.slow

@@ -3,38 +3,22 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
-import inspect
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 import yaml
 
 import detection
 from detection import cli
-from detection.cli.command import SECTIONS
 from detection.cli.commands import COMMANDS
-from detection.cli.main import build_parser, main
-from detection.cli.parser import attribute_docs
+from detection.cli.main import main
 from detection.config import Config
 from detection.errors import ConfigError
-from detection.io.files import FolderLock
 from detection.runs.config_io import config_to_dict
-
-
-def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run a command that must fail in the agreed way; return its one line."""
-    assert main(list(map(str, arguments))) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("error: ")
-    return lines[0].removeprefix("error: ")
+from tests.cli.lines import fail
 
 
 def test_help_lists_every_verb_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,21 +37,6 @@ def test_every_verb_explains_itself(name: str, capsys: pytest.CaptureFixture[str
     for option in COMMANDS[name].options:
         assert option.name in text
         assert option.settings["help"]
-
-
-@pytest.mark.parametrize(
-    "usage",
-    [
-        "detection detect RUN INPUTS [INPUTS ...] [options]",
-        "detection serve RUN [OTHERS ...] [options]",
-        "detection weights ACTION [FILE] [options]",
-    ],
-)
-def test_the_usage_says_what_may_be_left_out(
-    usage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([usage.split()[1], "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"usage: {usage}\n")
 
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
@@ -106,22 +75,6 @@ def test_every_function_that_a_command_calls_exists() -> None:
         module = importlib.import_module(str(statement.module))
         for alias in statement.names:
             assert hasattr(module, alias.name), f"{statement.module}.{alias.name}"
-
-
-def test_every_option_is_explained_in_its_dataclass() -> None:
-    for cls in get_type_hints(Config).values():
-        assert set(attribute_docs(cls)) == {field.name for field in dataclasses.fields(cls)}
-
-
-def test_every_field_is_an_option() -> None:
-    parser = build_parser("train")
-    text = parser.format_help()
-    for section in COMMANDS["train"].sections:
-        for name in config_to_dict(Config())[section]:
-            assert f"--{section}.{name} " in text
-    assert {section for command in COMMANDS.values() for section in command.sections} == set(
-        SECTIONS
-    )
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,67 +176,3 @@ def test_an_interrupt_is_exit_code_130(
     )
     assert main(["synthesize", "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "error: interrupted\n"
-
-
-def test_synthesize_and_propose_work_from_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = tmp_path / "data"
-    counts = ["--train_images", "12", "--test_images", "1"]
-    assert main(["synthesize", "--out", str(root), *counts]) == 0
-    folder = tmp_path / "boxes"
-    options = ["--data.root", str(root), "--proposals.folder", str(folder)]
-    assert main(["propose", *options, "--proposals.workers", "1", "--splits", "test"]) == 0
-    assert "recall at IoU" in capsys.readouterr().out
-    assert len(list(folder.rglob("*.safetensors"))) == 1
-
-
-def test_an_unknown_class_is_refused_with_the_nearest_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = tmp_path / "data"
-    assert (
-        main(["synthesize", "--out", str(root), "--train_images", "2", "--test_images", "1"]) == 0
-    )
-    capsys.readouterr()
-    names = {
-        name
-        for path in (root / "Annotations").rglob("*.xml")
-        for name in re.findall(r"<object>\s*<name>(\w+)", path.read_text())
-    }
-    misspelt = ",".join(f"{name}x" for name in sorted(names))
-    line = fail(capsys, "propose", "--data.root", root, "--data.class_names", misspelt)
-    assert ".xml: object " in line
-    assert inspect.cleandoc(line) == line
-
-
-def test_weights_that_are_missing_are_named_before_the_long_search_for_boxes(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    root, store, gone = tmp_path / "data", tmp_path / "store", tmp_path / "gone.safetensors"
-    counts = ["--train_images", "6", "--test_images", "1"]
-    assert main(["synthesize", "--out", str(root), *counts]) == 0
-    arguments = ["--data.root", root, "--proposals.folder", store, "--out", tmp_path / "run"]
-    assert main(["train", *map(str, arguments), "--backbone.weights", str(gone)]) == 2
-    assert str(gone) in capsys.readouterr().err
-    assert not store.exists()
-
-
-def test_training_into_a_folder_that_is_locked_or_full_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "run"
-    with FolderLock(out):
-        assert f"{out}: locked by pid {os.getpid()}" in fail(capsys, "train", "--out", out)
-    (out / "thesis.tex").write_text("x")
-    line = fail(capsys, "train", "--out", out)
-    assert "expected an empty folder" in line
-    assert "--resume" in line
-    assert (out / "thesis.tex").read_text() == "x"
-
-
-def test_a_file_where_the_run_folder_should_be_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("x")
-    assert str(tmp_path / "file") in fail(capsys, "train", "--out", tmp_path / "file")

@@ -11,10 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection import boxes as box_algebra
-from detection.config import DataConfig
-from detection.data.dataset import read_dataset
 from detection.data.voc import open_voc_folder, read_voc
-from detection.data.voc_xml import VocObject, parse_annotation, write_voc_annotation
 from detection.errors import DataError
 from tests.data.folders import VocTree, annotation_xml, object_xml
 from tests.data.real import REAL_SUBSET, needs_real_subset
@@ -136,70 +133,6 @@ def test_an_image_listed_without_a_file_is_looked_for_under_the_usual_name(tree)
     tree.annotation("gone", annotation_xml(object_xml()))
     with pytest.raises(DataError, match=r"gone\.jpg: expected a readable file"):
         read_voc(tree.root, "train", strict=True)
-
-
-objects = st.builds(
-    VocObject,
-    number=st.just(1),
-    class_name=st.text(
-        st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20
-    ),
-    corners=st.tuples(*[st.floats(-1e5, 1e5, allow_nan=False).map(lambda v: round(v, 3))] * 4),
-    difficult=st.booleans(),
-)
-
-
-@given(st.lists(objects, max_size=5), st.tuples(st.integers(1, 9999), st.integers(1, 9999)))
-def test_what_is_written_is_read_back(tmp_path_factory, written, size):
-    path = tmp_path_factory.mktemp("xml") / "a.xml"
-    write_voc_annotation(path, "a.jpg", size, written)
-    annotation = parse_annotation(path.read_bytes(), "a.xml")
-    assert annotation.issues == ()
-    assert annotation.size == size
-    assert annotation.filename == "a.jpg"
-    assert [item.number for item in annotation.objects] == list(range(1, len(written) + 1))
-    for got, expected in zip(annotation.objects, written, strict=True):
-        assert (got.class_name, got.corners, got.difficult) == (
-            expected.class_name,
-            expected.corners,
-            expected.difficult,
-        )
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_give_an_annotation_or_a_problem(data):
-    annotation = parse_annotation(data, "a.xml")
-    assert annotation.issues
-
-
-PIECES = [
-    "<annotation>", "</annotation>", "<object>", "</object>", "<name>", "</name>", "<bndbox>",
-    "</bndbox>", "<xmin>", "</xmin>", "<size>", "</size>", "<width>", "</width>", "1e999", "dog",
-    "<!DOCTYPE a [<!ENTITY b 'c'>]>", "&b;", "<?xml version='1.0' encoding='utf-16'?>", "<![CDATA[",
-    "]]>", "<difficult>", "</difficult>", "-1", "\0", "<!--", "-->", "<part/>", "\ufeff",
-]  # fmt: skip
-
-
-@given(st.lists(st.sampled_from(PIECES), max_size=40))
-def test_any_pieces_of_an_annotation_give_an_annotation_or_a_problem(pieces):
-    data = "".join(["<annotation>", *pieces, "</annotation>"]).encode()
-    annotation = parse_annotation(data, "a.xml")
-    assert all(issue.location.startswith("a.xml") for issue in annotation.issues)
-
-
-def test_the_test_list_takes_the_classes_of_the_training_list(tree):
-    tree.more("000002", annotation_xml(object_xml(name="ant"), filename="000002.jpg"))
-    tree.split("test", "000001\n")
-    tree.split("train", "000001\n000002\n")
-    config = DataConfig(root=str(tree.root), train_split="train", test_split="test")
-    assert read_dataset(config, "test").class_names == ("ant", "dog")
-    assert read_dataset(config, "test", class_names=("dog",)).class_names == ("dog",)
-
-
-def test_evaluation_needs_no_training_list(tree):
-    tree.split("test", "000001\n")
-    config = DataConfig(root=str(tree.root), train_split="gone", test_split="test")
-    assert len(read_dataset(config, "test", class_names=("dog",)).records) == 1
 
 
 @pytest.mark.data

@@ -1,59 +1,17 @@
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
-from detection.backbones.weights import load_backbone
-from detection.benchmark.instrument import untrained_detector
 from detection.cli.main import main
-from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.errors import ConfigError
 from detection.export import write
-from detection.model_io import load_detector, save_detector
+from detection.model_io import load_detector
 from detection.postprocess import Candidates
-from detection.runs.config_io import write_config
+from tests.export.runs import make_run, run_command
 from tests.serving import served
-
-
-def make_run(folder, **features):
-    features = {"layer": "pool5", "scales": (64,), "levels": (1, 2), "device": "cpu"} | features
-    config = Config(
-        features=FeatureConfig(**features),
-        backbone=BackboneConfig(name="squeezenet", preprocessing="torchvision"),
-    )
-    folder.mkdir()
-    (folder / "config.yaml").write_text(write_config(config))
-    detector = untrained_detector(load_backbone(config.backbone, to_train=True), config, 2)
-    save_detector(folder / "model.safetensors", detector)
-    return folder
-
-
-def run_command(*arguments):
-    """Run it in a process of its own, where shapes are not checked, as a user would."""
-    command = [sys.executable, "-m", "detection", "export", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-
-
-def test_the_command_writes_a_file_that_onnx_runtime_runs(tmp_path):
-    run, out = make_run(tmp_path / "run"), tmp_path / "new" / "model.onnx"
-    done = run_command(run, "--format", "onnx", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert done.stdout.startswith(f"{out}: sppnet on squeezenet, ")
-    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
-    for side, count in ((64, 3), (97, 1)):
-        image = np.zeros((1, 3, side, side), np.float32)
-        boxes = np.tile([0.0, 0.0, 40.0, 50.0], (count, 1))
-        scores, moved = session.run(None, {"image": image, "boxes": boxes})
-        assert scores.shape == (count, 2)
-        assert moved.shape == (count, 2, 4)
-    assert session.get_modelmeta().custom_metadata_map["method"] == "sppnet"
 
 
 def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monkeypatch):
@@ -79,18 +37,6 @@ def test_the_example_of_the_documents_gives_the_detectors_numbers(tmp_path, monk
     np.testing.assert_allclose(names["boxes"][0], expected.numpy(), atol=0.02)
 
 
-def test_the_command_writes_a_file_that_torch_runs(tmp_path):
-    run, out = make_run(tmp_path / "run", method="rcnn"), tmp_path / "model.pt2"
-    done = run_command(run, "--format", "torch-export", "--out", out)
-    assert done.returncode == 0, done.stderr
-    notes = {"detection.json": ""}
-    module = torch.export.load(out, extra_files=notes).module()
-    scores, deltas = module(torch.zeros(5, 3, 227, 227))
-    assert scores.shape == (5, 2)
-    assert deltas.shape == (5, 2, 4)
-    assert json.loads(notes["detection.json"])["method"] == "rcnn"
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -101,14 +47,6 @@ def test_the_command_writes_a_file_that_torch_runs(tmp_path):
 def test_a_wrong_option_is_one_line(tmp_path, capsys, options, message):
     assert main(["export", str(tmp_path), *options]) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
-
-
-def test_several_scales_are_one_line(tmp_path, capsys):
-    run = make_run(tmp_path / "run", scales=(64, 96))
-    out = tmp_path / "m.onnx"
-    assert main(["export", str(run), "--format", "onnx", "--out", str(out)]) == 2
-    assert "features.scales: expected one scale to export" in capsys.readouterr().err
-    assert not out.exists()
 
 
 def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):

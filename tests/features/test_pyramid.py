@@ -11,7 +11,6 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from detection.features import pyramid as module
 from detection.features.pyramid import bin_major_permutation, finer_levels, merge_bins, pyramid_pool
-from detection.features.torchvision_bins import is_exact
 from tests.reference.pyramid import pyramid
 
 LEVELS = (1, 2, 3, 6)
@@ -76,18 +75,6 @@ def test_the_whole_map_as_a_window_is_adaptive_max_pooling():
     whole = torch.tensor([[0, 0, 17, 13]])
     expected = torch.cat([adaptive_max_pool2d(values[None], n).flatten(1) for n in LEVELS], dim=1)
     assert torch.equal(pyramid_pool(values, whole, LEVELS), expected)
-
-
-@pytest.mark.usefixtures("way")
-def test_seven_bins_of_57_cells_are_exact():
-    """There a bin computed in float32 is one cell too wide."""
-    assert is_exact(7, 56)
-    assert not is_exact(7, 57)
-    values = random_map(2, 9, 60, negative=True)
-    windows = torch.tensor([[0, 0, 57, 9], [3, 2, 60, 3]])
-    assert torch.equal(pyramid_pool(values, windows, (7,)), pyramid(values, windows.tolist(), (7,)))
-    tall, turned = values.transpose(1, 2), windows[:, [1, 0, 3, 2]]
-    assert torch.equal(pyramid_pool(tall, turned, (7,)), pyramid(tall, turned.tolist(), (7,)))
 
 
 @pytest.mark.usefixtures("way")

@@ -4,7 +4,6 @@ import torch
 from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, FeatureConfig
 from detection.errors import ConfigError
-from detection.features.power import power_normalize
 from detection.features.trunk import ConvTrunk
 
 
@@ -33,10 +32,3 @@ def test_opening_layers_does_not_change_the_map(dtype, count):
     expected, actual = closed.conv(pixels).float(), opened.conv(pixels).float()
     tolerance = 1e-5 if dtype == "float32" else 0.05
     assert (actual - expected).abs().max() <= tolerance * expected.abs().max()
-
-
-def test_power_normalisation_keeps_signs():
-    values = torch.tensor([[-4.0, 0.0, 9.0]])
-    assert power_normalize(values, 1.0) is values
-    assert power_normalize(values, 0.5).tolist() == [[-2, 0, 3]]
-    assert power_normalize(values, 2.0).tolist() == [[-16, 0, 81]]

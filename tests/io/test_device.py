@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +8,6 @@ import torch
 from detection.errors import ConfigError
 from detection.io import device
 from detection.io.device import resolve_device, resolve_dtype, seconds_on
-from detection.io.progress import track
 
 
 def test_auto_is_the_gpu_where_there_is_one() -> None:
@@ -56,15 +53,6 @@ def test_only_vnni_sums_bytes_in_32_bits(unit: str, monkeypatch: pytest.MonkeyPa
     assert device.sums_bytes_in_32_bits() == (unit != "avx2")
     monkeypatch.setattr(device.platform, "machine", lambda: "aarch64")
     assert device.sums_bytes_in_32_bits()
-
-
-def test_progress_passes_items_on_and_is_silent_off_a_terminal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    assert list(track(iter("abc"), 3, "letters")) == ["a", "b", "c"]
-    assert stream.getvalue() == ""
 
 
 def clocked_module(order: list[str], **parts: object) -> SimpleNamespace:

@@ -1,6 +1,7 @@
 import pytest
 
 from tests.report.fake_runs import make_benchmark, make_coco, make_run
+from tests.report.pages import make_report
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,9 @@ def runs(tmp_path_factory, data):
     make_run(folder / "rcnn", "rcnn", data=data, seed=2, skill=0.6)
     make_benchmark(folder / "spp")
     return folder / "spp", folder / "rcnn"
+
+
+@pytest.fixture(scope="session")
+def both(runs, tmp_path_factory):
+    """The report on both runs: its text, and its page."""
+    return make_report(runs, tmp_path_factory.mktemp("report") / "report.html")

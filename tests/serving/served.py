@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 import uvicorn
+from fastapi.testclient import TestClient
 from PIL import Image as PilImage
 
 from detection.benchmark.instrument import untrained_detector
@@ -45,6 +46,16 @@ def picture(seed=0, size=(64, 96)):
     file = io.BytesIO()
     PilImage.fromarray(pixels).save(file, "PNG")
     return file.getvalue(), Image(image_id=f"p{seed}", pixels=torch.from_numpy(pixels))
+
+
+def client_of(its_service, examples=(), **limits):
+    """Return a client that calls the application without a network."""
+    app = make_app(its_service, Limits(**limits), examples)
+    return TestClient(app, base_url=BASE_URL, raise_server_exceptions=False)
+
+
+def post(client, data, name="a.png", **options):
+    return client.post("/v1/detect", files={"image": (name, data)}, **options)
 
 
 @contextlib.contextmanager

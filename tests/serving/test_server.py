@@ -1,25 +1,14 @@
 import json
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from dataclasses import replace
 
 import pytest
 
-from detection.backbones.weights import load_backbone
-from detection.benchmark.instrument import untrained_detector
-from detection.cli.main import main
-from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.errors import ConfigError
-from detection.model_io import save_detector
-from detection.runs.config_io import write_config
 from detection.serving import server
-from detection.serving.service import Service, answer_detections, distinct_names
-from detection.serving.worker import Worker
+from detection.serving.service import Service, answer_detections
 from tests.serving import served
 from tests.serving.load import count_wrong, load, post
 
@@ -57,46 +46,6 @@ def test_a_large_upload_gets_its_answer_over_a_real_connection(size):
         status, _, body = post(address, b"x" * size)
     assert status == 413
     assert b"at most" in body
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A run folder with an untrained SqueezeNet: quick to load, known to the command line."""
-    features = FeatureConfig(layer="pool5", scales=(64,), levels=(1, 2), device="cpu")
-    config = Config(
-        features=features,
-        backbone=BackboneConfig(name="squeezenet", preprocessing="torchvision"),
-        proposals=replace(served.PROPOSALS, max_boxes=10),
-    )
-    folder = tmp_path / "a run"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(write_config(config))
-    detector = untrained_detector(load_backbone(config.backbone, to_train=True), config, 2)
-    save_detector(folder / "model.safetensors", detector)
-    return folder
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_the_command_serves_until_it_is_interrupted(run):
-    command = [sys.executable, "-m", "detection", "serve", str(run), "--port", "0"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
-    try:
-        line = process.stdout.readline()
-        assert line.endswith(": ready; stop with Ctrl-C\n"), process.stderr.read()
-        address = line.split(": ready")[0]
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(address, timeout=30) as page:
-            assert b"<title>R-CNN and SPPnet</title>" in page.read()
-        status, _, body = post(address, PICTURES[0][0])
-        assert status == 200
-        assert b'"name":"a run"' in body
-    finally:
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert out == "stopped\n"
 
 
 def test_a_client_that_goes_away_gives_up_its_place_in_the_queue():
@@ -142,30 +91,6 @@ def wait_for(address, waiting):
     pytest.fail(f"never {waiting} in the queue")
 
 
-def test_a_port_that_is_taken_is_one_line(run, capsys):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert main(["serve", str(run), "--port", str(port)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: --host, --port: expected a free address of this machine, got")
-    assert str(port) in error
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--port", "70000"], "--port: expected a port from 0 to 65535, got '70000'"),
-        (["--max_upload_mib", "0"], "--max_upload_mib: expected a whole number >= 1"),
-        (["--examples", "/nowhere"], "/nowhere: expected an image or a folder of images"),
-        (["--host", "192.0.2.1"], "--host, --port: expected a free address of this machine"),
-        (["--svm.c", "1"], "--svm.c: unknown option"),
-    ],
-)
-def test_a_wrong_option_is_one_line(run, capsys, options, message):
-    assert main(["serve", str(run), *options]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {message}")
-
-
 def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setitem(server._NEEDED, "no_such_module", "no-such-module")
     with pytest.raises(ConfigError, match=r"got no no-such-module; pip install 'sppnet-.*serve"):
@@ -187,23 +112,3 @@ def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):
 )
 def test_loopback_is_known_by_its_address(host, is_own):
     assert server.is_loopback(host) is is_own
-
-
-def test_runs_of_one_name_are_numbered(tmp_path):
-    folders = [tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "other"]
-    assert distinct_names(folders) == ["run", "run-2", "other"]
-
-
-def test_a_cancelled_job_is_skipped():
-    hold, done = threading.Event(), []
-    worker = Worker(lambda job: (hold.wait(60), done.append(job)), places=2)
-    first = worker.submit(1)
-    while worker.waiting:
-        time.sleep(0.01)
-    second, third = worker.submit(2), worker.submit(3)
-    assert second.cancel()
-    hold.set()
-    third.result(60)
-    assert first.done()
-    assert done == [1, 3]
-    worker.close()

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from detection.boxes import decode_deltas
-from detection.config import FineTuneConfig
 from detection.errors import ConfigError, DataError
 from detection.features.factory import make_extractor
 from detection.structures import Proposals
@@ -23,7 +22,6 @@ from detection.training.finetune import (
 )
 from detection.training.finetune_model import FineTuneModel, folded
 from detection.training.log import read_rows
-from detection.training.solver import Snapshot, learning_rate, parameter_groups
 from tests.training import tiny
 
 METHODS = ("sppnet", "rcnn")
@@ -67,24 +65,6 @@ def test_exactly_the_declared_layers_are_trained(records, tmp_path, method, open
     settings = {"open_layers": open_layers, "iterations": 3, "images_per_batch": 2}
     _, before, after = tune(records, tmp_path / "run", method, **settings)
     assert changed(before, after) == expected
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("open_layers", [0, 1, 2])
-def test_the_layers_below_and_above_the_cut_make_the_whole(records, method, open_layers):
-    config = tiny.with_scales(tiny.config(method), 48, 64)
-    extractor = make_extractor(tiny.backbone(), config.features)
-    image_boxes = tiny.proposals(records[0]).boxes
-    from detection.data.images import read_image
-
-    image = read_image(records[0].path, max_pixels=10_000)
-    expected = extractor.extract(image, image_boxes).expand()
-    extractor = extractor.unfreeze(open_layers)
-    maps = FrozenMaps(extractor, records, max_pixels=10_000, budget=0, dtype=torch.float32)
-    below = maps.of(0, flipped=False)
-    actual = extractor.pool(extractor.run_trainable(below), image_boxes).expand()
-    assert actual.requires_grad == (open_layers > 0)
-    torch.testing.assert_close(actual.detach(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_more_open_layers_than_there_are_stop():
@@ -234,39 +214,6 @@ def test_a_diverging_training_stops_and_keeps_the_last_good_state(records, tmp_p
     assert state.step >= 1
 
 
-def test_the_rate_falls_tenfold_after_each_fraction():
-    config = FineTuneConfig(iterations=100, learning_rate=1.0, decay_at=(0.5, 0.8))
-    rates = [learning_rate(step, config) for step in (0, 49, 50, 79, 80, 99)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
-def test_biases_learn_twice_as_fast_without_decay_and_new_layers_by_their_multiplier():
-    config = tiny.config(
-        open_layers=1, joint_bbox=True, new_layer_multiplier=10.0, conv_multiplier=0.5
-    )
-    extractor = make_extractor(tiny.backbone(), config.features)
-    network = FineTuneModel(extractor, 2, 1.0, config.finetune)
-    groups = parameter_groups(network, config.finetune)
-    actual = {
-        name: (group["multiplier"], group["weight_decay"])
-        for name, parameter in network.named_parameters()
-        for group in groups
-        if any(parameter is member for member in group["params"])
-    }
-    assert actual == {
-        "opened.0.weight": (0.5, 5e-4),
-        "opened.0.bias": (1.0, 0),
-        "fc.fc6.weight": (1.0, 5e-4),
-        "fc.fc6.bias": (2.0, 0),
-        "fc.fc7.weight": (1.0, 5e-4),
-        "fc.fc7.bias": (2.0, 0),
-        "fc8.weight": (10.0, 5e-4),
-        "fc8.bias": (20.0, 0),
-        "bbox.weight": (10.0, 5e-4),
-        "bbox.bias": (20.0, 0),
-    }
-
-
 def test_the_box_loss_counts_each_positive_for_its_own_class():
     deltas = torch.zeros(3, 2, 4)
     deltas[0, 1] = torch.tensor([0.5, 0.0, 0.0, 3.0])
@@ -278,25 +225,6 @@ def test_the_box_loss_counts_each_positive_for_its_own_class():
     assert float(bbox_loss(deltas, targets, labels)) == pytest.approx(0.125 + 2.5)
 
 
-def test_the_best_snapshot_is_put_back():
-    network = nn.Linear(1, 1, bias=False)
-    snapshot = Snapshot(network)
-    for step, (error, weight) in enumerate([(0.5, 1.0), (0.2, 2.0), (0.2, 3.0), (0.4, 4.0)]):
-        network.weight.data.fill_(weight)
-        snapshot.offer(error, step)
-    copy = Snapshot(network)
-    copy.load_state_dict(snapshot.state_dict())
-    copy.restore()
-    assert network.weight.item() == 2.0
-
-
-def test_without_held_out_images_the_last_weights_stay():
-    network = nn.Linear(1, 1, bias=False)
-    network.weight.data.fill_(7.0)
-    Snapshot(network).restore()
-    assert network.weight.item() == 7.0
-
-
 def test_held_out_images_take_no_part_in_training(records):
     training, held_out = split(records, 0.34, 3)
     assert len(held_out) == 2
@@ -304,31 +232,6 @@ def test_held_out_images_take_no_part_in_training(records):
     assert len(training) + len(held_out) == len(ids) == len(records)
     assert [r.image_id for r in split(records, 0.34, 3)[1]] == [r.image_id for r in held_out]
     assert split(records, 0.0, 3)[1] == []
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kept_and_recomputed_maps_are_equal(records, dtype):
-    extractor = make_extractor(tiny.backbone(), tiny.config().features)
-
-    def maps(budget):
-        return FrozenMaps(extractor, records, max_pixels=10_000, budget=budget, dtype=dtype)
-
-    kept, computed = maps(1 << 20), maps(0)
-    for flipped in (False, True):
-        first, again = kept.of(1, flipped=flipped)[0], kept.of(1, flipped=flipped)[0]
-        assert first.values is again.values
-        assert first.values.dtype == dtype
-        fresh = computed.of(1, flipped=flipped)[0]
-        assert fresh is not computed.of(1, flipped=flipped)[0]
-        assert fresh.values.equal(first.values)
-
-
-def test_the_map_of_a_mirrored_image_is_computed_not_mirrored(records):
-    config = tiny.with_scales(tiny.config(), 60)
-    extractor = make_extractor(tiny.backbone(), config.features)
-    maps = FrozenMaps(extractor, records, max_pixels=10_000, budget=0, dtype=torch.float32)
-    plain, mirrored = (maps.of(0, flipped=flipped)[0].values for flipped in (False, True))
-    assert not torch.allclose(plain.flip(2), mirrored)
 
 
 @pytest.mark.parametrize("random_scale", [True, False])

@@ -6,59 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.boxes import decode_deltas, flip, iou
-from detection.config import FineTuneConfig
 from detection.errors import DataError
-from detection.structures import GroundTruth
 from detection.training.rois import label_rois
-from detection.training.sampling import Sampler, delta_statistics, pool_of
-
-K = 3
-CONFIG = FineTuneConfig(batch_size=32, negative_iou=(0.1, 0.5), random_scale=False)
-
-
-def truth(boxes, labels):
-    return GroundTruth(
-        image_id="a",
-        size=(100, 200),
-        boxes=torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
-        labels=torch.tensor(labels, dtype=torch.int64),
-        difficult=torch.zeros(len(labels), dtype=torch.bool),
-    )
-
-
-def pools(config=CONFIG, count=4):
-    made = []
-    for index in range(count):
-        random = torch.Generator().manual_seed(index)
-        boxes = torch.rand(60, 4, generator=random) * 50
-        boxes[:, 2:] += boxes[:, :2] + 10
-        objects = truth([[10, 10, 60, 60], [70, 20, 120, 80]], [index % K, (index + 1) % K])
-        near = objects.boxes.repeat(8, 1) + torch.randint(-8, 9, (16, 4), generator=random)
-        rois = label_rois(torch.cat((boxes, near)), objects, K)
-        made.append(pool_of(rois, f"image{index}", 200, K, config))
-    return made
-
-
-def test_a_roi_is_positive_from_the_threshold_on_and_has_the_class_it_overlaps_most():
-    # IoU with the object (0, 0, 10, 10): 50/100, 40/100, 10/100, 9/100, 0
-    proposals = torch.tensor(
-        [[0, 0, 10, 5], [0, 0, 10, 4], [0, 0, 10, 1], [0, 0, 9, 1], [50, 50, 60, 60]]
-    ).float()
-    rois = label_rois(proposals, truth([[0, 0, 10, 10]], [2]), K)
-    pool = pool_of(rois, "a", 200, K, CONFIG)
-    assert pool.positives.tolist() == [0, 5]
-    assert pool.labels.tolist() == [2, K, K, K, K, 2]
-    assert pool.negatives.tolist() == [1, 2]
-    low = pool_of(rois, "a", 200, K, replace(CONFIG, negative_iou=(0.0, 0.5)))
-    assert low.negatives.tolist() == [1, 2, 3, 4]
-
-
-def test_an_image_without_objects_gives_background_only():
-    rois = label_rois(torch.tensor([[0.0, 0, 10, 10]]), truth([], []), K)
-    pool = pool_of(rois, "a", 200, K, replace(CONFIG, negative_iou=(0.0, 0.5)))
-    assert pool.positives.tolist() == []
-    assert pool.negatives.tolist() == [0]
-    assert pool.labels.tolist() == [K]
+from detection.training.sampling import Sampler, pool_of
+from tests.training.pools import CONFIG, K, pools, truth
 
 
 @pytest.mark.parametrize("images_per_batch", [0, 2])
@@ -173,22 +124,3 @@ def test_a_set_without_positives_or_negatives_stops(kind, iou_range):
     pool = pool_of(label_rois(boxes, objects, K), "a", 200, K, config)
     with pytest.raises(DataError, match=f"at least one {kind} RoI in 1 images"):
         Sampler([pool], config, 1)
-
-
-@pytest.mark.parametrize("mirror", [True, False])
-def test_normalised_targets_have_zero_mean_and_unit_variance(mirror):
-    made = pools()
-    mean, deviation = delta_statistics(made, flip=mirror)
-    deltas = []
-    for pool in made:
-        boxes, objects = pool.boxes[pool.positives], pool.gt_boxes[pool.positives]
-        widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-        for sign in (1, -1) if mirror else (1,):
-            centre = (objects[:, 0] + objects[:, 2] - boxes[:, 0] - boxes[:, 2]) / 2
-            dy = (objects[:, 1] + objects[:, 3] - boxes[:, 1] - boxes[:, 3]) / 2
-            dw = ((objects[:, 2] - objects[:, 0]) / widths).log()
-            dh = ((objects[:, 3] - objects[:, 1]) / heights).log()
-            deltas.append(torch.stack((sign * centre / widths, dy / heights, dw, dh), dim=1))
-    normalised = (torch.cat(deltas) - mean) / deviation
-    torch.testing.assert_close(normalised.mean(dim=0), torch.zeros(4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(normalised.square().mean(dim=0), torch.ones(4), atol=1e-4, rtol=1e-4)

@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from detection.errors import ConfigError
 from detection.io.tensors import load_tensors
-from detection.training.distributed import ALONE, Workers, start_workers
-from detection.training.finetune import fine_tune
+from detection.training.distributed import ALONE
 from detection.training.finetune_model import FineTuneModel
 from detection.training.solver import Snapshot
-from tests.training import ranks, tiny
+from tests.training import ranks
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -67,21 +65,3 @@ def test_two_processes_share_each_mini_batch_and_end_with_the_weights_of_one(
         weights, _ = load_tensors(tmp_path / f"rank{rank}/weights.safetensors")
         for name, value in expected.items():
             torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6)
-
-
-def test_images_that_do_not_divide_among_the_processes_stop(tmp_path):
-    config = tiny.config(images_per_batch=3)
-    images = tiny.training_images(config, tiny.records(tmp_path))
-    two = Workers()
-    two.count = 2
-    with pytest.raises(ConfigError, match="expected a multiple of the 2 processes, got 3"):
-        fine_tune(images, config, tmp_path / "run", workers=two)
-
-
-def test_torchrun_without_accelerate_says_what_to_install(monkeypatch):
-    started = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
-    for name, value in (started | {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(ConfigError, match=r"pip install .*\[ddp\]"):
-        start_workers("cpu")

@@ -1,0 +1,44 @@
+import json
+
+import torch
+from safetensors.torch import save_file
+
+from detection.backbones.caffe.names import CAFFE_NETWORKS
+from detection.backbones.weight_list import list_backbones
+from detection.backbones.weights import BACKBONES
+from detection.cli import main
+
+
+def test_list_names_files_that_do_not_say_whose_they_are(tmp_path, capsys):
+    for name in ("theirs.safetensors", "a.pth", "b.caffemodel", "notes.md"):
+        (tmp_path / name).touch()
+    assert main(["weights", "list", "--folder", str(tmp_path)]) == 0
+    last = capsys.readouterr().out.split("or import them\n")[1].splitlines()
+    names = ["a.pth", "b.caffemodel", "theirs.safetensors"]
+    assert last == [f"  {tmp_path / name}" for name in names]
+
+
+def test_list_says_where_weights_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "vgg16-397923af.pth").write_bytes(b"x")
+    (tmp_path / "broken.safetensors").write_bytes(b"x")
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", {"header": "[1]"})
+    assert main(["weights", "list", "--json", "--folder", str(tmp_path)]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert list(entries) == list(BACKBONES)
+    vgg16 = entries["vgg16"]
+    assert (vgg16["published"], vgg16["found"]) == ("VGG16_Weights.IMAGENET1K_V1", True)
+    assert vgg16["pool5_rcnn"] == [512, 7, 7]
+    assert vgg16["pool5_sppnet"] == 512 * (1 + 4 + 9 + 36)
+    assert vgg16["fc"] == ["fc6", "fc7"]
+    assert not entries["alexnet"]["found"]
+    assert entries["squeezenet"]["fc"] == []
+    assert (entries["zf5"]["published"], entries["zf5"]["preprocessing"]) == ("", "constant128")
+    assert {name for name, entry in entries.items() if entry["caffe"]} == set(CAFFE_NETWORKS)
+    assert main(["weights", "list", "--folder", str(tmp_path / "gone")]) == 0
+    table = capsys.readouterr().out
+    assert "VGG16_Weights.IMAGENET1K_V1 (found:" in table
+    assert all(name in table for name in BACKBONES)
+    assert len(list_backbones(tmp_path)) == len(BACKBONES)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from detection.backbones.weights import load_backbone
+from detection.classification.classifier import (
+    build_classifier,
+)
+from detection.classification.model_io import TrainedClassifier, load_classifier, save_classifier
+from detection.config import BackboneConfig, FeatureConfig
+from detection.errors import CheckpointError
+from detection.features.factory import make_extractor
+from detection.io.tensors import load_tensors, save_tensors
+from tests.classification.tiny_classifier import picture, tiny_config, use_tiny_network
+
+NAMES = ("blue", "green", "red")
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch) -> None:
+    use_tiny_network(monkeypatch)
+
+
+def trained(tmp_path, **changes) -> TrainedClassifier:
+    config = tiny_config(tmp_path, **changes)
+    return TrainedClassifier(
+        model=build_classifier(config, 3).eval(), class_names=NAMES, config=config
+    )
+
+
+def test_a_stored_classifier_says_the_same_with_its_label_map(tmp_path):
+    one = trained(tmp_path)
+    save_classifier(tmp_path / "model.safetensors", one)
+    again = load_classifier(tmp_path)
+    inputs = picture(32, 40)[None].float()
+    assert torch.equal(one.model(inputs), again.model(inputs))
+    assert again.class_names == NAMES
+    assert again.config == one.config
+
+
+def test_the_file_of_a_classifier_is_a_weight_file_of_its_trunk(tmp_path):
+    one = trained(tmp_path, levels=(1, 2))
+    path = tmp_path / "model.safetensors"
+    save_classifier(path, one)
+    backbone = load_backbone(BackboneConfig(name="tiny", weights=str(path)))
+    assert backbone.preprocessing == one.model.preprocessing
+    for name, tensor in one.model.trunk.state_dict().items():
+        assert torch.equal(backbone.trunk.state_dict()[name], tensor)
+    extractor = make_extractor(backbone, FeatureConfig(levels=(1, 2)))
+    pretrained = extractor.pretrained_fc()
+    assert pretrained is not None
+    assert torch.equal(pretrained.get_submodule("fc6").weight, one.model.fc.fc6.weight)
+
+
+def test_a_file_of_something_else_is_no_classifier(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_tensors(path, {"x": torch.zeros(1)}, {"schema": 1})
+    with pytest.raises(CheckpointError, match="expected a classifier of schema 1, got None"):
+        load_classifier(path)
+
+
+def test_a_label_map_of_another_length_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_classifier(path, trained(tmp_path))
+    tensors, header = load_tensors(path)
+    save_tensors(path, tensors, {**header, "class_names": ["blue", "green"]})
+    with pytest.raises(CheckpointError, match="fit together and 2 classes, got"):
+        load_classifier(path)

@@ -1,0 +1,51 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detection.backbones.backbone import PREPROCESSINGS, Backbone
+from detection.backbones.weights import load_backbone
+from detection.boxes import flip
+from detection.config import BackboneConfig, FeatureConfig
+from detection.errors import ConfigError
+from detection.features.rcnn import RcnnExtractor
+from detection.structures import ConvGeometry, Image
+from tests.classification.tiny_classifier import tiny_blueprint
+from tests.features.contract import BOXES, picture
+
+SMALL = FeatureConfig(scales=(64,), device="cpu", batch_size=4, layer="pool5")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    """One small network for what does not depend on the network."""
+    return load_backbone(BackboneConfig(name="squeezenet"))
+
+
+def test_rcnn_does_not_depend_on_the_batch_size(backbone):
+    image = picture(60, 90)
+    one = RcnnExtractor(backbone, replace(SMALL, batch_size=1)).extract(image, BOXES)
+    many = RcnnExtractor(backbone, replace(SMALL, batch_size=64)).extract(image, BOXES)
+    assert torch.allclose(one.expand(), many.expand(), rtol=1e-4, atol=1e-4)
+
+
+def test_rcnn_sees_the_mirrored_crop_in_the_mirrored_image(backbone):
+    """The release puts the centre half a pixel to the right: nearly, not exactly."""
+    extractor = RcnnExtractor(backbone, SMALL)
+    image = picture(200, 300)
+    mirrored = Image(image_id="m", pixels=image.pixels.flip(1))
+    box = torch.tensor([[50.0, 40, 200, 160]])
+    crop = extractor.warp(extractor.encode_image(image), box)
+    other = extractor.warp(extractor.encode_image(mirrored), flip(box, 300))
+    assert (crop - other.flip(3)).abs().mean() < 0.2 * crop.std()
+
+
+def test_a_context_that_leaves_no_room_in_the_crop_is_refused():
+    geometry, caffe = ConvGeometry(stride=8, offset=1.5), PREPROCESSINGS["caffe"]
+    backbone = Backbone("tiny", tiny_blueprint(), geometry, caffe)
+    backbone.trunk.to_empty(device="cpu")
+    assert RcnnExtractor(backbone, FeatureConfig(method="rcnn", context=31, device="cpu"))
+    with pytest.raises(
+        ConfigError, match=r"features\.context: expected at most 31 pixels on .* 32"
+    ):
+        RcnnExtractor(backbone, FeatureConfig(method="rcnn", context=32, device="cpu"))

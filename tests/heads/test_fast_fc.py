@@ -1,0 +1,107 @@
+import pytest
+import torch
+
+from detection.heads import fast_fc
+from detection.heads.fast_fc import prepare_fast, quantise, truncate
+from detection.heads.fc import FcHead
+
+TOLERANCE = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.05}
+
+
+def make_head(feature_dim=96, size=64, seed=0, std=0.1):
+    generator = torch.Generator().manual_seed(seed)
+    return FcHead(feature_dim, size=size, std=std, bias=0.1, generator=generator).eval()
+
+
+def rows(n, d, seed=1):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed)).relu()
+
+
+@pytest.mark.parametrize("layer", ["fc6", "fc7"])
+@pytest.mark.parametrize("kind", ["fp32", "bf16", "int8"])
+def test_fast_form_is_the_head_within_its_precision(kind, layer):
+    head, x = make_head(), rows(50, 96)
+    expected, got = head(x, layer), prepare_fast(head, kind, layer)(x)
+    assert got.dtype == torch.float32
+    assert (got - expected).abs().max() <= TOLERANCE[kind] * expected.abs().max()
+
+
+@pytest.mark.parametrize("size", [(3, 5), (70, 3000), (0, 8)])
+@pytest.mark.parametrize("shift", [0.0, -0.7])
+def test_compiled_rounding_equals_the_plain_one(size, shift):
+    x = rows(*size) + shift
+    quantised, step, zero = quantise(x)
+    assert torch.equal(quantised, fast_fc.quantise_plain(x, 1 / step, zero + 0.5))
+
+
+def test_without_numba_the_plain_rounding_takes_its_place(monkeypatch):
+    x = rows(20, 30)
+    expected, step, zero = quantise(x)
+    monkeypatch.setattr(fast_fc, "NUMBA_AVAILABLE", False)
+    monkeypatch.setattr(fast_fc, "round_to_bytes", None)
+    got = quantise(x)
+    assert torch.equal(got[0], expected)
+    assert got[1:] == (step, zero)
+
+
+def test_int8_takes_negative_inputs():
+    head, x = make_head(), rows(50, 96) - 0.5
+    expected, got = head(x, "fc6"), prepare_fast(head, "int8", "fc6")(x)
+    assert (got - expected).abs().max() <= TOLERANCE["int8"] * expected.abs().max()
+
+
+def test_int8_sums_of_the_largest_numbers_do_not_overflow():
+    """Processors without VNNI add pairs of 8-bit products in 16 bits, which are then cut."""
+    head, x = make_head(), torch.ones(50, 96)
+    with torch.no_grad():
+        head.fc6.weight.fill_(1.0)
+    expected, got = head(x, "fc6"), prepare_fast(head, "int8", "fc6")(x)
+    assert (got - expected).abs().max() <= 0.01 * expected.abs().max()
+
+
+def test_int8_gives_bfloat16_only_where_a_processor_has_it():
+    """Elsewhere the 8-bit product that writes it is a loop, a hundred times slower."""
+    step = prepare_fast(make_head(), "int8", "fc6").steps[0]
+    unit = torch.bfloat16 if fast_fc._has_bf16() else torch.float32
+    assert step(rows(3, 96)).dtype == unit
+
+
+@pytest.mark.parametrize("shift", [0.0, -1.0, -100.0, 3.0])
+def test_quantised_numbers_are_within_half_a_step(shift):
+    x = rows(20, 30) + shift
+    q, step, zero = quantise(x)
+    assert (step * (q.float() - zero) - x).abs().max() <= step * 0.51
+    assert step * (q.float() - zero)[x == 0].abs().sum() == 0
+
+
+def test_svd_of_full_rank_is_the_head():
+    head, x = make_head(), rows(50, 96)
+    first, second = truncate(head.fc6.weight.detach(), 64)
+    assert torch.allclose(second @ first, head.fc6.weight, atol=1e-5)
+    expected = head(x)
+    got = prepare_fast(head, "svd", ranks=(64, 64))(x)
+    assert (got - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+@pytest.mark.parametrize("rank", [1, 5, 20])
+def test_truncation_is_the_best_of_its_rank(rank):
+    """The error is the rest of the singular values (Eckart and Young)."""
+    weight = make_head().fc6.weight.detach()
+    first, second = truncate(weight, rank)
+    assert first.shape == (rank, 96)
+    assert second.shape == (64, rank)
+    expected = torch.linalg.svdvals(weight)[rank:].square().sum().sqrt()
+    assert torch.linalg.norm(weight - second @ first).item() == pytest.approx(
+        expected.item(), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("svd", 0.02), ("svd_int8", 0.06)])
+def test_weights_of_low_rank_survive_the_truncation(kind, tolerance):
+    head, x = make_head(), rows(20, 96)
+    with torch.no_grad():
+        for layer, rank in ((head.fc6, 8), (head.fc7, 4)):
+            first, second = truncate(layer.weight, rank)
+            layer.weight.copy_(second @ first)
+    expected, got = head(x), prepare_fast(head, kind, ranks=(8, 4))(x)
+    assert (got - expected).abs().max() <= tolerance * expected.abs().max()

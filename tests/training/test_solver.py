@@ -1,0 +1,60 @@
+import pytest
+from torch import nn
+
+from detection.config import FineTuneConfig
+from detection.features.factory import make_extractor
+from detection.training.finetune_model import FineTuneModel
+from detection.training.solver import Snapshot, learning_rate, parameter_groups
+from tests.training import tiny
+
+
+def test_the_rate_falls_tenfold_after_each_fraction():
+    config = FineTuneConfig(iterations=100, learning_rate=1.0, decay_at=(0.5, 0.8))
+    rates = [learning_rate(step, config) for step in (0, 49, 50, 79, 80, 99)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_biases_learn_twice_as_fast_without_decay_and_new_layers_by_their_multiplier():
+    config = tiny.config(
+        open_layers=1, joint_bbox=True, new_layer_multiplier=10.0, conv_multiplier=0.5
+    )
+    extractor = make_extractor(tiny.backbone(), config.features)
+    network = FineTuneModel(extractor, 2, 1.0, config.finetune)
+    groups = parameter_groups(network, config.finetune)
+    actual = {
+        name: (group["multiplier"], group["weight_decay"])
+        for name, parameter in network.named_parameters()
+        for group in groups
+        if any(parameter is member for member in group["params"])
+    }
+    assert actual == {
+        "opened.0.weight": (0.5, 5e-4),
+        "opened.0.bias": (1.0, 0),
+        "fc.fc6.weight": (1.0, 5e-4),
+        "fc.fc6.bias": (2.0, 0),
+        "fc.fc7.weight": (1.0, 5e-4),
+        "fc.fc7.bias": (2.0, 0),
+        "fc8.weight": (10.0, 5e-4),
+        "fc8.bias": (20.0, 0),
+        "bbox.weight": (10.0, 5e-4),
+        "bbox.bias": (20.0, 0),
+    }
+
+
+def test_the_best_snapshot_is_put_back():
+    network = nn.Linear(1, 1, bias=False)
+    snapshot = Snapshot(network)
+    for step, (error, weight) in enumerate([(0.5, 1.0), (0.2, 2.0), (0.2, 3.0), (0.4, 4.0)]):
+        network.weight.data.fill_(weight)
+        snapshot.offer(error, step)
+    copy = Snapshot(network)
+    copy.load_state_dict(snapshot.state_dict())
+    copy.restore()
+    assert network.weight.item() == 2.0
+
+
+def test_without_held_out_images_the_last_weights_stay():
+    network = nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(7.0)
+    Snapshot(network).restore()
+    assert network.weight.item() == 7.0
