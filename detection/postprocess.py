@@ -65,7 +65,8 @@ def select_candidates(
     """Return the boxes to regress: above the threshold, not suppressed, the best of each class.
 
     ``first_nms`` off leaves out the suppression, as the released R-CNN does. On a GPU the host
-    waits here twice, for the number of boxes above the threshold and of those that are left.
+    waits here for three numbers: of unusable scores, of boxes above the threshold, and of those
+    that are left.
 
     Args:
         boxes: the proposals, image pixels, on the device of the scores.
@@ -93,7 +94,7 @@ def finalize(
 
     The candidates are suppressed once more, because regression moved them. ``vote_iou`` lets the
     boxes that this removes move those that it keeps. All values go to the CPU in one transfer; on a
-    GPU the host also waits for the number of boxes that are left.
+    GPU the host also waits for the numbers of unusable boxes and of those that are left.
 
     Args:
         candidates: after regression.

@@ -17,7 +17,7 @@ from detection.cli.commands import COMMANDS
 from detection.cli.parser import Parser, add_config_options, resolve_config
 from detection.config import Config
 from detection.errors import ConfigError, DetectionError
-from detection.io.image_errors import NO_MEMORY
+from detection.io.image_errors import NO_MEMORY, is_out_of_memory
 from detection.io.interrupts import is_interrupt, raise_if_interrupted, remembered
 from detection.runs.config_io import did_you_mean, write_config
 
@@ -58,7 +58,7 @@ def _one_line(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
         return ": ".join(part for part in (where, error.strerror) if part)
-    if _out_of_memory(error):
+    if is_out_of_memory(error):
         return (
             "out of memory: lower features.scales, features.batch_size, finetune.batch_size, "
             f"pretrain.batch_size or svm.cache_gib, or take features.device cpu ({error})"
@@ -66,12 +66,6 @@ def _one_line(error: BaseException) -> str | None:
     if isinstance(error, ImportError | RuntimeError) and "torchvision" in str(error):
         return _mismatch(error)
     return None
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Return whether torch ran out of memory, on the CPU or on a device; torch is not imported."""
-    is_torchs = type(error).__name__ == "OutOfMemoryError"
-    return is_torchs or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _mismatch(error: Exception) -> str:

@@ -24,23 +24,17 @@ class FeatureExtractor(Protocol):
         feature_dim: length of a pool5 vector.
         config: which scales, pyramid, crops.
         backbone: the network, on the device.
+        device: where features are computed, and where they stay.
+        dtype: precision of the conv layers.
         stages: methods that are stages of their own -> the names they are timed under.
     """
 
     feature_dim: int
     config: FeatureConfig
     backbone: Backbone
+    device: torch.device
+    dtype: torch.dtype
     stages: Mapping[str, str]
-
-    @property
-    def device(self) -> torch.device:
-        """Where features are computed, and where they stay."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the conv layers."""
-        ...
 
     def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
         """Compute all that no box takes part in, and that may be cached."""
@@ -81,14 +75,11 @@ class Trainable(FeatureExtractor, Protocol):
 
     Attributes:
         num_scales: at how many sizes an image is seen.
+        trainable: the conv layers that are trained; empty without.
     """
 
     num_scales: int
-
-    @property
-    def trainable(self) -> nn.Module:
-        """The conv layers that are trained; empty without."""
-        ...
+    trainable: nn.Module
 
     def unfreeze(self, count: int) -> Trainable:
         """Return an extractor that trains its last ``count`` conv layers; this one stays as it is.

@@ -13,11 +13,14 @@ from torch import Tensor
 from detection.errors import DataError
 from detection.features.extractor import FeatureExtractor
 from detection.io.device import release_cached_memory
+from detection.io.image_errors import is_out_of_memory
 from detection.structures import Image, RoIFeatures
 
 _LOG = logging.getLogger(__name__)
 
 _PARTS = (512, 64, 8, 1)
+_FEW = 8
+"""Boxes at a time once scales are left out: the maps were too large, not the pooled vectors."""
 
 _FITTING: WeakKeyDictionary[FeatureExtractor, int] = WeakKeyDictionary()
 """How many boxes at a time fitted the memory last: the next image does not run into it again."""
@@ -81,11 +84,6 @@ def extract_in_parts(
     )
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether a torch error means that the device or the machine is out of memory."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def _ways(extractor: FeatureExtractor, count: int) -> Iterator[tuple[FeatureExtractor, int]]:
     """Yield (extractor, boxes per batch) pairs, each needing less memory than the one before."""
     yield extractor, max(count, 1)
@@ -94,5 +92,5 @@ def _ways(extractor: FeatureExtractor, count: int) -> Iterator[tuple[FeatureExtr
             yield extractor, part
     cheaper = extractor.with_fewer_scales()
     while cheaper is not None:
-        yield cheaper, min(max(count, 1), _PARTS[-1])
+        yield cheaper, min(max(count, 1), _FEW)
         cheaper = cheaper.with_fewer_scales()

@@ -28,6 +28,9 @@ class RcnnExtractor:
     Attributes:
         backbone: as given, moved to the configured device.
         config: as given.
+        device: where features are computed, and where they stay.
+        dtype: precision of the conv layers.
+        trainable: the conv layers that are trained; empty without.
         feature_dim: channels x grid x grid.
         channels: of conv5.
         num_scales: 1, the size of the image.
@@ -42,31 +45,18 @@ class RcnnExtractor:
         self.backbone = backbone
         self.config = config
         self.network = ConvTrunk(backbone, config, num_trainable)
+        self.device, self.dtype = self.network.device, self.network.dtype
+        self.trainable: nn.Module = self.network.trainable
         self.channels = backbone.channels
         self.num_scales = 1
         self.feature_dim = backbone.channels * backbone.grid**2
-        default = _CPU_BATCH if is_host(self.network.device) else _GPU_BATCH
+        default = _CPU_BATCH if is_host(self.device) else _GPU_BATCH
         self.batch_size = config.batch_size or default
 
     @staticmethod
     def describe(config: FeatureConfig) -> str:
         """Say in a few words what a vector is made of."""
         return f"{config.warp}ed crops, {config.context} px of context"
-
-    @property
-    def device(self) -> torch.device:
-        """Where features are computed."""
-        return self.network.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the conv layers."""
-        return self.network.dtype
-
-    @property
-    def trainable(self) -> nn.Module:
-        """The conv layers that are trained; empty without."""
-        return self.network.trainable
 
     def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
         """Return the normalised image itself, as a map of stride 1."""
@@ -84,7 +74,7 @@ class RcnnExtractor:
         scale: Int[Tensor, " r"] | None = None,
     ) -> RoIFeatures:
         """Return one vector per box, computed in batches of crops; equal boxes share one."""
-        boxes, rows = torch.unique(boxes.to(self.network.device), dim=0, return_inverse=True)
+        boxes, rows = torch.unique(boxes.to(self.device), dim=0, return_inverse=True)
         parts = [self.conv(self.warp(maps, part)) for part in torch.split(boxes, self.batch_size)]
         return RoIFeatures(values=power_normalize(torch.cat(parts), self.config.power), rows=rows)
 
@@ -117,7 +107,7 @@ class RcnnExtractor:
         """Return the warped crop of each box."""
         return warp_boxes(
             maps[0].values,
-            boxes.to(self.network.device),
+            boxes.to(self.device),
             self.backbone.crop_size,
             self.config.context,
             self.config.warp,
@@ -126,6 +116,6 @@ class RcnnExtractor:
     def conv(self, crops: Float[Tensor, "r 3 s s"]) -> Float[Tensor, "r d"]:
         """Return pool5 of each crop: the conv layers and the network's own last pool."""
         if len(crops) == 0:
-            return torch.zeros(0, self.feature_dim, device=self.network.device)
+            return torch.zeros(0, self.feature_dim, device=self.device)
         pool5: Tensor = self.backbone.last_pool(self.network.conv(crops))
         return pool5.flatten(1).float()

@@ -27,6 +27,9 @@ class SppExtractor:
     Attributes:
         backbone: as given, moved to the configured device.
         config: as given.
+        device: where features are computed, and where they stay.
+        dtype: precision of the conv layers.
+        trainable: the conv layers that are trained; empty without.
         feature_dim: channels times bins of the pyramid.
         channels: of conv5.
         num_scales: sizes of the resized image.
@@ -43,6 +46,8 @@ class SppExtractor:
         self.backbone = backbone
         self.config = config
         self.network = ConvTrunk(backbone, config, num_trainable)
+        self.device, self.dtype = self.network.device, self.network.dtype
+        self.trainable: nn.Module = self.network.trainable
         self.channels = backbone.channels
         self.num_scales = len(config.scales)
         self.feature_dim = backbone.channels * sum(n * n for n in config.levels)
@@ -52,21 +57,6 @@ class SppExtractor:
         """Say in a few words what a vector is made of."""
         scales, levels = (", ".join(map(str, sizes)) for sizes in (config.scales, config.levels))
         return f"scales {scales}; pyramid {levels}"
-
-    @property
-    def device(self) -> torch.device:
-        """Where features are computed."""
-        return self.network.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the conv layers."""
-        return self.network.dtype
-
-    @property
-    def trainable(self) -> nn.Module:
-        """The conv layers that are trained; empty without."""
-        return self.network.trainable
 
     def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
         """Compute conv5 of the whole image, one map per scale."""
@@ -142,7 +132,7 @@ class SppExtractor:
         scale: Int[Tensor, " r"] | None = None,
     ) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
         """Return the distinct windows (scale index, x1, y1, x2, y2), ascending, and box -> row."""
-        boxes = boxes.to(self.network.device)
+        boxes = boxes.to(self.device)
         if scale is None:
             scale = choose_scale(
                 boxes, maps[0].image_size, self.config.scales, self.config.scale_rule

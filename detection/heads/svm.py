@@ -35,7 +35,7 @@ class Svms:
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
         """Return the score of every row for every class.
 
-        Some rows at a time: products of few columns with very many rows take more a row.
+        In chunks of rows: a product of very many rows with few columns takes longer per row.
         """
         weight, bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
         parts = [torch.addmm(bias, rows, weight.T) for rows in torch.split(features, _ROWS)]

@@ -55,16 +55,16 @@ def is_host(device: torch.device) -> bool:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until everything ordered from a device so far is done; nothing to wait for on a CPU."""
+    """Wait until all work queued on a device is done; a no-op on the CPU."""
     named = (device,) if device.type == "cuda" else ()  # of other kinds a machine has one
     _call_module(device, "synchronize", *named)
 
 
 def seconds_on(device: torch.device, run: Callable[[], object]) -> float:
-    """Return the seconds from a device's rest to its next rest, what ``run`` orders in between.
+    """Return the seconds that ``run`` takes on a device, which is idle before and after.
 
-    The device's own clock tells them where it has one (CUDA events): the time that the host takes
-    to notice that the device is at rest does not count.
+    They are measured by the device's own clock where it has one (CUDA events), so that the time
+    the host takes to notice that the device is idle does not count.
     """
     module = None if is_host(device) else torch.get_device_module(device)
     event = getattr(module, "Event", None)
@@ -85,7 +85,7 @@ def seconds_on(device: torch.device, run: Callable[[], object]) -> float:
 
 
 def release_cached_memory(device: torch.device) -> None:
-    """Return the memory that torch keeps for later to the device."""
+    """Release the memory that torch caches on a device."""
     _call_module(device, "empty_cache")
 
 
@@ -120,7 +120,7 @@ def storage_for(num_bytes: int, device: torch.device) -> torch.device:
 def use_exact_float32() -> None:
     """Disable TF32: convolutions on NVIDIA GPUs would otherwise round float32 to 10 bits.
 
-    This holds for the whole process; who wants speed takes ``features.dtype bfloat16``.
+    This holds for the whole process; set ``features.dtype`` to bfloat16 for speed.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -132,7 +132,7 @@ def has_float64(device: torch.device) -> bool:
 
 
 def random_devices(device: torch.device) -> list[torch.device]:
-    """Return the devices whose random generator is not the CPU's, as ``fork_rng`` wants them."""
+    """Return the devices with a random generator of their own, for ``torch.random.fork_rng``."""
     return [device] if device.type == "cuda" else []
 
 
@@ -156,7 +156,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether a device has units for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and has_bfloat16_unit()
+    return is_host(device) and has_bfloat16_unit()
 
 
 def has_bfloat16_unit() -> bool:

@@ -37,6 +37,18 @@ OF_THE_FILE = frozenset(
 NO_MEMORY = "not enough memory; close other programs, or use fewer processes or smaller images"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether torch ran out of memory, on the CPU or on a device.
+
+    By name and message: a command that never needs torch does not import it for this.
+    """
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    message = str(error)  # of the CPU's allocator, and of Apple's GPUs
+    said = "can't allocate memory" in message or "out of memory" in message
+    return isinstance(error, RuntimeError) and said
+
+
 def file_error(location: str, error: OSError) -> DataError:
     """Return the error of a failed read: ImageError if the file itself is at fault.
 

@@ -55,10 +55,10 @@ MUTATIONS = (
         "weight=self.weight, bias=self.bias",
         "moved_svms",
     ),
-    ("features/sppnet.py", "boxes = boxes.to(self.network.device)", "pass", "sppnet"),
+    ("features/sppnet.py", "boxes = boxes.to(self.device)", "pass", "sppnet"),
     (
         "features/rcnn.py",
-        "torch.unique(boxes.to(self.network.device)",
+        "torch.unique(boxes.to(self.device)",
         "torch.unique(boxes",
         "rcnn",
     ),
