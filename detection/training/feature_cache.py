@@ -15,7 +15,7 @@ from detection.features.extractor import Trainable
 from detection.structures import FeatureMap, Record, RoIFeatures
 
 
-class KeptMaps(dict[Hashable, tuple[FeatureMap, ...]]):
+class KeptMaps:
     """Maps in host memory, as long as they fit into a budget.
 
     Args:
@@ -23,15 +23,22 @@ class KeptMaps(dict[Hashable, tuple[FeatureMap, ...]]):
     """
 
     def __init__(self, budget: int) -> None:
-        super().__init__()
         self.budget = budget
+        self._maps: dict[Hashable, tuple[FeatureMap, ...]] = {}
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._maps
+
+    def get(self, key: Hashable) -> tuple[FeatureMap, ...] | None:
+        """Return the maps that are kept under a key; None if there are none."""
+        return self._maps.get(key)
 
     def keep(self, key: Hashable, maps: tuple[FeatureMap, ...]) -> None:
         """Keep maps if there is room for them."""
         size = sum(m.values.numel() * m.values.element_size() for m in maps)
         if size <= self.budget:
             self.budget -= size
-            self[key] = moved(maps, torch.device("cpu"))
+            self._maps[key] = moved(maps, torch.device("cpu"))
 
 
 class FeatureSource:

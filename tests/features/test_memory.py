@@ -7,7 +7,8 @@ from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, FeatureConfig
 from detection.errors import DataError
 from detection.features.factory import make_extractor
-from detection.features.memory import extract_in_parts, extract_within_memory, is_out_of_memory
+from detection.features.memory import extract_in_parts, extract_within_memory
+from detection.io.image_errors import is_out_of_memory
 from tests.features.contract import BOXES, picture
 
 CORNERS = torch.rand(700, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -85,6 +86,27 @@ def test_f53_where_the_conv_layers_run_out_of_memory_the_largest_scale_is_left_o
     assert network.num_scales == 3
 
 
+def test_f53_fewer_scales_do_not_make_single_boxes_of_many(monkeypatch):
+    network, image = extractor(), picture(60, 90)
+    run_out(monkeypatch, type(network), "conv", 100, lambda inputs: min(inputs.shape[1:]))
+    pooled = run_out(monkeypatch, type(network), "pool_windows", 8, lambda _, w: len(w))
+    extract_within_memory(network, image, MANY[:80])
+    assert len(pooled) == 10  # 80 boxes, 8 at a time
+
+
+def test_f53_the_next_image_begins_with_what_fitted_the_last(monkeypatch, caplog):
+    network, image = extractor(), picture(60, 90)
+    sizes = run_out(monkeypatch, type(network), "pool_windows", 8, lambda _, w: len(w))
+    extract_within_memory(network, image, MANY[:70])
+    assert max(sizes) > 8
+    sizes.clear()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        extract_within_memory(network, image, MANY[:70])
+    assert max(sizes) <= 8
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("method", ["sppnet", "rcnn"])
 def test_f53_memory_that_never_suffices_is_one_line_with_the_remedy(monkeypatch, method):
     network = extractor(method)
@@ -108,7 +130,9 @@ def test_f53_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
 def test_f53_the_machines_own_memory_counts_too():
     text = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 400000000000 bytes"
     assert is_out_of_memory(RuntimeError(text))
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    assert not is_out_of_memory(ValueError("out of memory"))
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50)
     assert is_out_of_memory(caught.value)
