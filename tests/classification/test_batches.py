@@ -4,19 +4,9 @@ import torch
 from detection.classification.batches import BatchPlan, LabelledImages, read_labelled_images
 from tests.classification.tiny_classifier import (
     tiny_config,
-    use_tiny_network,
-    write_class_folders,
 )
 
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch) -> None:
-    use_tiny_network(monkeypatch)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return write_class_folders(tmp_path / "pictures")
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 def test_an_epoch_is_cut_into_batches_whose_pictures_have_one_size(root):

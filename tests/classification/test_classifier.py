@@ -19,14 +19,12 @@ from detection.errors import ConfigError
 from detection.features.factory import make_extractor
 from detection.features.pyramid import pyramid_pool
 from detection.pretrain_config import PretrainConfig
-from tests.classification.tiny_classifier import picture, tiny_config, use_tiny_network
+from tests.classification.tiny_classifier import picture, tiny_config
 
 NAMES = ("blue", "green", "red")
 
 
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch) -> None:
-    use_tiny_network(monkeypatch)
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 def trained(tmp_path, **changes) -> TrainedClassifier:

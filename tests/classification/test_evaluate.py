@@ -28,16 +28,12 @@ from tests.classification.tiny_classifier import (
     COLOURS,
     picture,
     tiny_config,
-    use_tiny_network,
     write_class_folders,
 )
 from tests.data.folders import VocTree, annotation_xml, object_xml
 from tests.reference.voc_classification import classification_ap
 
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch) -> None:
-    use_tiny_network(monkeypatch)
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 def write_voc(root, images=10):

@@ -10,14 +10,12 @@ from detection.config import BackboneConfig, FeatureConfig
 from detection.errors import CheckpointError
 from detection.features.factory import make_extractor
 from detection.io.tensors import load_tensors, save_tensors
-from tests.classification.tiny_classifier import picture, tiny_config, use_tiny_network
+from tests.classification.tiny_classifier import picture, tiny_config
 
 NAMES = ("blue", "green", "red")
 
 
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch) -> None:
-    use_tiny_network(monkeypatch)
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 def trained(tmp_path, **changes) -> TrainedClassifier:

@@ -17,20 +17,10 @@ from detection.io.tensors import load_tensors
 from detection.training.log import read_rows
 from tests.classification.tiny_classifier import (
     tiny_config,
-    use_tiny_network,
-    write_class_folders,
     write_picture,
 )
 
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch) -> None:
-    use_tiny_network(monkeypatch)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return write_class_folders(tmp_path / "pictures")
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 def weights_of(run):

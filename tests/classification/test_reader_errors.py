@@ -8,19 +8,9 @@ from detection.classification.pretrain import pretrain
 from detection.errors import DataError
 from tests.classification.tiny_classifier import (
     tiny_config,
-    use_tiny_network,
-    write_class_folders,
 )
 
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch) -> None:
-    use_tiny_network(monkeypatch)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return write_class_folders(tmp_path / "pictures")
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 def in_a_reader(monkeypatch, action) -> None:

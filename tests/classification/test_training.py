@@ -3,14 +3,8 @@ import torch
 
 from detection.classification.training import count_right, make_optimiser
 from detection.pretrain_config import PretrainConfig
-from tests.classification.tiny_classifier import (
-    use_tiny_network,
-)
 
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch) -> None:
-    use_tiny_network(monkeypatch)
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 def test_biases_learn_faster_and_do_not_decay():

@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from detection.features import pyramid as module
 from detection.features.pyramid import bin_major_permutation, finer_levels, merge_bins, pyramid_pool
+from tests.features.maps import random_map
 from tests.reference.pyramid import pyramid
 
 LEVELS = (1, 2, 3, 6)
@@ -23,22 +24,6 @@ def random_windows(count, rows, columns, seed=0):
     windows = torch.stack((x[:, 0], y[:, 0], x[:, 1], y[:, 1]), dim=1)
     positive = (x[:, 1] > x[:, 0]) & (y[:, 1] > y[:, 0])
     return windows[positive][:count]
-
-
-def random_map(channels, rows, columns, dtype=torch.float32, seed=0, negative=False):
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(channels, rows, columns, generator=generator)
-    return (values if negative else values.relu()).to(dtype)
-
-
-@pytest.fixture(params=["compiled", "torch"])
-def way(request, monkeypatch):
-    """Both ways of pooling: they must give the same numbers."""
-    if request.param == "torch":
-        monkeypatch.setattr(module, "NUMBA_AVAILABLE", False)
-    elif not module.NUMBA_AVAILABLE:
-        pytest.skip("numba is not installed")
-    return request.param
 
 
 @pytest.mark.usefixtures("way")

@@ -1,26 +1,10 @@
 import pytest
 import torch
 
-from detection.features import pyramid as module
 from detection.features.pyramid import pyramid_pool
 from detection.features.torchvision_bins import is_exact
+from tests.features.maps import random_map
 from tests.reference.pyramid import pyramid
-
-
-def random_map(channels, rows, columns, dtype=torch.float32, seed=0, negative=False):
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(channels, rows, columns, generator=generator)
-    return (values if negative else values.relu()).to(dtype)
-
-
-@pytest.fixture(params=["compiled", "torch"])
-def way(request, monkeypatch):
-    """Both ways of pooling: they must give the same numbers."""
-    if request.param == "torch":
-        monkeypatch.setattr(module, "NUMBA_AVAILABLE", False)
-    elif not module.NUMBA_AVAILABLE:
-        pytest.skip("numba is not installed")
-    return request.param
 
 
 @pytest.mark.usefixtures("way")

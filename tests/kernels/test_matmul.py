@@ -2,17 +2,7 @@ import pytest
 import torch
 
 from detection.kernels import tall_matmul
-
-
-def rows(n, d, dtype=torch.float32, seed=0):
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-@pytest.fixture(params=[True, False], ids=["numba", "torch"])
-def engine(request, monkeypatch):
-    if request.param and not tall_matmul.NUMBA_AVAILABLE:
-        pytest.skip("numba is not installed")
-    monkeypatch.setattr(tall_matmul, "NUMBA_AVAILABLE", request.param)
+from tests.kernels.products import rows
 
 
 @pytest.mark.usefixtures("engine")

@@ -1,6 +1,10 @@
 """Files in the format of Caffe."""
 
+import pytest
+
+from detection.backbones.caffe.caffemodel import read_caffemodel
 from detection.backbones.weights import BACKBONES
+from detection.errors import CheckpointError
 from tests.backbones.caffe.writer import V2, layer, network, random_blobs
 
 FIVE = ["conv1", "conv2", "conv3", "conv4", "conv5"]
@@ -39,3 +43,17 @@ def caffe_file(folder, name, form=V2, *, legacy=False, fc=INPUTS, levels=None, c
     path = folder / f"{name}.caffemodel"
     path.write_bytes(network(layers))
     return path, stored
+
+
+def written(tmp_path, content, name="net.caffemodel"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def refused(tmp_path, content, match):
+    path = written(tmp_path, content)
+    with pytest.raises(CheckpointError, match=match) as caught:
+        read_caffemodel(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from detection.backbones.caffe.caffemodel import read_caffemodel
 from detection.errors import CheckpointError
+from tests.backbones.caffe.files import refused, written
 from tests.backbones.caffe.writer import (
     V0,
     V1,
@@ -21,20 +22,6 @@ from tests.backbones.caffe.writer import (
 )
 
 WEIGHT = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2) / 7
-
-
-def written(tmp_path, content, name="net.caffemodel"):
-    path = tmp_path / name
-    path.write_bytes(content)
-    return path
-
-
-def refused(tmp_path, content, match):
-    path = written(tmp_path, content)
-    with pytest.raises(CheckpointError, match=match) as caught:
-        read_caffemodel(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("form", [V0, V1, V2])

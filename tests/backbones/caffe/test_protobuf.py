@@ -5,26 +5,13 @@ import pytest
 from detection.backbones.caffe import protobuf
 from detection.backbones.caffe.caffemodel import read_caffemodel
 from detection.errors import CheckpointError
+from tests.backbones.caffe.files import refused, written
 from tests.backbones.caffe.writer import (
     block,
     network,
     number,
     varint,
 )
-
-
-def written(tmp_path, content, name="net.caffemodel"):
-    path = tmp_path / name
-    path.write_bytes(content)
-    return path
-
-
-def refused(tmp_path, content, match):
-    path = written(tmp_path, content)
-    with pytest.raises(CheckpointError, match=match) as caught:
-        read_caffemodel(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("length", [1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
