@@ -16,7 +16,7 @@ from detection.data.annotations import (
 )
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, category_ids, open_coco
 from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
-from detection.data.overlap import Place, place_of
+from detection.data.overlap import FileIdentity, identity_of
 from detection.structures import CocoTerms, Dataset
 
 __all__ = ["category_ids", "examine_coco", "read_coco"]
@@ -103,15 +103,15 @@ def _has_area(row: Mapping[str, Any]) -> bool:
 
 
 def twins(coco: CocoFile, folder: Path) -> list[AnnotationIssue]:
-    """Return a problem for each file that the table of images lists under a second identifier."""
-    seen: dict[Place | str, CocoImage] = {}
+    """Return an issue for each file that the table of images lists under a second identifier."""
+    seen: dict[FileIdentity | str, CocoImage] = {}
     issues = []
     for image in coco.images:
-        first = seen.setdefault(place_of(folder / image.file_name) or image.file_name, image)
+        first = seen.setdefault(identity_of(folder / image.file_name) or image.file_name, image)
         if first is not image:
             what = (
                 f"expected each file once, got it as image {first.image_id!r} and as image "
-                f"{image.image_id!r}; return all its objects to one"
+                f"{image.image_id!r}; move all its objects to one"
             )
             location = f"{coco.path}: {image.file_name}"
             issues.append(

@@ -8,7 +8,7 @@ from pathlib import Path
 from detection.errors import ImageError
 from detection.io.files import sha256_of_file
 
-Place = tuple[int, int]
+FileIdentity = tuple[int, int]
 """Device and number of a file: the same through links and other spellings of a path."""
 
 
@@ -21,7 +21,7 @@ def shared_files(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Pa
         first: files of one list.
         second: files of the other.
     """
-    by_identity: dict[Place, Path] = {}
+    by_identity: dict[FileIdentity, Path] = {}
     lengths: dict[int, list[Path]] = {}
     for path, identity, length in _stated(first):
         by_identity.setdefault(identity, path)
@@ -39,16 +39,12 @@ def shared_files(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Pa
     return pairs
 
 
-def place_of(path: Path) -> Place | None:
-    """Return where a file is; None if it is not there."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
+def identity_of(path: Path) -> FileIdentity | None:
+    """Return the identity of a file; None if there is no such file."""
+    return next((identity for _, identity, _ in _stated([path])), None)
 
 
-def _stated(paths: Iterable[Path]) -> Iterator[tuple[Path, Place, int]]:
+def _stated(paths: Iterable[Path]) -> Iterator[tuple[Path, FileIdentity, int]]:
     for path in paths:
         try:
             status = path.stat()

@@ -1,6 +1,6 @@
 import os
 
-from detection.data.overlap import place_of, shared_files
+from detection.data.overlap import identity_of, shared_files
 
 
 def written(folder, **contents):
@@ -24,14 +24,14 @@ def test_a_link_is_the_file_it_points_to(tmp_path):
     (tmp_path / "soft").symlink_to(path)
     others = [tmp_path / "hard", tmp_path / "soft", tmp_path / "a" / ".." / "a" / "x"]
     assert shared_files([path], others) == [(path, other) for other in others]
-    assert {place_of(other) for other in others} == {place_of(path)}
+    assert {identity_of(other) for other in others} == {identity_of(path)}
 
 
 def test_a_file_that_is_not_there_is_in_no_pair(tmp_path):
     (path,) = written(tmp_path / "a", x=b"one")
     gone = tmp_path / "gone"
     assert shared_files([gone, path], [gone]) == []
-    assert place_of(gone) is None
+    assert identity_of(gone) is None
 
 
 def test_a_file_of_a_length_of_its_own_is_not_read(tmp_path, monkeypatch):
