@@ -13,25 +13,15 @@ from detection.classification.classifier import (
     open_trunk,
     set_training,
 )
-from detection.classification.model_io import TrainedClassifier, save_classifier
+from detection.classification.model_io import save_classifier
 from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.errors import ConfigError
 from detection.features.factory import make_extractor
 from detection.features.pyramid import pyramid_pool
 from detection.pretrain_config import PretrainConfig
-from tests.classification.tiny_classifier import picture, tiny_config
-
-NAMES = ("blue", "green", "red")
-
+from tests.classification.tiny_classifier import picture, tiny_config, trained
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
-
-
-def trained(tmp_path, **changes) -> TrainedClassifier:
-    config = tiny_config(tmp_path, **changes)
-    return TrainedClassifier(
-        model=build_classifier(config, 3).eval(), class_names=NAMES, config=config
-    )
 
 
 @given(

@@ -2,27 +2,14 @@ import pytest
 import torch
 
 from detection.backbones.weights import load_backbone
-from detection.classification.classifier import (
-    build_classifier,
-)
-from detection.classification.model_io import TrainedClassifier, load_classifier, save_classifier
+from detection.classification.model_io import load_classifier, save_classifier
 from detection.config import BackboneConfig, FeatureConfig
 from detection.errors import CheckpointError
 from detection.features.factory import make_extractor
 from detection.io.tensors import load_tensors, save_tensors
-from tests.classification.tiny_classifier import picture, tiny_config
-
-NAMES = ("blue", "green", "red")
-
+from tests.classification.tiny_classifier import NAMES, picture, trained
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
-
-
-def trained(tmp_path, **changes) -> TrainedClassifier:
-    config = tiny_config(tmp_path, **changes)
-    return TrainedClassifier(
-        model=build_classifier(config, 3).eval(), class_names=NAMES, config=config
-    )
 
 
 def test_a_stored_classifier_says_the_same_with_its_label_map(tmp_path):

@@ -10,9 +10,12 @@ from torch import nn
 
 from detection.backbones import weights
 from detection.backbones.backbone import BackboneSpec
+from detection.classification.classifier import build_classifier
+from detection.classification.model_io import TrainedClassifier
 from detection.config import BackboneConfig, Config
 from detection.pretrain_config import PretrainConfig
 
+NAMES = ("blue", "green", "red")
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
 
 
@@ -74,3 +77,10 @@ def tiny_config(root: Path, **changes) -> Config:
 def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def trained(tmp_path, **changes) -> TrainedClassifier:
+    config = tiny_config(tmp_path, **changes)
+    return TrainedClassifier(
+        model=build_classifier(config, 3).eval(), class_names=NAMES, config=config
+    )
