@@ -195,7 +195,11 @@ class FeatureConfig:
             §4.1), ``released_code`` the scale nearest to the one that makes it 208 x 208.
         projection: SPPnet: ``paper`` is SPP Appendix A, ``released_code`` shrinks by 6.5 pixels
             instead of 8.
-        levels: SPPnet: the pyramid, 1+4+9+36 = 50 bins (SPP §4.1).
+        levels: SPPnet: the pyramid, 1+4+9+36 = 50 bins (SPP §4.1). With ``maps``, R-CNN pools its
+            crops with it too.
+        maps: modules of the trunk whose maps are pooled, side by side, each in its own geometry
+            (beyond both papers); none takes the last map alone.
+        map_scales: one factor per map of ``maps``, so that none drowns the others; none is 1 each.
         power: pooled features are raised to this power; 1 in both papers. 0.5 helps SVMs on frozen
             conv layers.
         context: R-CNN: pixels of context around the box in the warped crop (RC Appendix A).
@@ -219,6 +223,8 @@ class FeatureConfig:
     scale_rule: Literal["paper", "released_code"] = "paper"
     projection: Literal["paper", "released_code"] = "paper"
     levels: tuple[int, ...] = (1, 2, 3, 6)
+    maps: tuple[str, ...] = ()
+    map_scales: tuple[float, ...] = ()
     power: float = 1.0
     context: int = 16
     warp: Literal["warp", "square"] = "warp"
@@ -236,6 +242,12 @@ class FeatureConfig:
         few = 0 < len(self.levels) <= MAX_LEVELS and all(1 <= n <= 32 for n in self.levels)
         expected = f"one or more pyramid levels in 1..32, at most {MAX_LEVELS}"
         require(few, "features.levels", expected, list(self.levels))
+        distinct = len(set(self.maps)) == len(self.maps) and all(self.maps)
+        require(distinct, "features.maps", "different names of modules", list(self.maps))
+        factors = self.map_scales
+        fits = len(factors) in {0, len(self.maps)} and all(0 < f < math.inf for f in factors)
+        expected = f"{len(self.maps)} positive numbers, one for each of features.maps, or none"
+        require(fits, "features.map_scales", expected, list(factors))
         require(0 < self.power <= 1, "features.power", "a power in (0, 1]", self.power)
         require(0 <= self.context < 100, "features.context", "pixels in [0, 100)", self.context)
         _not_negative("features", self, "max_long_side", "batch_size", "memory_gib")
@@ -394,9 +406,19 @@ class FineTuneConfig:
     Attributes:
         enabled: run it before the SVMs.
         iterations: mini-batches; 300k in SPP §4.1.
-        learning_rate: at the start, 1e-4 in SPP §4.1, 1e-3 in RC §2.3.
-        decay_at: fractions of ``iterations`` at which the rate falls tenfold; 250k of 300k in SPP
-            §4.1.
+        epochs: passes over the training images, with ``images_per_batch``; it then takes the place
+            of ``iterations``. 0 leaves that in force.
+        optimizer: ``sgd`` with momentum as in both papers, or ``adamw`` (Loshchilov and Hutter,
+            arXiv 1711.05101), for trunks with batch normalisation (beyond both papers).
+        learning_rate: at the start, 1e-4 in SPP §4.1, 1e-3 in RC §2.3; with ``one_cycle`` the
+            highest.
+        schedule: ``step`` divides the rate by ten, as both papers do; ``one_cycle`` raises it over
+            the first ``warmup`` and lowers it to nothing along a cosine (Smith and Topin, arXiv
+            1708.07120).
+        decay_at: ``step``: fractions of ``iterations`` at which the rate falls tenfold; 250k of
+            300k in SPP §4.1.
+        warmup: ``one_cycle``: the fraction of ``iterations`` in which the rate rises from a 25th.
+        clip_norm: a longer gradient is scaled to this norm; 0 leaves it as it is.
         batch_size: RoIs, 128 in RC §2.3 and the releases.
         images_per_batch: images that the RoIs of one batch come from, in the order of a shuffled
             list (FR §2.3: 2); 0 draws every RoI over the whole set, as both papers do, which needs
@@ -404,7 +426,9 @@ class FineTuneConfig:
         positive_fraction: 25% (both papers).
         positive_iou: at least this IoU with an object, 0.5.
         negative_iou: half-open range of the negatives' IoU: [0.1, 0.5) in SPP §4.1, [0, 0.5) in RC.
-        momentum: 0.9.
+        easy_negatives: the fraction of images whose negatives are drawn from all boxes below the
+            upper end of ``negative_iou``, whatever its lower end (ours); with ``images_per_batch``.
+        momentum: 0.9; ``sgd`` only.
         weight_decay: 5e-4.
         bias_multiplier: learning-rate multiplier of every bias, which then decays by nothing; 2 in
             both releases.
@@ -418,7 +442,7 @@ class FineTuneConfig:
         map_dtype: precision in which the maps below the open layers are kept in memory, up to
             ``features.memory_gib``.
         fc_size: width of fc6 and fc7 where the backbone has none, 4096; 0 for a classifier that
-            reads pool5.
+            reads pool5. With ``features.layer: fc6`` there is no fc7.
         open_layers: how many conv layers, from the last, are trained too; -1 for what the method's
             paper trains (SPPnet none, R-CNN all). FR §4.5 shows why it matters.
         conv_multiplier: learning-rate multiplier of open conv layers.
@@ -437,13 +461,19 @@ class FineTuneConfig:
 
     enabled: bool = False
     iterations: int = 300_000
+    epochs: float = 0.0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 1e-4
+    schedule: Literal["step", "one_cycle"] = "step"
     decay_at: tuple[float, ...] = (0.8333,)
+    warmup: float = 0.1
+    clip_norm: float = 0.0
     batch_size: int = 128
     images_per_batch: int = 0
     positive_fraction: float = 0.25
     positive_iou: float = 0.5
     negative_iou: tuple[float, float] = (0.1, 0.5)
+    easy_negatives: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
     bias_multiplier: float = 2.0
@@ -471,7 +501,13 @@ class FineTuneConfig:
         _positive("finetune", self, "new_layer_multiplier", "conv_multiplier", "checkpoint_every")
         _positive("finetune", self, "validate_every", "validation_batches", "log_every")
         _not_negative("finetune", self, "images_per_batch", "weight_decay", "fc_size", "seed")
-        _fraction("finetune", self, "positive_fraction")
+        _not_negative("finetune", self, "epochs", "clip_norm")
+        _fraction("finetune", self, "positive_fraction", "warmup")
+        share = self.easy_negatives
+        require(0 <= share <= 1, "finetune.easy_negatives", "a fraction in [0, 1]", share)
+        for name in ("epochs", "easy_negatives"):
+            held = not getattr(self, name) or self.images_per_batch > 0
+            require(held, f"finetune.{name}", "0 without images_per_batch", getattr(self, name))
         for name in ("momentum", "dropout", "validation_fraction"):
             value = getattr(self, name)
             require(0 <= value < 1, f"finetune.{name}", "a number in [0, 1)", value)
@@ -530,5 +566,5 @@ class Config:
         if tune.enabled and tune.fc_size == 0:
             require(layer == "pool5", "features.layer", "pool5 with finetune.fc_size 0", layer)
         elif tune.enabled and (tune.scores == "softmax" or tune.joint_bbox):
-            what = "fc7, which the fine-tuned classifier and regressor read"
-            require(layer == "fc7", "features.layer", what, layer)
+            what = "fc6 or fc7, which the fine-tuned classifier and regressor read"
+            require(layer != "pool5", "features.layer", what, layer)

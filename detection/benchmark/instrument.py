@@ -106,7 +106,7 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
         )
         kind = fc_kind(config.features, extractor.dtype)
         fc = FcLayer(head=head.to(device), layer=config.features.layer).prepared(kind)
-        feature_dim = head.fc7.out_features
+        feature_dim = head.out_features
     weight = torch.randn(num_classes, feature_dim, generator=random) / feature_dim**0.5
     deltas = torch.randn(num_classes, 4, pool5_dim, generator=random) * 1e-3 / pool5_dim**0.5
     return Detector(

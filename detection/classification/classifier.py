@@ -59,7 +59,7 @@ class Classifier(nn.Module):
         self.trunk = backbone.trunk
         self.pool = make_pool(backbone, levels)
         self.fc = fc
-        self.fc8 = nn.Linear(fc.fc7.out_features, num_classes)
+        self.fc8 = nn.Linear(fc.out_features, num_classes)
         self.levels = None if levels is None else tuple(levels)
         self.preprocessing = backbone.preprocessing
         self.geometry = backbone.geometry
@@ -119,7 +119,7 @@ def build_classifier(config: Config, num_classes: int) -> Classifier:
         fc = FcHead.from_module(published, dropout=settings.dropout).requires_grad_()
     else:
         fc = FcHead(feature_dim, size=settings.fc_size, dropout=settings.dropout)
-        initialise_fc([fc.fc6, fc.fc7], settings.init, generator)
+        initialise_fc(fc.layers, settings.init, generator)
     classifier = Classifier(backbone, fc, num_classes, levels)
     nn.init.normal_(classifier.fc8.weight, std=_STD, generator=generator)
     nn.init.zeros_(classifier.fc8.bias)

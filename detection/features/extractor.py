@@ -89,6 +89,10 @@ class Trainable(FeatureExtractor, Protocol):
         """
         ...
 
+    def at_scale(self, index: int) -> Trainable:
+        """Return the same extractor with one of its scales."""
+        ...
+
     def run_frozen(self, image: Image) -> tuple[FeatureMap, ...]:
         """Compute all that neither a box nor a trainable layer takes part in: it may be cached."""
         ...

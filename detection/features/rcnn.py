@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from detection.backbones.backbone import Backbone
 from detection.config import FeatureConfig
@@ -31,8 +32,7 @@ class RcnnExtractor:
         device: where features are computed, and where they stay.
         dtype: precision of the conv layers.
         trainable: the conv layers that are trained; empty without.
-        feature_dim: channels x grid x grid.
-        channels: of conv5.
+        feature_dim: channels x grid x grid; with ``features.maps``, channels x bins of the pyramid.
         num_scales: 1, the size of the image.
     """
 
@@ -47,9 +47,9 @@ class RcnnExtractor:
         self.network = ConvTrunk(backbone, config, num_trainable)
         self.device, self.dtype = self.network.device, self.network.dtype
         self.trainable: nn.Module = self.network.trainable
-        self.channels = backbone.channels
         self.num_scales = 1
-        self.feature_dim = backbone.channels * backbone.grid**2
+        bins = sum(n * n for n in config.levels) if config.maps else backbone.grid**2
+        self.feature_dim = sum(self.network.channels) * bins
         default = _CPU_BATCH if is_host(self.device) else _GPU_BATCH
         self.batch_size = config.batch_size or default
 
@@ -86,6 +86,10 @@ class RcnnExtractor:
         """Return an extractor that trains its last ``count`` conv layers; -1 for all (RC §2.3)."""
         return RcnnExtractor(self.backbone.with_own_trunk(), self.config, count)
 
+    def at_scale(self, index: int) -> RcnnExtractor:
+        """Return the extractor itself: a crop has one size."""
+        return self
+
     def run_frozen(self, image: Image) -> tuple[FeatureMap, ...]:
         """Return the normalised image: every layer comes after the crop."""
         return self.encode_image(image)
@@ -114,8 +118,21 @@ class RcnnExtractor:
         )
 
     def conv(self, crops: Float[Tensor, "r 3 s s"]) -> Float[Tensor, "r d"]:
-        """Return pool5 of each crop: the conv layers and the network's own last pool."""
+        """Return pool5 of each crop: the conv layers and the network's own last pool.
+
+        Maps that are named in the configuration are pooled as SPPnet pools them, the crop being the
+        window: both methods then have vectors of the same layers, bins and length.
+        """
         if len(crops) == 0:
             return torch.zeros(0, self.feature_dim, device=self.device)
-        pool5: Tensor = self.backbone.last_pool(self.network.conv(crops))
-        return pool5.flatten(1).float()
+        maps = self.network.conv(crops)
+        if not self.config.maps:
+            pool5: Tensor = self.backbone.last_pool(maps[0])
+            return pool5.flatten(1).float()
+        factors = self.config.map_scales or (1.0,) * len(maps)
+        parts = [
+            functional.adaptive_max_pool2d(values.float(), level).flatten(1) * factor
+            for values, factor in zip(maps, factors, strict=True)
+            for level in self.config.levels
+        ]
+        return torch.cat(parts, dim=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,11 +19,15 @@ from detection.features.projection import project_boxes
 from detection.features.pyramid import pyramid_pool
 from detection.features.scale import choose_scale, resized_size
 from detection.features.trunk import ConvTrunk
-from detection.structures import FeatureMap, Image, RoIFeatures
+from detection.structures import FeatureMap, Image, RoIFeatures, Size
 
 
 class SppExtractor:
     """Pyramid-pooled conv5 features of the whole image (SPP §4.1).
+
+    Where ``features.maps`` names several maps of the trunk, every box is projected onto each of
+    them, each in its own geometry, and the pooled vectors lie side by side. Maps are passed around
+    as a flat sequence: all maps of the first scale, then those of the second.
 
     Attributes:
         backbone: as given, moved to the configured device.
@@ -31,7 +36,7 @@ class SppExtractor:
         dtype: precision of the conv layers.
         trainable: the conv layers that are trained; empty without.
         feature_dim: channels times bins of the pyramid.
-        channels: of conv5.
+        num_maps: at each scale.
         num_scales: sizes of the resized image.
     """
 
@@ -48,9 +53,13 @@ class SppExtractor:
         self.network = ConvTrunk(backbone, config, num_trainable)
         self.device, self.dtype = self.network.device, self.network.dtype
         self.trainable: nn.Module = self.network.trainable
-        self.channels = backbone.channels
+        self.num_maps = len(self.network.channels)
         self.num_scales = len(config.scales)
-        self.feature_dim = backbone.channels * sum(n * n for n in config.levels)
+        # maps whose cells lie in the same places share their windows: a stride of 16 and 16, say
+        distinct = list(dict.fromkeys(self.network.geometries))
+        self._windows_of = [distinct.index(geometry) for geometry in self.network.geometries]
+        self._own = [self._windows_of.index(number) for number in range(len(distinct))]
+        self.feature_dim = sum(self.network.channels) * sum(n * n for n in config.levels)
 
     @staticmethod
     def describe(config: FeatureConfig) -> str:
@@ -59,8 +68,8 @@ class SppExtractor:
         return f"scales {scales}; pyramid {levels}"
 
     def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Compute conv5 of the whole image, one map per scale."""
-        return self._each_scale(image, self.conv)
+        """Compute conv5 of the whole image, one map per scale; or the maps that are configured."""
+        return tuple(m for inputs in self.resize(image) for m in self._mapped(image, inputs))
 
     def pool(
         self,
@@ -82,12 +91,29 @@ class SppExtractor:
         return SppExtractor(self.backbone.with_own_trunk(), self.config, max(count, 0))
 
     def run_frozen(self, image: Image) -> tuple[FeatureMap, ...]:
-        """Compute what the first trainable layer reads, one map per scale; conv5 without one."""
-        return self._each_scale(image, lambda inputs: self.network.run_frozen(inputs[None])[0])
+        """Compute what the trainable layers read, at each scale; conv5 without such layers."""
+        return tuple(
+            self._feature_map(image.size, inputs, values[0], 0)
+            for inputs in self.resize(image)
+            for values in self.network.run_frozen(inputs[None])
+        )
 
     def run_trainable(self, maps: Sequence[FeatureMap]) -> tuple[FeatureMap, ...]:
         """Compute conv5, with gradients where layers are trainable."""
-        return tuple(replace(m, values=self.network.run_trainable(m.values[None])[0]) for m in maps)
+        per_scale = self.network.num_frozen
+        out: list[FeatureMap] = []
+        for start in range(0, len(maps), per_scale):
+            frozen = maps[start : start + per_scale]
+            computed = self.network.run_trainable([m.values[None] for m in frozen])
+            out += [
+                replace(frozen[0], values=values[0], geometry=geometry)
+                for values, geometry in zip(computed, self.network.geometries, strict=True)
+            ]
+        return tuple(out)
+
+    def at_scale(self, index: int) -> SppExtractor:
+        """Return the same extractor with one of its scales."""
+        return self._with_scales((self.config.scales[index],))
 
     def pretrained_fc(self) -> nn.Module | None:
         """Return the fc6 and fc7 that came with the weights, if they read this pyramid."""
@@ -98,12 +124,13 @@ class SppExtractor:
         if self.num_scales == 1:
             return None
         largest = max(self.config.scales)
-        fewer = copy.copy(self)
-        fewer.config = replace(
-            self.config, scales=tuple(s for s in self.config.scales if s != largest)
-        )
-        fewer.num_scales = len(fewer.config.scales)
-        return fewer
+        return self._with_scales(tuple(s for s in self.config.scales if s != largest))
+
+    def _with_scales(self, scales: tuple[int, ...]) -> SppExtractor:
+        other = copy.copy(self)
+        other.config = replace(self.config, scales=scales)
+        other.num_scales = len(scales)
+        return other
 
     def resize(self, image: Image) -> list[Float[Tensor, "3 h w"]]:
         """Return the normalised image at each scale, resized bilinearly without antialiasing.
@@ -121,29 +148,41 @@ class SppExtractor:
             for size in sizes
         ]
 
-    def conv(self, inputs: Float[Tensor, "3 h w"]) -> Float[Tensor, "c rows columns"]:
-        """Return conv5 of one normalised image."""
-        return self.network.conv(inputs[None])[0]
+    def conv(self, inputs: Float[Tensor, "3 h w"]) -> list[Float[Tensor, "_ _ _"]]:
+        """Return the maps of one normalised image."""
+        return [values[0] for values in self.network.conv(inputs[None])]
 
     def project(
         self,
         maps: Sequence[FeatureMap],
         boxes: Float[Tensor, "r 4"],
         scale: Int[Tensor, " r"] | None = None,
-    ) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
-        """Return the distinct windows (scale index, x1, y1, x2, y2), ascending, and box -> row."""
+    ) -> tuple[Int[Tensor, "u w"], Int[Tensor, " r"]]:
+        """Return the distinct windows, ascending, and the row of each box.
+
+        A row is (scale index, x1, y1, x2, y2), with four columns for each map whose cells lie
+        elsewhere.
+        """
         boxes = boxes.to(self.device)
         if scale is None:
             scale = choose_scale(
                 boxes, maps[0].image_size, self.config.scales, self.config.scale_rule
             )
         scale = scale.to(boxes.device)
+        windows = [self._project_onto(maps[i :: self.num_maps], boxes, scale) for i in self._own]
+        longest = max(max(m.values.shape[1:]) for m in maps)
+        return distinct_windows(scale, torch.cat(windows, dim=1), longest)
+
+    def _project_onto(
+        self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"], scale: Int[Tensor, " r"]
+    ) -> Int[Tensor, "r 4"]:
+        """Return the window of each box on the map of its scale."""
         windows = self._project_all(maps[0], boxes)
         for index, feature_map in enumerate(maps[1:], start=1):
             # all boxes, then a choice: picking those of a scale first would make a GPU wait
             here = (scale == index)[:, None]
             windows = torch.where(here, self._project_all(feature_map, boxes), windows)
-        return distinct_windows(scale, windows, max(max(m.values.shape[1:]) for m in maps))
+        return windows
 
     def _project_all(
         self, feature_map: FeatureMap, boxes: Float[Tensor, "r 4"]
@@ -158,6 +197,19 @@ class SppExtractor:
         )
 
     def pool_windows(
+        self, maps: Sequence[FeatureMap], windows: Int[Tensor, "u w"]
+    ) -> Float[Tensor, "u d"]:
+        """Pool the windows of `project` on their maps; those of several maps lie side by side."""
+        parts = []
+        for number in range(self.num_maps):
+            column = 1 + 4 * self._windows_of[number]
+            own = torch.cat((windows[:, :1], windows[:, column : column + 4]), dim=1)
+            pooled = self._pool_map(maps[number :: self.num_maps], own)
+            factor = self.config.map_scales[number] if self.config.map_scales else 1.0
+            parts.append(pooled if factor == 1.0 else pooled * factor)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _pool_map(
         self, maps: Sequence[FeatureMap], windows: Int[Tensor, "u 5"]
     ) -> Float[Tensor, "u d"]:
         """Pool each window (scale index, x1, y1, x2, y2; ascending in scale) on its map."""
@@ -172,39 +224,48 @@ class SppExtractor:
         ]
         return torch.cat(parts)
 
-    def _each_scale(
-        self, image: Image, layers: Callable[[Float[Tensor, "3 h w"]], Float[Tensor, "c y x"]]
-    ) -> tuple[FeatureMap, ...]:
-        return tuple(
-            FeatureMap(
-                values=layers(inputs),
-                image_size=image.size,
-                input_size=(int(inputs.shape[1]), int(inputs.shape[2])),
-                geometry=self.backbone.geometry,
-            )
-            for inputs in self.resize(image)
+    def _mapped(self, image: Image, inputs: Float[Tensor, "3 h w"]) -> list[FeatureMap]:
+        """Return the maps of one scale."""
+        return [
+            self._feature_map(image.size, inputs, values, index)
+            for index, values in enumerate(self.conv(inputs))
+        ]
+
+    def _feature_map(
+        self, size: Size, inputs: Float[Tensor, "3 h w"], values: Float[Tensor, "c y x"], index: int
+    ) -> FeatureMap:
+        return FeatureMap(
+            values=values,
+            image_size=size,
+            input_size=(int(inputs.shape[1]), int(inputs.shape[2])),
+            geometry=self.network.geometries[index],
         )
 
 
 def distinct_windows(
-    scale: Int[Tensor, " r"], windows: Int[Tensor, "r 4"], longest: int
-) -> tuple[Int[Tensor, "u 5"], Int[Tensor, " r"]]:
-    """Return the distinct (scale, window) pairs in ascending order, and the pair of each box.
+    scale: Int[Tensor, " r"], windows: Int[Tensor, "r w"], longest: int
+) -> tuple[Int[Tensor, "u v"], Int[Tensor, " r"]]:
+    """Return the distinct (scale, windows) rows in ascending order, and the row of each box.
 
     On a GPU the host waits for their number: it sizes every layer that follows, and a quarter of
     the boxes share a window.
 
     Args:
         scale: index of the scale of each box.
-        windows: cells of the map of that scale.
+        windows: cells of the maps of that scale, four columns a map.
         longest: side of the largest map.
     """
-    base = longest + 1
+    base, count = longest + 1, windows.shape[1]
+    # Scales are fewer than 32, as the configuration makes sure: one number holds a short row.
+    if 5 + count * math.log2(base) >= 63:
+        rows = torch.cat((scale[:, None], windows), dim=1)
+        distinct, index = torch.unique(rows, dim=0, return_inverse=True)
+        return distinct, index
     keys = scale
     for column in windows.unbind(dim=1):
         keys = keys * base + column
-    keys, rows = torch.unique(keys, return_inverse=True)
+    keys, index = torch.unique(keys, return_inverse=True)
     columns = [keys]
-    for _ in range(4):
+    for _ in range(count):
         columns = [columns[0] // base, columns[0] % base, *columns[1:]]
-    return torch.stack(columns, dim=1), rows
+    return torch.stack(columns, dim=1), index

@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
+from detection.backbones.geometry import trunk_geometry
 from detection.config import FeatureConfig
 from detection.errors import ConfigError
+from detection.features.batch_norm import fold_batch_norm
 from detection.io.device import resolve_device, resolve_dtype, use_exact_float32
-from detection.structures import Image
+from detection.structures import ConvGeometry, Image
 
 
 class ConvTrunk:
-    """The conv layers of a backbone, ready to run.
+    """The conv layers of a backbone, ready to run: an image in, one or several maps out.
 
-    In float32 the trunk is the backbone's own; in bfloat16 it is a copy, converted once. The last
-    layers can be trainable: these are the backbone's own in either case, run in float32, or by
-    autocast where the rest is bfloat16.
+    In float32 the trunk is the backbone's own, unless it has batch normalisation: then it is a copy
+    in which every normalisation is folded into the conv layer before it. In bfloat16 it is a copy,
+    converted once. The last layers can be trainable: these are the backbone's own in either case,
+    run in float32, or by autocast where the rest is bfloat16.
 
     Args:
         backbone: moved to the configured device.
-        config: device and precision.
+        config: device, precision, and which maps.
         num_trainable: of the trunk's last modules that have weights (a conv layer, or a block of
-            them); -1 for all. Batch normalisation stays as it is.
+            them); -1 for all. Batch normalisation keeps its statistics; its scale and shift are
+            trained.
 
     Attributes:
         device: where it runs.
         dtype: the precision of its layers.
-        trunk: image -> conv5.
         trainable: the last layers, with gradients; empty where none is trained.
+        num_frozen: how many tensors `run_frozen` returns.
+        geometries: where the cells of each map lie on the input.
+        channels: of each map.
 
     Raises:
-        ConfigError: if there are not so many layers.
+        ConfigError: if there are not so many layers, or not such a map.
     """
 
     def __init__(self, backbone: Backbone, config: FeatureConfig, num_trainable: int = 0) -> None:
@@ -43,16 +50,16 @@ class ConvTrunk:
         self.dtype = resolve_dtype(config.dtype, self.device)
         use_exact_float32()
         backbone.to(self.device)
-        trunk = backbone.trunk
-        if self.dtype != torch.float32:
-            trunk = copy.deepcopy(trunk).to(self.dtype)
-        self.trunk = trunk.to(memory_format=torch.channels_last)
         self._backbone = backbone
-        own = _modules(backbone.trunk)
+        self._taps = taps(backbone, config.maps)
+        own = trunk_modules(backbone.trunk)[: max(self._taps) + 1]
         cut = _cut(own, num_trainable, backbone.name)
-        self._frozen = nn.Sequential(*_modules(self.trunk)[:cut])
-        self.trainable = nn.Sequential(*own[cut:])
+        self._early = sorted(tap for tap in self._taps if tap < cut - 1)
+        self.num_frozen = len(self._early) + 1
+        self._frozen = _prepared(own[:cut], self.dtype)
+        self.trainable = nn.Sequential(*own[cut:]).to(memory_format=torch.channels_last)
         _require_gradients(self.trainable)
+        self.geometries, self.channels = _layout(backbone, config.maps, self._taps)
 
     def upload(self, image: Image) -> Float[Tensor, "3 h w"]:
         """Return the pixels, 0..255, on the device."""
@@ -62,26 +69,43 @@ class ConvTrunk:
         """Return the inputs as the weights expect them."""
         return self._backbone.preprocessing.apply(pixels)
 
-    def conv(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
-        """Compute conv5, with gradients where layers are trainable."""
+    def conv(self, inputs: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """Compute the maps, with gradients where layers are trainable."""
         return self.run_trainable(self.run_frozen(inputs))
 
-    def run_frozen(self, inputs: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n b y x"]:
-        """Compute what the first trainable layer reads; conv5 where none is trainable."""
-        with torch.no_grad():
-            inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
-            values: Tensor = self._frozen(inputs)
-            return values
+    def run_frozen(self, inputs: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """Compute what `run_trainable` reads.
 
-    def run_trainable(self, values: Float[Tensor, "n b y x"]) -> Float[Tensor, "n c rows columns"]:
-        """Compute conv5 from what the first trainable layer reads, with gradients."""
-        if not len(self.trainable):
-            return values
-        mixed = self.dtype != torch.float32
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
-            values = values.to(torch.float32 if not mixed else self.dtype)
-            conv5: Tensor = self.trainable(values.contiguous(memory_format=torch.channels_last))
-            return conv5
+        Returns:
+            The maps that lie before the last frozen layer, in the order of the layers, then what
+            that layer returns: the last map where nothing is trainable.
+        """
+        with torch.no_grad():
+            values = inputs.to(self.dtype, memory_format=torch.channels_last)
+            kept = []
+            for index, module in enumerate(self._frozen):
+                values = module(values)
+                if index in self._early:
+                    kept.append(values)
+            return [*kept, values]
+
+    def run_trainable(
+        self, frozen: Sequence[Float[Tensor, "n _ _ _"]]
+    ) -> list[Float[Tensor, "n _ _ _"]]:
+        """Compute the maps from what `run_frozen` returned, with gradients, in configured order."""
+        *early, values = frozen
+        maps = dict(zip(self._early, early, strict=True))
+        last_frozen = len(self._frozen) - 1
+        maps[last_frozen] = values
+        if len(self.trainable):
+            mixed = self.dtype != torch.float32
+            with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+                values = values.to(torch.float32 if not mixed else self.dtype)
+                values = values.contiguous(memory_format=torch.channels_last)
+                for index, module in enumerate(self.trainable, start=last_frozen + 1):
+                    values = module(values)
+                    maps[index] = values
+        return [maps[tap] for tap in self._taps]
 
     def pretrained_fc(self, feature_dim: int) -> nn.Module | None:
         """Return the backbone's fc6 and fc7 if they read vectors of this length."""
@@ -91,9 +115,55 @@ class ConvTrunk:
         return fc
 
 
-def _modules(trunk: nn.Module) -> list[nn.Module]:
+def trunk_modules(trunk: nn.Module) -> list[nn.Module]:
     """Return the trunk's sequential modules; a trunk of another kind is one module."""
     return list(trunk.children()) if isinstance(trunk, nn.Sequential) else [trunk]
+
+
+def taps(backbone: Backbone, names: Sequence[str]) -> list[int]:
+    """Return the index of the module that each map comes from; the last one without names.
+
+    Args:
+        backbone: whose trunk.
+        names: of its modules, as ``features.maps`` has them.
+
+    Raises:
+        ConfigError: if there is no such module.
+    """
+    known = [name for name, _ in backbone.trunk.named_children()]
+    known = known if isinstance(backbone.trunk, nn.Sequential) else []
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        which = ", ".join(known) if known else "none: its trunk is not a sequence of modules"
+        message = (
+            f"features.maps: expected modules of {backbone.name} ({which}), got {unknown[0]!r}"
+        )
+        raise ConfigError(message)
+    return [known.index(name) for name in names] or [len(trunk_modules(backbone.trunk)) - 1]
+
+
+def _layout(
+    backbone: Backbone, names: Sequence[str], indices: Sequence[int]
+) -> tuple[tuple[ConvGeometry, ...], tuple[int, ...]]:
+    """Return geometry and number of channels of each map."""
+    if not names:
+        return (backbone.geometry,), (backbone.channels,)
+    modules = trunk_modules(backbone.trunk)
+    prefixes = [nn.Sequential(*modules[: index + 1]) for index in indices]
+    device = next(backbone.trunk.parameters()).device
+    side = backbone.min_size
+    with torch.no_grad():
+        sample = torch.zeros(1, 3, side, side, device=device)
+        channels = tuple(int(prefix.eval()(sample).shape[1]) for prefix in prefixes)
+    return tuple(trunk_geometry(prefix) for prefix in prefixes), channels
+
+
+def _prepared(modules: Sequence[nn.Module], dtype: torch.dtype) -> nn.Sequential:
+    """Return frozen layers in the form that is fast: folded, converted, channels last."""
+    frozen = fold_batch_norm(nn.Sequential(*modules))
+    if dtype != torch.float32:
+        frozen = copy.deepcopy(frozen).to(dtype)
+    return frozen.to(memory_format=torch.channels_last)
 
 
 def _cut(modules: list[nn.Module], num_trainable: int, name: str) -> int:
@@ -107,8 +177,6 @@ def _cut(modules: list[nn.Module], num_trainable: int, name: str) -> int:
 
 
 def _require_gradients(layers: nn.Module) -> None:
-    """Make parameters trainable, those of batch normalisation apart."""
-    for module in layers.modules():
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-            for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_()
+    """Make the parameters trainable."""
+    for parameter in layers.parameters():
+        parameter.requires_grad_()

@@ -66,7 +66,7 @@ def prepare_fast(
     Source:
         Fast R-CNN §4.4 (1024 singular values of fc6 and 256 of fc7 take 0.3 mAP).
     """
-    layers = [head.fc6] if layer == "fc6" else [head.fc6, head.fc7]
+    layers = head.layers[:1] if layer == "fc6" else head.layers
     if kind in {"svd", "svd_int8"}:
         make = _bf16 if kind == "svd" else _int8
         pairs = (_low_rank(fc, rank, make) for fc, rank in zip(layers, ranks, strict=False))

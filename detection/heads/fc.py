@@ -14,7 +14,7 @@ FcName = Literal["fc6", "fc7"]
 
 
 class FcHead(nn.Module):
-    """fc6 and fc7, each a linear layer, ReLU and dropout.
+    """fc6 and fc7, each a linear layer, ReLU and dropout; or fc6 alone.
 
     Args:
         feature_dim: length of a pooled feature.
@@ -23,6 +23,7 @@ class FcHead(nn.Module):
         bias: initial bias of both layers; 1 in the released ZF-5.
         generator: of the initial weights, N(0, ``std``).
         std: standard deviation of the initial weights; the default 0.01 suits 4096 inputs and more.
+        single: leave out fc7.
 
     Source:
         The released Zeiler_conv5.prototxt: N(0, 0.01), bias 1, dropout 0.5.
@@ -37,19 +38,32 @@ class FcHead(nn.Module):
         bias: float = 1.0,
         std: float = 0.01,
         generator: torch.Generator | None = None,
+        single: bool = False,
     ) -> None:
         super().__init__()
         self.fc6 = nn.Linear(feature_dim, size)
-        self.fc7 = nn.Linear(size, size)
+        self.fc7 = None if single else nn.Linear(size, size)
         self.dropout = dropout
-        for layer in (self.fc6, self.fc7):
+        for layer in self.layers:
             nn.init.normal_(layer.weight, 0.0, std, generator=generator)
             nn.init.constant_(layer.bias, bias)
 
     def forward(self, x: Float[Tensor, "n d"], layer: FcName = "fc7") -> Float[Tensor, "n f"]:
         """Return fc6 or fc7 after its ReLU, and after dropout in training mode."""
         fc6 = self._drop(torch.relu(self.fc6(x)))
-        return fc6 if layer == "fc6" else self._drop(torch.relu(self.fc7(fc6)))
+        if layer == "fc6" or self.fc7 is None:
+            return fc6
+        return self._drop(torch.relu(self.fc7(fc6)))
+
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """Return fc6 and, where there is one, fc7."""
+        return [self.fc6] if self.fc7 is None else [self.fc6, self.fc7]
+
+    @property
+    def out_features(self) -> int:
+        """Return the width of the last layer."""
+        return self.fc6.out_features
 
     def _drop(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(x, self.dropout, training=self.training)

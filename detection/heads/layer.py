@@ -53,7 +53,9 @@ class FcLayer:
     def from_tensors(tensors: Mapping[str, Tensor], layer: FcName) -> FcLayer:
         """Build fc6 and fc7 as wide as their stored tensors, on their device."""
         weight = tensors["fc6.weight"]
-        head = FcHead(int(weight.shape[1]), size=int(weight.shape[0])).to(weight.device)
+        single = "fc7.weight" not in tensors
+        head = FcHead(int(weight.shape[1]), size=int(weight.shape[0]), single=single)
+        head = head.to(weight.device)
         head.load_state_dict(dict(tensors))
         return FcLayer(head=head, layer=layer)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from detection.data.image_prefetch import read_ahead
 from detection.data.images import read_image
 from detection.features.extractor import Trainable
-from detection.structures import FeatureMap, Record, RoIFeatures
+from detection.structures import FeatureMap, Image, Record, RoIFeatures
 
 
 class KeptMaps:
@@ -117,23 +117,30 @@ class FrozenMaps:
         self.dtype = dtype
         self._kept = KeptMaps(budget)
 
-    def of(self, index: int, *, flipped: bool) -> tuple[FeatureMap, ...]:
+    def of(
+        self, index: int, *, flipped: bool, scales: Sequence[int] | None = None
+    ) -> tuple[FeatureMap, ...]:
         """Return the maps of one image.
 
         Args:
             index: which training image.
             flipped: mirror it first.
+            scales: indices of the extractor's scales, in the order of the maps; None for all.
 
         Raises:
             DataError: if the image cannot be read.
         """
-        kept = self._kept.get((index, flipped))
-        if kept is None:
-            kept = self._compute(self.records[index], flipped=flipped)
-            self._kept.keep((index, flipped), kept)
-        return moved(kept, self.extractor.device)
+        wanted = range(self.extractor.num_scales) if scales is None else scales
+        found = {scale: self._kept.get((index, flipped, scale)) for scale in wanted}
+        image = None
+        for scale in (scale for scale, maps in found.items() if maps is None):
+            image = image or self._read(self.records[index], flipped=flipped)
+            maps = self.extractor.at_scale(scale).run_frozen(image)
+            maps = tuple(replace(m, values=m.values.to(self.dtype)) for m in maps)
+            self._kept.keep((index, flipped, scale), maps)
+            found[scale] = maps
+        return tuple(m for maps in found.values() for m in moved(maps or (), self.extractor.device))
 
-    def _compute(self, record: Record, *, flipped: bool) -> tuple[FeatureMap, ...]:
+    def _read(self, record: Record, *, flipped: bool) -> Image:
         image = read_image(record.path, record.image_id, max_pixels=self.max_pixels)
-        maps = self.extractor.run_frozen(image.mirrored() if flipped else image)
-        return tuple(replace(m, values=m.values.to(self.dtype)) for m in maps)
+        return image.mirrored() if flipped else image

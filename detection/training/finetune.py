@@ -19,11 +19,11 @@ from detection.structures import FeatureMap, Record
 from detection.training.distributed import ALONE, Workers
 from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FrozenMaps
-from detection.training.finetune_model import FEATURE_NORM, FineTuned, FineTuneModel, folded
+from detection.training.finetune_model import FineTuned, FineTuneModel, folded, input_norm
 from detection.training.loop import LoopConfig, Stateful, check_finite, run_steps
 from detection.training.randomness import seeded, stream
 from detection.training.sampling import ImageSample, RoIPool, Sampler, delta_statistics, pool_of
-from detection.training.solver import Snapshot, learning_rate, parameter_groups
+from detection.training.solver import Snapshot, learning_rate, make_optimizer
 
 _NORM_IMAGES, _NORM_BOXES = 20, 200
 
@@ -51,9 +51,11 @@ def fine_tune(
         DataError: without positives or negatives, and if the loss is not finite.
         SystemExit: after SIGTERM or SIGINT, the state saved.
     """
-    tune = config.finetune
-    training, held_out = split(images.records, tune.validation_fraction, tune.seed)
-    extractor, factor = images.source.extractor, pool5_factor(images, tune.seed)
+    training, held_out = split(
+        images.records, config.finetune.validation_fraction, config.finetune.seed
+    )
+    tune = with_iterations(config.finetune, len(training))
+    extractor, factor = images.source.extractor, pool5_factor(images, tune)
     with seeded(extractor.device, tune.seed, "initial weights"):
         network = FineTuneModel(extractor, len(images.class_names), factor, tune)
     tuner = FineTuner(network, batches(images, training, network.extractor, config), tune, workers)
@@ -82,6 +84,19 @@ def fine_tune(
     run_steps(step, parts, loop, folder, resume=resume, workers=workers, description="fine-tuning")
     snapshot.restore()
     return folded(network, *tuner.deltas)
+
+
+def with_iterations(config: FineTuneConfig, num_images: int) -> FineTuneConfig:
+    """Return the configuration with its epochs turned into iterations.
+
+    Args:
+        config: with ``images_per_batch`` if it has epochs.
+        num_images: in an epoch.
+    """
+    if not config.epochs:
+        return config
+    iterations = round(config.epochs * num_images / config.images_per_batch)
+    return replace(config, iterations=max(iterations, 1))
 
 
 def split(
@@ -129,10 +144,12 @@ def batches(
     return Batches(sampler=Sampler(pools, config.finetune, extractor.num_scales), maps=maps)
 
 
-def pool5_factor(images: TrainingImages, seed: int) -> float:
+def pool5_factor(images: TrainingImages, config: FineTuneConfig) -> float:
     """Return the factor that scales pool5 to the norm that new layers expect."""
-    norms = [pool5.expand().norm(dim=1) for pool5 in images.sample(_NORM_IMAGES, _NORM_BOXES, seed)]
-    return fit_normaliser(torch.cat(norms), FEATURE_NORM).factor
+    samples = images.sample(_NORM_IMAGES, _NORM_BOXES, config.seed)
+    norms = [pool5.expand().norm(dim=1) for pool5 in samples]
+    wanted = input_norm(images.source.extractor.feature_dim, config)
+    return fit_normaliser(torch.cat(norms), wanted).factor
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -153,12 +170,12 @@ class Batches:
 
 
 class FineTuner:
-    """Runs the steps: forward, backward, momentum SGD.
+    """Runs the steps: forward, backward, optimiser.
 
     Attributes:
         network: what is trained.
         batches: of the training images.
-        optimizer: SGD with momentum, one group for each learning rate.
+        optimizer: as configured, one group for each learning rate.
         deltas: mean and deviation of the regression targets.
     """
 
@@ -176,10 +193,7 @@ class FineTuner:
                 f"got {count}"
             )
             raise ConfigError(message)
-        groups = parameter_groups(network, self.config)
-        self.optimizer = torch.optim.SGD(
-            groups, lr=self.config.learning_rate, momentum=self.config.momentum
-        )
+        self.optimizer = make_optimizer(network, self.config)
         self.deltas = delta_statistics(batches.sampler.pools, flip=self.config.flip)
         self._parallel = workers.prepare(network)
 
@@ -210,6 +224,8 @@ class FineTuner:
         )
         self.optimizer.zero_grad()
         (loss * self.workers.count).backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         names = ("loss_class", "loss_bbox") if self.network.bbox is not None else ("loss_class",)
         logged = {name: float(value) for name, value in zip(names, values, strict=False)}
@@ -259,8 +275,15 @@ def bbox_loss(
 
 
 def maps_of(batches: Batches, samples: Sequence[ImageSample]) -> list[tuple[FeatureMap, ...]]:
-    """Return the maps of each sample."""
-    return [batches.maps.of(sample.index, flipped=sample.flipped) for sample in samples]
+    """Return the maps of each sample, at the scales that it needs."""
+    return [
+        batches.maps.of(
+            sample.index,
+            flipped=sample.flipped,
+            scales=None if sample.scale is None else torch.unique(sample.scale).tolist(),
+        )
+        for sample in samples
+    ]
 
 
 def _joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:

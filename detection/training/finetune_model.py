@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
-from detection.config import FineTuneConfig
+from detection.config import FeatureConfig, FineTuneConfig
 from detection.features.extractor import Trainable
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.fc import FcHead
 from detection.heads.scorer import SoftmaxScorer
 from detection.structures import FeatureMap
+from detection.training.depthwise import with_fast_depthwise
 from detection.training.sampling import ImageSample
 
 
@@ -24,12 +25,12 @@ class FineTuneModel(nn.Module):
 
     Fresh layers read pool5 times ``factor``, which brings it to a known norm, so that neither
     their initial weights nor the learning rate depend on the trunk; ``folded`` puts the factor
-    into their weights.
+    into their weights. Where classifier and regressor read fc6, there is no fc7.
 
     Attributes:
         extractor: of the method, with its own conv layers.
         opened: its unfrozen conv layers.
-        fc: fc6 and fc7; None where fc8 reads pool5.
+        fc: fc6 and fc7, or fc6 alone; None where fc8 reads pool5.
         fc8: K classes and, last, background.
         bbox: 4 K normalised deltas; None without.
         factor: of pool5.
@@ -40,7 +41,7 @@ class FineTuneModel(nn.Module):
     ) -> None:
         super().__init__()
         self.extractor = extractor.unfreeze(config.open_layers)
-        self.opened = self.extractor.trainable
+        self.opened = with_fast_depthwise(self.extractor.trainable)
         random = torch.Generator().manual_seed(config.seed)
         pretrained = extractor.pretrained_fc() if config.fc_size else None
         self.factor = 1.0 if pretrained is not None else factor
@@ -49,7 +50,9 @@ class FineTuneModel(nn.Module):
             self.fc = FcHead.from_module(pretrained, config.dropout)
         elif config.fc_size:
             self.fc = fresh_fc(extractor.feature_dim, config, random)
-        size = self.fc.fc7.out_features if self.fc else extractor.feature_dim
+        if self.fc is not None and reads_fc6(extractor.config, config):
+            self.fc.fc7 = None
+        size = self.fc.out_features if self.fc else extractor.feature_dim
         self.fc8 = linear(size, num_classes + 1, 0.01, random)
         self.bbox = linear(size, 4 * num_classes, 0.001, random) if config.joint_bbox else None
         self.to(extractor.device)
@@ -74,11 +77,10 @@ class FineTuneModel(nn.Module):
         return self
 
     def _pool5(self, sample: ImageSample, maps: tuple[FeatureMap, ...]) -> Float[Tensor, "m d"]:
-        """Run the unfrozen layers on the scales that are needed, then pool."""
+        """Run the unfrozen layers on the maps of the scales that the sample needs, then pool."""
         scale = sample.scale
-        if scale is not None and len(maps) > 1:
-            needed, scale = torch.unique(scale, return_inverse=True)
-            maps = tuple(maps[i] for i in needed.tolist())
+        if scale is not None:
+            scale = torch.unique(scale, return_inverse=True)[1]
         return self.extractor.pool(self.extractor.run_trainable(maps), sample.boxes, scale).expand()
 
 
@@ -134,9 +136,26 @@ def fresh_fc(feature_dim: int, config: FineTuneConfig, random: torch.Generator) 
     Not the release's N(0, 0.01) and bias 1, which suit 4096 wide layers only.
     """
     head = FcHead(feature_dim, size=config.fc_size, dropout=config.dropout, bias=0.0)
-    nn.init.normal_(head.fc6.weight, 0.0, 2**0.5 / FEATURE_NORM, generator=random)
-    nn.init.kaiming_normal_(head.fc7.weight, nonlinearity="relu", generator=random)
+    std = 2**0.5 / input_norm(feature_dim, config)
+    nn.init.normal_(head.fc6.weight, 0.0, std, generator=random)
+    if head.fc7 is not None:
+        nn.init.kaiming_normal_(head.fc7.weight, nonlinearity="relu", generator=random)
     return head
+
+
+def input_norm(feature_dim: int, config: FineTuneConfig) -> float:
+    """Return the mean norm of pool5 as fresh layers read it.
+
+    SGD's steps grow with the inputs: 20, the norm of the SVMs' features, suits the papers' learning
+    rates. AdamW's do not: there each number is 1 on the average (root mean square), as after a
+    normalisation layer.
+    """
+    return FEATURE_NORM if config.optimizer == "sgd" else feature_dim**0.5
+
+
+def reads_fc6(features: FeatureConfig, config: FineTuneConfig) -> bool:
+    """Return whether what is trained reads fc6, so that there is nothing for fc7 to do."""
+    return features.layer == "fc6" and (config.scores == "softmax" or config.joint_bbox)
 
 
 def linear(inputs: int, outputs: int, std: float, random: torch.Generator) -> nn.Linear:
@@ -148,4 +167,4 @@ def linear(inputs: int, outputs: int, std: float, random: torch.Generator) -> nn
 
 
 FEATURE_NORM = 20.0
-"""Mean norm of pool5 as fresh layers read it, that of the SVMs' features."""
+"""That of the SVMs' features."""

@@ -32,6 +32,7 @@ class RoIPool:
         gt_boxes: the object that each RoI overlaps most; the RoI itself where there is none.
         positives: rows with enough overlap.
         negatives: rows in the range of the negatives.
+        easier: rows below that range: hardly any overlap with an object.
     """
 
     image_id: str
@@ -41,6 +42,7 @@ class RoIPool:
     gt_boxes: Float[Tensor, "r 4"]
     positives: Int[Tensor, " p"]
     negatives: Int[Tensor, " n"]
+    easier: Int[Tensor, " e"]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ def pool_of(
         gt_boxes=gt_boxes,
         positives=positive.nonzero().flatten(),
         negatives=negative.nonzero().flatten(),
+        easier=((rois.best_iou < low) & ~positive).nonzero().flatten(),
     )
 
 
@@ -113,7 +116,12 @@ class Sampler:
         self.num_scales = num_scales
         self._positives = _image_rows([pool.positives for pool in pools])
         self._negatives = _image_rows([pool.negatives for pool in pools])
-        self._usable = [i for i, p in enumerate(pools) if len(p.positives) + len(p.negatives)]
+        easier = config.easy_negatives > 0
+        self._usable = [
+            i
+            for i, p in enumerate(pools)
+            if len(p.positives) + len(p.negatives) + easier * len(p.easier)
+        ]
         for kind, candidates in (("positive", self._positives), ("negative", self._negatives)):
             if not len(candidates):
                 message = (
@@ -168,7 +176,11 @@ class Sampler:
         """Draw without repeats: positives up to their fraction, negatives for the rest."""
         wanted = round(self.config.positive_fraction * quota)
         positives = _choose(pool.positives, wanted, random)
-        negatives = _choose(pool.negatives, quota - len(positives), random)
+        negatives = pool.negatives
+        share = self.config.easy_negatives
+        if share and (not len(negatives) or bool(torch.rand(1, generator=random) < share)):
+            negatives = torch.cat((negatives, pool.easier))
+        negatives = _choose(negatives, quota - len(positives), random)
         return torch.cat((positives, negatives))
 
     def _image_at(self, position: int) -> int:

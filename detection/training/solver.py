@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from detection.config import FineTuneConfig
@@ -13,10 +15,40 @@ from detection.training.finetune_model import FineTuneModel
 _LOG = logging.getLogger(__name__)
 
 
+_FIRST, _LAST = 1 / 25, 1e-5
+"""The learning rate of a cycle's first and last step, as a part of the highest."""
+
+
 def learning_rate(step: int, config: FineTuneConfig) -> float:
-    """Return a step's learning rate: divided by ten after each configured fraction."""
+    """Return a step's learning rate.
+
+    ``step`` divides it by ten after each configured fraction. ``one_cycle`` follows half a cosine
+    up, then half a cosine down.
+    """
+    if config.schedule == "one_cycle":
+        top, end = config.warmup * config.iterations - 1, config.iterations - 1
+        if step < top:
+            share = _half_cosine(step / top)
+            return config.learning_rate * (1 + (_FIRST - 1) * share)
+        share = _half_cosine((step - top) / max(end - top, 1))
+        return config.learning_rate * (_LAST + (1 - _LAST) * share)
     falls = sum(step >= share * config.iterations for share in config.decay_at)
     return config.learning_rate * 0.1**falls
+
+
+def _half_cosine(progress: float) -> float:
+    """Return 1 at the start, 0 at the end."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def make_optimizer(network: FineTuneModel, config: FineTuneConfig) -> torch.optim.Optimizer:
+    """Return the configured optimiser of what is trained."""
+    groups = parameter_groups(network, config)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    # one pass over weights and moments instead of a dozen
+    fused = groups[0]["params"][0].device.type in {"cpu", "cuda"}
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
 
 
 def parameter_groups(network: FineTuneModel, config: FineTuneConfig) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import adaptive_max_pool2d
 
 from detection.backbones.backbone import PREPROCESSINGS, Backbone
 from detection.backbones.weights import load_backbone
@@ -49,3 +50,20 @@ def test_a_context_that_leaves_no_room_in_the_crop_is_refused():
         ConfigError, match=r"features\.context: expected at most 31 pixels on .* 32"
     ):
         RcnnExtractor(backbone, FeatureConfig(method="rcnn", context=32, device="cpu"))
+
+
+def test_crops_are_pooled_with_the_pyramid_where_maps_are_named():
+    backbone = load_backbone(BackboneConfig(name="resnet18_c4"))
+    config = replace(SMALL, maps=("layer2", "layer3"), map_scales=(0.5, 1.0), levels=(1, 3))
+    extractor = RcnnExtractor(backbone, config)
+    image = picture(60, 90)
+    crops = extractor.warp(extractor.encode_image(image), BOXES)
+    middle = backbone.trunk[:6](crops)
+    expected = [
+        adaptive_max_pool2d(values, level).flatten(1) * factor
+        for values, factor in ((middle, 0.5), (backbone.trunk(crops), 1.0))
+        for level in (1, 3)
+    ]
+    actual = extractor.extract(image, BOXES).expand()
+    assert actual.shape[1] == extractor.feature_dim == (128 + 256) * 10
+    torch.testing.assert_close(actual, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-4)

@@ -7,7 +7,7 @@ from torch.nn.functional import adaptive_max_pool2d
 from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, FeatureConfig
 from detection.features.sppnet import SppExtractor, distinct_windows
-from tests.features.contract import picture
+from tests.features.contract import BOXES, picture
 
 SMALL = FeatureConfig(scales=(64,), device="cpu", batch_size=4, layer="pool5")
 
@@ -78,6 +78,40 @@ def test_each_box_is_pooled_at_its_scale(backbone):
 
 def test_bfloat16_leaves_the_backbone_in_float32(backbone):
     extractor = SppExtractor(backbone, replace(SMALL, dtype="bfloat16"))
-    assert next(extractor.network.trunk.parameters()).dtype == torch.bfloat16
     assert next(backbone.trunk.parameters()).dtype == torch.float32
     assert extractor.encode_image(picture(60, 90))[0].values.dtype == torch.bfloat16
+
+
+def resnet_extractor(**options):
+    backbone = load_backbone(BackboneConfig(name="resnet18_c4"))
+    return SppExtractor(backbone, replace(SMALL, **options))
+
+
+@pytest.mark.parametrize("scales", [(64,), (64, 96)])
+def test_several_maps_are_pooled_each_in_its_own_geometry_and_lie_side_by_side(scales):
+    image, boxes = picture(60, 90), BOXES
+    both = resnet_extractor(scales=scales, maps=("layer3", "layer1"), map_scales=(1.0, 0.5))
+    alone = [resnet_extractor(scales=scales, maps=(name,)) for name in both.config.maps]
+    expected = [each.extract(image, boxes).expand() for each in alone]
+    actual = both.extract(image, boxes)
+    assert actual.values.shape[1] == both.feature_dim == sum(each.feature_dim for each in alone)
+    joined = torch.cat((expected[0], expected[1] * 0.5), dim=1)
+    torch.testing.assert_close(actual.expand(), joined)
+
+
+def test_boxes_with_the_same_cells_on_every_map_share_a_row():
+    image, boxes = picture(60, 90), BOXES
+    extractor = resnet_extractor(maps=("layer3", "layer2", "layer1"))
+    once = extractor.extract(image, boxes)
+    twice = extractor.extract(image, torch.cat((boxes, boxes)))
+    assert len(once.values) == len(twice.values)
+    torch.testing.assert_close(twice.expand(), once.expand().repeat(2, 1))
+
+
+def test_wide_rows_of_windows_are_found_distinct_like_narrow_ones():
+    windows = torch.randint(0, 3, (60, 2), generator=torch.Generator().manual_seed(0))
+    scale = torch.randint(0, 2, (60,), generator=torch.Generator().manual_seed(1))
+    narrow, narrow_rows = distinct_windows(scale, windows, 3)
+    wide, wide_rows = distinct_windows(scale, windows.repeat(1, 20), 3)
+    assert wide[:, :3].equal(narrow)
+    assert wide_rows.equal(narrow_rows)

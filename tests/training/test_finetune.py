@@ -19,9 +19,11 @@ from detection.training.finetune import (
     maps_of,
     pool5_factor,
     split,
+    with_iterations,
 )
 from detection.training.finetune_model import FineTuneModel, folded
 from detection.training.log import read_rows
+from detection.training.loop import run_steps
 from tests.training import tiny
 
 METHODS = ("sppnet", "rcnn")
@@ -125,7 +127,7 @@ def test_the_folded_parts_say_what_the_network_says(records, fc_size):
     config = tiny.config(fc_size=fc_size, joint_bbox=True, open_layers=1, images_per_batch=2)
     images = tiny.training_images(config, records)
     extractor = images.source.extractor
-    network = FineTuneModel(extractor, 2, pool5_factor(images, 0), config.finetune)
+    network = FineTuneModel(extractor, 2, pool5_factor(images, config.finetune), config.finetune)
     extractor = network.extractor
     its = batches(images, records, extractor, config)
     tuner = FineTuner(network, its, config.finetune, ALONE)
@@ -286,3 +288,54 @@ def test_a_joint_regressor_moves_boxes_onto_objects(records, tmp_path):
         moved = decode_deltas(boxes, deltas)
         before = (boxes - record.truth.boxes).abs().sum()
         assert float((moved - record.truth.boxes).abs().sum()) < float(before)
+
+
+def test_epochs_take_the_place_of_iterations():
+    config = tiny.config(epochs=2.5, images_per_batch=4, iterations=7).finetune
+    assert with_iterations(config, 10).iterations == 6
+    assert with_iterations(replace(config, epochs=0.0), 10).iterations == 7
+    assert with_iterations(replace(config, epochs=0.01), 10).iterations == 1
+
+
+def test_adamw_with_one_cycle_learns_a_single_fc_layer_and_resumes_bit_exactly(records, tmp_path):
+    config = tiny.config(
+        optimizer="adamw",
+        schedule="one_cycle",
+        epochs=8.0,
+        learning_rate=3e-3,
+        clip_norm=10.0,
+        images_per_batch=2,
+        easy_negatives=0.5,
+        open_layers=1,
+        joint_bbox=True,
+        scores="softmax",
+        checkpoint_every=3,
+    )
+    config = replace(config, features=replace(config.features, layer="fc6"))
+    images = tiny.training_images(config, records)
+    whole = fine_tune(images, config, tmp_path / "whole")
+    assert whole.fc.fc7 is None
+    stopped = replace(config, finetune=replace(config.finetune, checkpoint_every=2))
+    steps = []
+
+    def interrupted(step, *arguments, **options):
+        def until(index):
+            if index == 5 and not steps:
+                steps.append(index)
+                raise KeyboardInterrupt
+            return step(index)
+
+        return run_steps(until, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detection.training.finetune.run_steps", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(images, stopped, tmp_path / "stopped")
+        resumed = fine_tune(images, stopped, tmp_path / "stopped", resume=True)
+    assert steps == [5]
+    for name, tensor in whole.fc.state_dict().items():
+        assert tensor.equal(resumed.fc.state_dict()[name])
+    assert whole.scorer.weight.equal(resumed.scorer.weight)
+    trained = list(whole.backbone.trunk.parameters())
+    before = list(images.source.extractor.backbone.trunk.parameters())
+    assert not all(a.equal(b) for a, b in zip(trained, before, strict=True))

@@ -62,7 +62,7 @@ def test_a_tuned_detector_comes_back_from_its_file(tmp_path, method, tune, score
 @pytest.mark.parametrize("tune", [{"scores": "softmax"}, {"joint_bbox": True}])
 def test_a_classifier_on_fc7_cannot_be_read_from_another_layer(tune):
     config = tiny.config(**tune)
-    with pytest.raises(ConfigError, match=r"features.layer: expected fc7.* got 'pool5'"):
+    with pytest.raises(ConfigError, match=r"features.layer: expected fc6 or fc7.* got 'pool5'"):
         replace(config, features=replace(config.features, layer="pool5"))
 
 

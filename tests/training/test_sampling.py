@@ -124,3 +124,23 @@ def test_a_set_without_positives_or_negatives_stops(kind, iou_range):
     pool = pool_of(label_rois(boxes, objects, K), "a", 200, K, config)
     with pytest.raises(DataError, match=f"at least one {kind} RoI in 1 images"):
         Sampler([pool], config, 1)
+
+
+def test_easier_negatives_are_drawn_for_the_configured_share_of_images():
+    config = replace(CONFIG, images_per_batch=2, flip=False)
+    with_range = replace(config, negative_iou=(0.3, 0.5))
+    made = pools(with_range)
+
+    def easy_images(share):
+        sampler = Sampler(made, replace(with_range, easy_negatives=share), 1)
+        samples = [s for step in range(40) for s in sampler.draw(step)]
+        below = []
+        for sample in samples:
+            objects = made[sample.index].gt_boxes[made[sample.index].positives].unique(dim=0)
+            overlap = iou(sample.boxes, objects).amax(dim=1)
+            below.append(bool((overlap[sample.labels == K] < 0.3).any()))
+        return sum(below) / len(below)
+
+    assert easy_images(0.0) == 0.0
+    assert 0.3 < easy_images(0.5) < 0.7
+    assert easy_images(1.0) == 1.0

@@ -1,10 +1,16 @@
 import pytest
+import torch
 from torch import nn
 
 from detection.config import FineTuneConfig
 from detection.features.factory import make_extractor
 from detection.training.finetune_model import FineTuneModel
-from detection.training.solver import Snapshot, learning_rate, parameter_groups
+from detection.training.solver import (
+    Snapshot,
+    learning_rate,
+    make_optimizer,
+    parameter_groups,
+)
 from tests.training import tiny
 
 
@@ -12,6 +18,45 @@ def test_the_rate_falls_tenfold_after_each_fraction():
     config = FineTuneConfig(iterations=100, learning_rate=1.0, decay_at=(0.5, 0.8))
     rates = [learning_rate(step, config) for step in (0, 49, 50, 79, 80, 99)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(("iterations", "warmup"), [(100, 0.1), (57, 0.25)])
+def test_one_cycle_is_that_of_torch(iterations, warmup):
+    config = FineTuneConfig(
+        iterations=iterations, learning_rate=0.3, schedule="one_cycle", warmup=warmup
+    )
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        0.3,
+        total_steps=iterations,
+        pct_start=warmup,
+        final_div_factor=4000,
+        cycle_momentum=False,
+    )
+    expected = []
+    for _ in range(iterations):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    rates = [learning_rate(step, config) for step in range(iterations)]
+    assert rates == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_cycle_of_a_single_step_has_a_rate():
+    config = FineTuneConfig(iterations=1, learning_rate=0.3, schedule="one_cycle")
+    assert learning_rate(0, config) > 0
+
+
+def test_adamw_has_the_groups_of_sgd():
+    config = tiny.config(open_layers=1, optimizer="adamw", weight_decay=0.02)
+    extractor = make_extractor(tiny.backbone(), config.features)
+    network = FineTuneModel(extractor, 2, 1.0, config.finetune)
+    optimizer = make_optimizer(network, config.finetune)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.02, 0}
+    named = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(named) == len([p for p in network.parameters() if p.requires_grad])
 
 
 def test_biases_learn_twice_as_fast_without_decay_and_new_layers_by_their_multiplier():
