@@ -1,10 +1,11 @@
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
 
-from detection.backbones.geometry import trunk_geometry
+from detection.backbones.geometry import stage_channels, stage_geometries, trunk_geometry
 from detection.backbones.weights import BACKBONES, load_backbone
 from detection.backbones.zf5 import WithinChannelNorm, zf5
 from detection.config import BackboneConfig
@@ -148,3 +149,51 @@ def test_geometry_of_timm_networks(name, offset):
     pytest.importorskip("timm")
     backbone = load_backbone(BackboneConfig(name=f"timm/{name}"))
     assert (backbone.geometry.stride, backbone.geometry.offset) == (16, offset)
+
+
+def test_padding_before_a_layer_is_read_like_its_own():
+    own = nn.Sequential(nn.Conv2d(3, 4, 5, stride=2, padding=2))
+    before = nn.Sequential(nn.ZeroPad2d(2), nn.Conv2d(3, 4, 5, stride=2))
+    assert trunk_geometry(before) == trunk_geometry(own)
+
+
+def test_padding_behind_the_last_cell_moves_nothing():
+    trunk = nn.Sequential(nn.ZeroPad2d((1, 3, 1, 3)), nn.Conv2d(3, 4, 5, stride=2))
+    assert trunk_geometry(trunk).offset == 2 - 1
+
+
+def test_different_padding_of_rows_and_columns_is_refused():
+    with pytest.raises(ConfigError, match="the same padding on both axes"):
+        trunk_geometry(nn.Sequential(nn.ZeroPad2d((1, 0, 0, 1)), nn.Conv2d(3, 4, 3)))
+
+
+def staged():
+    """Two stages of strides 2 and 3, in evaluation mode."""
+    stages = OrderedDict(
+        first=nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        second=nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 5, 5, stride=3, padding=1)),
+    )
+    return nn.Sequential(stages).eval()
+
+
+def test_each_stage_has_a_geometry_and_channels_of_its_own():
+    geometries = stage_geometries(staged(), ("first", "second"))
+    assert (geometries["first"].stride, geometries["first"].offset) == (2, 0)
+    assert (geometries["second"].stride, geometries["second"].offset) == (6, 2 * (2 - 1))
+    assert stage_channels(staged(), ("second", "first")) == {"second": 5, "first": 4}
+
+
+def test_following_the_first_stages_leaves_every_module_in_its_mode():
+    """A slice of a trunk is a new module, in training, around the modules of the trunk."""
+    trunk = staged()
+    trunk.second[0].train()
+    before = [module.training for module in trunk.modules()]
+    stage_geometries(trunk, ("first", "second"))
+    stage_channels(trunk, ("first", "second"))
+    assert [module.training for module in trunk.modules()] == before
+
+
+@pytest.mark.parametrize("describe", [stage_geometries, stage_channels])
+def test_a_stage_that_is_not_there_is_named(describe):
+    with pytest.raises(ConfigError, match="expected some of first, second, got third"):
+        describe(staged(), ("first", "third"))
