@@ -31,11 +31,11 @@ _PROBE_SIDE = 64
 def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
     """Derive stride and offset by following the conv and pool layers through one forward pass.
 
-    A layer with kernel k, stride s and padding p moves the centre of the first cell by
-    ``(k - 1) / 2 - p`` cells of its input and multiplies the stride by s. A padding layer moves it
-    by what it adds before the first cell, whatever it adds behind the last. Of parallel branches
-    that shrink the map the first one run counts: all branches that are added together share a
-    centre.
+    A layer with kernel k (what it spans, if dilated), stride s and padding p moves the centre of
+    the first cell by ``(k - 1) / 2 - p`` cells of its input and multiplies the stride by s. A
+    padding layer moves it by what it adds before the first cell, whatever it adds behind the last.
+    Of parallel branches that shrink the map the first one run counts: all branches that are added
+    together share a centre.
 
     Args:
         trunk: any network that is a sequence of conv and pool layers, with or without branches, or
@@ -92,9 +92,7 @@ def _stage_order(trunk: nn.Sequential, names: Sequence[str]) -> dict[str, int]:
     order = {name: index for index, (name, _) in enumerate(trunk.named_children())}
     foreign = [name for name in names if name not in order]
     if foreign:
-        message = (
-            f"backbone stages: expected some of {', '.join(order)}, got {', '.join(foreign)}"
-        )
+        message = f"backbone stages: expected some of {', '.join(order)}, got {', '.join(foreign)}"
         raise ConfigError(message)
     return order
 
@@ -141,6 +139,8 @@ def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
     kernel, stride, padding = (
         _square(module, name) for name in ("kernel_size", "stride", "padding")
     )
+    if hasattr(module, "dilation"):
+        kernel = (kernel - 1) * _square(module, "dilation") + 1
     side, next_side = int(inputs.shape[-1]), int(outputs.shape[-1])
     span = side + 2 * padding - kernel
     steps = -(-span // stride) if getattr(module, "ceil_mode", False) else span // stride

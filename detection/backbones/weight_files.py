@@ -39,8 +39,13 @@ def published_path(published: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
-def published_file(name: str, published: str | None) -> Path:
+def published_file(name: str, published: str | None, other: str = "a file") -> Path:
     """Return the verified file of torchvision's weights, downloading it if missing.
+
+    Args:
+        name: of the backbone.
+        published: its name under ``torchvision.models``, if it is published there.
+        other: what its weights can be instead.
 
     Raises:
         ConfigError: if torchvision publishes none for this network.
@@ -48,7 +53,7 @@ def published_file(name: str, published: str | None) -> Path:
     """
     if published is None:
         message = (
-            f"backbone.weights: expected a file or none for {name}, got 'torchvision'; "
+            f"backbone.weights: expected {other} or none for {name}, got 'torchvision'; "
             "torchvision publishes no such network"
         )
         raise ConfigError(message)
@@ -56,15 +61,24 @@ def published_file(name: str, published: str | None) -> Path:
     path = published_path(published)
     if not path.exists():
         download(url, path)
+    check_digest(path, "remove the file to download it again")
+    return path
+
+
+def check_digest(path: Path, remedy: str) -> None:
+    """Compare a file with the digits at the end of its name: ``vgg16-397923af.pth``.
+
+    Raises:
+        CheckpointError: if its SHA-256 does not start with them.
+    """
     expected = path.stem.rsplit("-", 1)[-1]
     actual = sha256_of_file(path)
     if not actual.startswith(expected):
         message = (
             f"{path}: expected a SHA-256 that starts with {expected}, got {actual[:16]}...; "
-            "remove the file to download it again"
+            f"{remedy}"
         )
         raise CheckpointError(message)
-    return path
 
 
 def download(url: str, path: Path) -> None:
