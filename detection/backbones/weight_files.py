@@ -26,6 +26,19 @@ def published_enum(published: str) -> str:
     return str(models.get_model_weights(published)[PUBLISHED])
 
 
+def published_facts(published: str) -> tuple[float | None, float | None]:
+    """Return the megabytes of torchvision's weights and their top-1 accuracy on ImageNet, if said.
+
+    The accuracy is of the whole network on the validation images, in percent.
+    """
+    from torchvision import models
+
+    meta = models.get_model_weights(published)[PUBLISHED].meta
+    mebibytes = meta.get("_file_size")
+    top1 = meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+    return None if mebibytes is None else round(mebibytes * 1.048576, 1), top1
+
+
 def published_url(published: str) -> str:
     """Return the URL of torchvision's weights for one of its networks."""
     from torchvision import models
