@@ -29,9 +29,21 @@ def linearised(trunk):
     return trunk
 
 
-def check_field(trunk, geometry, side, rows=33):
+def narrowed(trunk):
+    """The same layers on one channel, as all channels are equal: without concatenations only."""
+    trunk = copy.deepcopy(trunk)
+    for module in list(trunk.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d):
+                sizes = (child.kernel_size, child.stride, child.padding, child.dilation)
+                setattr(module, name, nn.Conv2d(1, 1, *sizes, bias=False))
+    return trunk
+
+
+def check_field(trunk, geometry, side, *, narrow=False):
     """The field of a middle cell is symmetric about the pixel ``stride x + offset``."""
-    pixels = torch.zeros(1, 3, rows, side, dtype=torch.float64, requires_grad=True)
+    channels, trunk = (1, narrowed(trunk)) if narrow else (3, trunk)
+    pixels = torch.zeros(1, channels, 33, side, dtype=torch.float64, requires_grad=True)
     values = linearised(trunk)(pixels)
     column = values.shape[3] // 2
     values[0, 0, 0, column].backward()

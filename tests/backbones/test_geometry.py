@@ -33,8 +33,8 @@ def test_stride_and_offset_are_those_of_an_impulse(name):
     trunk = BACKBONES[name]().trunk
     geometry = trunk_geometry(trunk)
     assert (geometry.stride, geometry.offset) == GEOMETRY[name]
-    padded = name.startswith("efficientnet")
-    check_field(trunk, geometry, SIDES.get(name, 400), rows=1 if padded else 33)
+    deep = name.startswith("efficientnet")
+    check_field(trunk, geometry, SIDES.get(name, 400), narrow=deep)
 
 
 @pytest.mark.parametrize(("side", "cells"), [(224, 13), (180, 10), (688, 42)])
