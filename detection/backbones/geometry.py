@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,18 +24,22 @@ class _Step:
 
 
 _SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+_PROBE_SIDE = 64
+"""Of the image that is followed where only the number of channels matters."""
 
 
 def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
     """Derive stride and offset by following the conv and pool layers through one forward pass.
 
-    A layer with kernel k, stride s and padding p moves the centre of the first cell by
-    ``(k - 1) / 2 - p`` cells of its input and multiplies the stride by s. Of parallel branches that
-    shrink the map the first one run counts: all branches that are added together share a centre.
+    A layer with kernel k (what it spans, if dilated), stride s and padding p moves the centre of
+    the first cell by ``(k - 1) / 2 - p`` cells of its input and multiplies the stride by s. A
+    padding layer moves it by what it adds before the first cell, whatever it adds behind the last.
+    Of parallel branches that shrink the map the first one run counts: all branches that are added
+    together share a centre.
 
     Args:
-        trunk: any network that is a sequence of conv and pool layers, with or without branches; its
-            parameters may be on ``meta``.
+        trunk: any network that is a sequence of conv and pool layers, with or without branches, or
+            the first stages of one (``trunk[:3]``); its parameters may be on ``meta``.
         size: side of the input to follow; the result is the same for any that the trunk accepts.
 
     Raises:
@@ -44,18 +50,72 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
     hooks = [
         module.register_forward_hook(lambda m, x, y: steps.append(_step(m, x[0], y)))
         for module in trunk.modules()
-        if isinstance(module, _SLIDING)
+        if isinstance(module, (*_SLIDING, nn.ZeroPad2d))
     ]
-    device = next(trunk.parameters()).device
-    was_training = trunk.training
     try:
-        with torch.no_grad():
-            last_side = trunk.eval()(torch.zeros(1, 3, size, size, device=device)).shape[-1]
+        with _evaluating(trunk):
+            last_side = trunk(_probe(trunk, size)).shape[-1]
     finally:
-        trunk.train(was_training)
         for hook in hooks:
             hook.remove()
     return _follow(steps, size, int(last_side))
+
+
+def stage_geometries(trunk: nn.Sequential, names: Sequence[str]) -> dict[str, ConvGeometry]:
+    """Derive stride and offset of the map that each of these stages of a trunk returns.
+
+    Raises:
+        ConfigError: for a name that no stage of the trunk has.
+    """
+    order = _stage_order(trunk, names)
+    return {name: trunk_geometry(trunk[: order[name] + 1]) for name in names}
+
+
+def stage_channels(trunk: nn.Sequential, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of channels of the map that each of these stages of a trunk returns.
+
+    Raises:
+        ConfigError: for a name that no stage of the trunk has.
+    """
+    _stage_order(trunk, names)
+    channels: dict[str, int] = {}
+    with _evaluating(trunk):
+        values = _probe(trunk, _PROBE_SIDE)
+        for name, stage in trunk.named_children():
+            values = stage(values)
+            channels[name] = values.shape[1]
+    return {name: channels[name] for name in names}
+
+
+def _stage_order(trunk: nn.Sequential, names: Sequence[str]) -> dict[str, int]:
+    """Return the position of every stage, if all the names are among them."""
+    order = {name: index for index, (name, _) in enumerate(trunk.named_children())}
+    foreign = [name for name in names if name not in order]
+    if foreign:
+        message = f"backbone stages: expected some of {', '.join(order)}, got {', '.join(foreign)}"
+        raise ConfigError(message)
+    return order
+
+
+@contextmanager
+def _evaluating(trunk: nn.Module) -> Iterator[None]:
+    """Run a network without gradients in evaluation mode, then leave each module in its own mode.
+
+    Module by module, as the first stages of a network share it with the modules around them.
+    """
+    modes = [(module, module.training) for module in trunk.modules()]
+    try:
+        trunk.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _probe(trunk: nn.Module, size: int) -> Tensor:
+    """Return an empty square image where the trunk's parameters are."""
+    return torch.zeros(1, 3, size, size, device=next(trunk.parameters()).device)
 
 
 def _follow(steps: list[_Step], size: int, last_side: int) -> ConvGeometry:
@@ -74,9 +134,13 @@ def _follow(steps: list[_Step], size: int, last_side: int) -> ConvGeometry:
 
 def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
     """Read one layer's arithmetic and check that its output has the size that follows from it."""
+    if isinstance(module, nn.ZeroPad2d):
+        return _padding_step(module, inputs, outputs)
     kernel, stride, padding = (
         _square(module, name) for name in ("kernel_size", "stride", "padding")
     )
+    if hasattr(module, "dilation"):
+        kernel = (kernel - 1) * _square(module, "dilation") + 1
     side, next_side = int(inputs.shape[-1]), int(outputs.shape[-1])
     span = side + 2 * padding - kernel
     steps = -(-span // stride) if getattr(module, "ceil_mode", False) else span // stride
@@ -87,6 +151,16 @@ def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
         )
         raise ConfigError(message)
     return _Step(side=side, next_side=next_side, stride=stride, shift=(kernel - 1) / 2 - padding)
+
+
+def _padding_step(module: nn.ZeroPad2d, inputs: Tensor, outputs: Tensor) -> _Step:
+    """Read how far a padding layer moves the first cell, which must be the same on both axes."""
+    left, right, top, bottom = module.padding
+    if (left, right) != (top, bottom):
+        message = f"backbone: expected the same padding on both axes, got {module}"
+        raise ConfigError(message)
+    side, next_side = int(inputs.shape[-1]), int(outputs.shape[-1])
+    return _Step(side=side, next_side=next_side, stride=1, shift=-left)
 
 
 def _square(module: nn.Module, name: str) -> int:

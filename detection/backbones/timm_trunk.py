@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detection.backbones.backbone import PREPROCESSINGS, Backbone, BackboneSpec, Preprocessing
 from detection.backbones.geometry import trunk_geometry
+from detection.backbones.weight_packages import package_file
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
 from detection.io.interrupts import raise_if_interrupted
@@ -42,10 +43,12 @@ def timm_backbone(config: BackboneConfig) -> Backbone:
     need not be a ReLU.
 
     Raises:
-        ConfigError: without timm, for an unknown model, and for one that is not convolutional or
-            has no map of stride 16.
+        ConfigError: without timm, for an unknown model, for one that is not convolutional or has
+            no map of stride 16, and for weights from a package.
         CheckpointError: if the weights cannot be had, do not fit or are not finite.
     """
+    if config.weights == "package":
+        package_file(config.name, None)
     network, channels = _create(config)
     trunk = LastMap(network).eval()
     _check(config, trunk, channels)

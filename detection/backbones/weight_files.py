@@ -26,6 +26,19 @@ def published_enum(published: str) -> str:
     return str(models.get_model_weights(published)[PUBLISHED])
 
 
+def published_facts(published: str) -> tuple[float | None, float | None]:
+    """Return the megabytes of torchvision's weights and their top-1 accuracy on ImageNet, if said.
+
+    The accuracy is of the whole network on the validation images, in percent.
+    """
+    from torchvision import models
+
+    meta = models.get_model_weights(published)[PUBLISHED].meta
+    mebibytes = meta.get("_file_size")
+    top1 = meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+    return None if mebibytes is None else round(mebibytes * 1.048576, 1), top1
+
+
 def published_url(published: str) -> str:
     """Return the URL of torchvision's weights for one of its networks."""
     from torchvision import models
@@ -39,8 +52,13 @@ def published_path(published: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
-def published_file(name: str, published: str | None) -> Path:
+def published_file(name: str, published: str | None, other: str = "a file") -> Path:
     """Return the verified file of torchvision's weights, downloading it if missing.
+
+    Args:
+        name: of the backbone.
+        published: its name under ``torchvision.models``, if it is published there.
+        other: what its weights can be instead.
 
     Raises:
         ConfigError: if torchvision publishes none for this network.
@@ -48,7 +66,7 @@ def published_file(name: str, published: str | None) -> Path:
     """
     if published is None:
         message = (
-            f"backbone.weights: expected a file or none for {name}, got 'torchvision'; "
+            f"backbone.weights: expected {other} or none for {name}, got 'torchvision'; "
             "torchvision publishes no such network"
         )
         raise ConfigError(message)
@@ -56,15 +74,24 @@ def published_file(name: str, published: str | None) -> Path:
     path = published_path(published)
     if not path.exists():
         download(url, path)
+    check_digest(path, "remove the file to download it again")
+    return path
+
+
+def check_digest(path: Path, remedy: str) -> None:
+    """Compare a file with the digits at the end of its name: ``vgg16-397923af.pth``.
+
+    Raises:
+        CheckpointError: if its SHA-256 does not start with them.
+    """
     expected = path.stem.rsplit("-", 1)[-1]
     actual = sha256_of_file(path)
     if not actual.startswith(expected):
         message = (
             f"{path}: expected a SHA-256 that starts with {expected}, got {actual[:16]}...; "
-            "remove the file to download it again"
+            f"{remedy}"
         )
         raise CheckpointError(message)
-    return path
 
 
 def download(url: str, path: Path) -> None:

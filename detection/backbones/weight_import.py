@@ -81,7 +81,8 @@ def import_weights(
     else:
         state, metadata = read_state(source)
         tensors = rename(state, spec, location)
-        said, pyramid = str(metadata.get("preprocessing", "auto")), _levels_of(metadata)
+        said = str(metadata.get("preprocessing", spec.preprocessing))
+        pyramid = _levels_of(metadata)
     chosen = _preprocessing(preprocessing, said, source)
     _check(name, spec, chosen, tensors, location)
     header = {

@@ -12,8 +12,16 @@ import safetensors
 
 from detection.backbones.backbone import BackboneSpec
 from detection.backbones.caffe.names import CAFFE_NETWORKS, LEVELS
-from detection.backbones.weight_files import published_enum, published_path
+from detection.backbones.efficientnet_lite import PACKAGES
+from detection.backbones.weight_files import published_enum, published_facts, published_path
+from detection.backbones.weight_packages import WeightPackage, package_path
 from detection.backbones.weights import BACKBONES, KIND
+from detection.errors import ConfigError
+
+_HEADINGS = (
+    *("backbone", "preprocessing", "pool5 R-CNN", "SPPnet", "fc layers"),
+    *("top-1", "MB", "licence", "weights"),
+)
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".caffemodel")
 
@@ -25,26 +33,36 @@ class BackboneEntry:
     Attributes:
         name: for ``backbone.name``.
         published: torchvision's name of its weights; empty where it publishes none.
-        published_file: where they lie, or would.
+        package: what pip calls the package with its weights; empty where there is none.
+        published_file: where the published or installed weights lie; where torchvision's would.
         found: whether they are there.
+        megabytes: of that file; None where nobody says.
+        top1: accuracy of the whole network on ImageNet's validation images, in percent.
+        licence: of the published weights; empty where nobody says.
         caffe: whose ``.caffemodel`` can be imported; empty for none.
         files: imported files in the folder, that ``backbone.weights`` may name.
         preprocessing: of the published weights, otherwise of the ``.caffemodel``.
-        pool5_rcnn: channels, rows, columns of R-CNN's pool5.
-        pool5_sppnet: length of SPPnet's pool5 with the pyramid 1, 2, 3, 6.
+        pool5_rcnn: channels, rows, columns of R-CNN's pool5; None where it cannot be built.
+        pool5_sppnet: length of SPPnet's pool5 with the pyramid 1, 2, 3, 6; None likewise.
         fc: which fc layers come with the weights.
+        needs: what to install before it can be built; empty for nothing.
     """
 
     name: str
     published: str
+    package: str
     published_file: str
     found: bool
+    megabytes: float | None
+    top1: float | None
+    licence: str
     caffe: str
     files: tuple[str, ...]
     preprocessing: str
-    pool5_rcnn: tuple[int, int, int]
-    pool5_sppnet: int
+    pool5_rcnn: tuple[int, int, int] | None
+    pool5_sppnet: int | None
     fc: tuple[str, ...]
+    needs: str = ""
 
 
 def list_backbones(folder: Path) -> tuple[BackboneEntry, ...]:
@@ -54,7 +72,7 @@ def list_backbones(folder: Path) -> tuple[BackboneEntry, ...]:
         folder: where imported files may lie; it need not exist.
     """
     imported = imported_files(folder)
-    return tuple(_entry(name, build(), imported) for name, build in BACKBONES.items())
+    return tuple(_entry(name, imported.get(name, [])) for name in BACKBONES)
 
 
 def imported_files(folder: Path) -> dict[str, list[str]]:
@@ -83,16 +101,11 @@ def format_backbones(entries: Sequence[BackboneEntry], others: Sequence[str] = (
         entries: the backbones.
         others: files to name below it.
     """
-    rows = [("backbone", "preprocessing", "pool5 R-CNN", "SPPnet", "fc layers", "weights")]
-    for entry in entries:
-        pool5 = " x ".join(map(str, entry.pool5_rcnn))
-        fc = ", ".join(entry.fc) or "-"
-        first = (entry.name, entry.preprocessing, pool5, f"{entry.pool5_sppnet:,}", fc)
-        for number, source in enumerate(_sources(entry)):
-            rows.append((*(first if number == 0 else ("",) * 5), source))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    rows = [_HEADINGS, *(row for entry in entries for row in _rows(entry))]
+    last = len(_HEADINGS) - 1
+    widths = [max(len(row[column]) for row in rows) for column in range(last)]
     lines = [
-        "  ".join([*(c.ljust(w) for c, w in zip(row[:5], widths, strict=True)), row[5]])
+        "  ".join([*(c.ljust(w) for c, w in zip(row[:last], widths, strict=True)), row[last]])
         for row in rows
     ]
     if others:
@@ -101,26 +114,66 @@ def format_backbones(entries: Sequence[BackboneEntry], others: Sequence[str] = (
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def _entry(name: str, spec: BackboneSpec, imported: dict[str, list[str]]) -> BackboneEntry:
-    published, path = "", None
-    if spec.published is not None:
-        path = published_path(spec.published)
-        published = published_enum(spec.published)
+def _entry(name: str, files: Sequence[str]) -> BackboneEntry:
+    """Describe one backbone; what is published of it is known without the library to build it."""
+    try:
+        spec, needs = BACKBONES[name](), ""
+    except ConfigError:
+        spec, needs = None, "timm"
+    package = PACKAGES.get(name)
     caffe = CAFFE_NETWORKS.get(name)
-    has_fc = caffe is not None or any(ours == "fc.fc6." for _, ours in spec.renames)
-    from_caffe = "-" if caffe is None else caffe.preprocessing
+    source = _published(spec, package)
+    own = "half" if spec is None else spec.preprocessing
+    if own == "auto":
+        own = "torchvision" if source.name else "-" if caffe is None else caffe.preprocessing
     return BackboneEntry(
         name=name,
-        published=published,
-        published_file="" if path is None else str(path),
-        found=path is not None and path.is_file(),
+        published=source.name,
+        package="" if package is None else package.distribution,
+        published_file="" if source.path is None else str(source.path),
+        found=source.path is not None and source.path.is_file(),
+        megabytes=source.megabytes,
+        top1=source.top1,
+        licence="" if package is None else package.licence,
         caffe="" if caffe is None else caffe.source,
-        files=tuple(imported.get(name, ())),
-        preprocessing="torchvision" if published else from_caffe,
-        pool5_rcnn=(spec.channels, spec.grid, spec.grid),
-        pool5_sppnet=spec.channels * sum(n * n for n in LEVELS),
-        fc=("fc6", "fc7") if has_fc else (),
+        files=tuple(files),
+        preprocessing=own,
+        pool5_rcnn=None if spec is None else (spec.channels, spec.grid, spec.grid),
+        pool5_sppnet=None if spec is None else spec.channels * sum(n * n for n in LEVELS),
+        fc=("fc6", "fc7") if caffe is not None or _has_fc(spec) else (),
+        needs=needs,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Published:
+    """What torchvision or a package has of a backbone."""
+
+    name: str = ""
+    path: Path | None = None
+    megabytes: float | None = None
+    top1: float | None = None
+
+
+def _published(spec: BackboneSpec | None, package: WeightPackage | None) -> _Published:
+    """Look up where published weights lie, how large and how accurate they are."""
+    if package is not None:
+        path = package_path(package)
+        return _Published(path=path, megabytes=package.megabytes, top1=package.top1)
+    if spec is None or spec.published is None:
+        return _Published()
+    megabytes, top1 = published_facts(spec.published)
+    return _Published(
+        name=published_enum(spec.published),
+        path=published_path(spec.published),
+        megabytes=megabytes,
+        top1=top1,
+    )
+
+
+def _has_fc(spec: BackboneSpec | None) -> bool:
+    """Return whether published weights have fc layers that a detector can read."""
+    return spec is not None and any(ours == "fc.fc6." for _, ours in spec.renames)
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -133,12 +186,34 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header if isinstance(header, dict) else {}
 
 
-def _sources(entry: BackboneEntry) -> list[str]:
-    """Return the sources of the weights, one per line."""
-    lines = [f"file: {path}" for path in entry.files]
+def _rows(entry: BackboneEntry) -> list[tuple[str, ...]]:
+    """Return one row per source of weights; what holds for all sources is in the first alone."""
+    pool5 = "-" if entry.pool5_rcnn is None else " x ".join(map(str, entry.pool5_rcnn))
+    length = "-" if entry.pool5_sppnet is None else f"{entry.pool5_sppnet:,}"
+    first = (entry.name, entry.preprocessing, pool5, length, ", ".join(entry.fc) or "-")
+    return [
+        (*(first if number == 0 else ("",) * len(first)), *source)
+        for number, source in enumerate(_sources(entry))
+    ]
+
+
+def _sources(entry: BackboneEntry) -> list[tuple[str, str, str, str]]:
+    """Return top-1 accuracy, megabytes, licence and place of each source of the weights."""
+    lines = [("-", "-", "-", f"file: {path}") for path in entry.files]
+    facts = (
+        "-" if entry.top1 is None else f"{entry.top1:.1f}",
+        "-" if entry.megabytes is None else f"{entry.megabytes:.0f}",
+        entry.licence or "-",
+    )
     if entry.published:
         where = "found" if entry.found else "to be downloaded"
-        lines.append(f"torchvision: {entry.published} ({where}: {entry.published_file})")
+        place = f"torchvision: {entry.published} ({where}: {entry.published_file})"
+        lines.append((*facts, place))
+    if entry.package:
+        command = f"pip install {entry.package}{f' {entry.needs}' if entry.needs else ''}"
+        ready = entry.found and not entry.needs
+        where = f"installed: {entry.published_file}" if ready else command
+        lines.append((*facts, f"package: {entry.package} ({where})"))
     if entry.caffe:
-        lines.append(f".caffemodel of {entry.caffe}: detection weights import")
-    return lines or ["none"]
+        lines.append(("-", "-", "-", f".caffemodel of {entry.caffe}: detection weights import"))
+    return lines or [("-", "-", "-", "none")]

@@ -12,17 +12,30 @@ from torch import Tensor, nn
 
 from detection.backbones.backbone import PREPROCESSINGS, Backbone, BackboneSpec, Preprocessing
 from detection.backbones.caffenet import caffenet
+from detection.backbones.efficientnet_lite import (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+)
 from detection.backbones.geometry import trunk_geometry
 from detection.backbones.published import alexnet, resnet18_c4, resnet50_c4, squeezenet, vgg16
 from detection.backbones.state_dict import build_fc, fill, rename
 from detection.backbones.timm_trunk import timm_backbone
 from detection.backbones.weight_files import published_file, read_state
+from detection.backbones.weight_packages import package_file
 from detection.backbones.zf5 import zf5
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
 from detection.io.tensors import load_tensors
 
 logger = logging.getLogger(__name__)
+
+_STRIDED: dict[str, Callable[[int], BackboneSpec]] = {
+    "efficientnet_lite0": efficientnet_lite0,
+    "efficientnet_lite1": efficientnet_lite1,
+    "efficientnet_lite2": efficientnet_lite2,
+}
+"""What can be built for more than one output stride."""
 
 BACKBONES: dict[str, Callable[[], BackboneSpec]] = {
     "zf5": zf5,
@@ -32,12 +45,17 @@ BACKBONES: dict[str, Callable[[], BackboneSpec]] = {
     "squeezenet": squeezenet,
     "resnet18_c4": resnet18_c4,
     "resnet50_c4": resnet50_c4,
+    "efficientnet_lite0": efficientnet_lite0,
+    "efficientnet_lite1": efficientnet_lite1,
+    "efficientnet_lite2": efficientnet_lite2,
 }
 
 KIND = "backbone"
 """In the header of files that `detection weights import` wrote."""
 
 _TIMM = "timm/"
+_STRIDE = 16
+"""Input pixels per cell of all the others."""
 
 
 def load_backbone(
@@ -52,23 +70,27 @@ def load_backbone(
         to_train: it is going to be trained: say nothing about random weights.
 
     Raises:
-        ConfigError: for an unknown network, or a weight file without a named preprocessing.
+        ConfigError: for an unknown network, one that has no such weights or output stride, or a
+            weight file without a named preprocessing.
         CheckpointError: if weights are missing, damaged, not finite or of another network.
     """
+    if config.output_stride != _STRIDE and config.name not in _STRIDED:
+        message = (
+            f"backbone.output_stride: expected {_STRIDE} for {config.name}, got "
+            f"{config.output_stride}; only {', '.join(_STRIDED)} can have another"
+        )
+        raise ConfigError(message)
     if config.name.startswith(_TIMM):
         return _load_timm(config, stored, to_train=to_train)
-    if config.name not in BACKBONES:
-        known = ", ".join([*BACKBONES, f"{_TIMM}<model>"])
-        message = f"backbone.name: expected one of {known}, got {config.name!r}"
-        raise ConfigError(message)
-    spec = BACKBONES[config.name]()
+    spec = _build(config)
     geometry = trunk_geometry(spec.trunk)
     if config.weights == "none" and stored is None and not to_train:
         logger.warning(
             "backbone %s: RANDOM weights (seed %d): good for timing and tests, not for accuracy; "
-            "set backbone.weights to a file or to 'torchvision'",
+            "set backbone.weights to a file or to '%s'",
             config.name,
             config.seed,
+            "torchvision" if spec.package is None else "package",
         )
     tensors, preprocessing, location = read_weights(config, spec, stored)
     spec.trunk.to_empty(device="cpu")
@@ -81,6 +103,17 @@ def load_backbone(
     if tensors is not None:
         fill(backbone, tensors, location)
     return backbone.requires_grad_(requires_grad=False).eval()
+
+
+def _build(config: BackboneConfig) -> BackboneSpec:
+    """Return the network by its name."""
+    if config.name not in BACKBONES:
+        known = ", ".join([*BACKBONES, f"{_TIMM}<model>"])
+        message = f"backbone.name: expected one of {known}, got {config.name!r}"
+        raise ConfigError(message)
+    if config.name in _STRIDED:
+        return _STRIDED[config.name](config.output_stride)
+    return BACKBONES[config.name]()
 
 
 def _load_timm(
@@ -103,17 +136,23 @@ def read_weights(
 ) -> tuple[dict[str, Tensor] | None, Preprocessing, str]:
     """Return the tensors (None for random weights), their preprocessing and their location."""
     if stored is not None:
-        from_file = config.weights not in {"none", "torchvision"}
-        return (
-            dict(stored),
-            choose_preprocessing(config, {}, random=not from_file),
-            "the model file",
-        )
+        published = config.weights in {"none", "torchvision"}
+        chosen = choose_preprocessing(config, spec, {}, published=published)
+        return dict(stored), chosen, "the model file"
     if config.weights == "none":
-        return None, choose_preprocessing(config, {}, random=True), "random weights"
+        return None, choose_preprocessing(config, spec, {}, published=True), "random weights"
     if config.weights == "torchvision":
-        path = published_file(config.name, spec.published)
-        return read_state(path)[0], choose_preprocessing(config, {}, random=True), str(path)
+        other = "a file" if spec.package is None else "package, a file"
+        path = published_file(config.name, spec.published, other)
+        return (
+            read_state(path)[0],
+            choose_preprocessing(config, spec, {}, published=True),
+            str(path),
+        )
+    if config.weights == "package":
+        path = package_file(config.name, spec.package)
+        said = {"preprocessing": spec.preprocessing}
+        return read_state(path)[0], choose_preprocessing(config, spec, said), str(path)
     path = Path(config.weights)
     tensors, metadata = read_state(path)
     if metadata.get("kind") == KIND and metadata.get("backbone") != config.name:
@@ -122,13 +161,23 @@ def read_weights(
             f"{metadata.get('backbone')}; check backbone.name"
         )
         raise CheckpointError(message)
-    return tensors, choose_preprocessing(config, metadata, random=False), str(path)
+    return tensors, choose_preprocessing(config, spec, metadata), str(path)
 
 
 def choose_preprocessing(
-    config: BackboneConfig, metadata: Mapping[str, object], *, random: bool
+    config: BackboneConfig,
+    spec: BackboneSpec,
+    metadata: Mapping[str, object],
+    *,
+    published: bool = False,
 ) -> Preprocessing:
     """Return the weights' preprocessing: as configured, as in the file, or the network's own.
+
+    Args:
+        config: may name one.
+        spec: may have only one.
+        metadata: of the weight file.
+        published: the weights are torchvision's, or random: torchvision's preprocessing then.
 
     Raises:
         ConfigError: if none of the three is known, or the first two differ.
@@ -142,8 +191,9 @@ def choose_preprocessing(
         )
         raise ConfigError(message)
     if name == "auto":
-        implied = "torchvision" if random else "auto"
-        implied = "constant128" if config.name == "zf5" else implied
+        implied = spec.preprocessing
+        if implied == "auto" and published:
+            implied = "torchvision"
         name = str(metadata.get("preprocessing", implied))
     if name not in PREPROCESSINGS:
         known = ", ".join(PREPROCESSINGS)

@@ -66,6 +66,7 @@ def zf5() -> BackboneSpec:
         min_size=32,
         renames=(("conv", "trunk.conv"), ("fc6.", "fc.fc6."), ("fc7.", "fc.fc7.")),
         unused=("fc8.",),
+        preprocessing="constant128",
     )
 
 

@@ -1,14 +1,15 @@
-import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
 
-from detection.backbones.geometry import trunk_geometry
+from detection.backbones.geometry import stage_channels, stage_geometries, trunk_geometry
 from detection.backbones.weights import BACKBONES, load_backbone
-from detection.backbones.zf5 import WithinChannelNorm, zf5
+from detection.backbones.zf5 import zf5
 from detection.config import BackboneConfig
 from detection.errors import ConfigError
+from tests.backbones.fields import check_field
 from tests.reference import zf5 as reference
 
 GEOMETRY = {
@@ -19,48 +20,21 @@ GEOMETRY = {
     "squeezenet": (16, 17.0),
     "resnet18_c4": (16, 0.0),
     "resnet50_c4": (16, 0.0),
+    "efficientnet_lite0": (16, 15.0),
+    "efficientnet_lite1": (16, 15.0),
+    "efficientnet_lite2": (16, 15.0),
 }
-
-
-def linearised(trunk):
-    """The same layers with positive weights and means for maxima: its gradient shows the field."""
-    trunk = copy.deepcopy(trunk).to_empty(device="cpu").double().eval()
-    for module in list(trunk.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.MaxPool2d):
-                pool = nn.AvgPool2d(
-                    child.kernel_size, child.stride, child.padding, ceil_mode=child.ceil_mode
-                )
-                setattr(module, name, pool)
-            elif isinstance(
-                child, WithinChannelNorm | nn.LocalResponseNorm | nn.BatchNorm2d | nn.ReLU
-            ):
-                setattr(module, name, nn.Identity())
-            elif isinstance(child, nn.Conv2d):
-                nn.init.constant_(child.weight, 1 / child.weight[0].numel())
-                if child.bias is not None:
-                    nn.init.zeros_(child.bias)
-    return trunk
+SIDES = {"resnet50_c4": 560, **dict.fromkeys((f"efficientnet_lite{n}" for n in range(3)), 1300)}
+"""Of images that hold the field of a cell in the middle, where 400 pixels do not."""
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_stride_and_offset_are_those_of_an_impulse(name):
-    """The gradient of a cell is symmetric about the pixel ``stride x + offset``."""
-    geometry = trunk_geometry(BACKBONES[name]().trunk)
+    trunk = BACKBONES[name]().trunk
+    geometry = trunk_geometry(trunk)
     assert (geometry.stride, geometry.offset) == GEOMETRY[name]
-    trunk = linearised(BACKBONES[name]().trunk)
-    side = 560 if name == "resnet50_c4" else 400
-    pixels = torch.zeros(1, 3, 33, side, dtype=torch.float64, requires_grad=True)
-    conv5 = trunk(pixels)
-    column = conv5.shape[3] // 2
-    conv5[0, 0, 0, column].backward()
-    field = pixels.grad.sum(dim=(0, 1, 2))
-    centre = geometry.stride * column + geometry.offset
-    seen = field.nonzero().flatten()
-    assert seen.min() > 0
-    assert seen.max() < side - 1
-    assert (seen.min() + seen.max()) / 2 == centre
-    assert torch.allclose(field[seen], field[seen].flip(0), rtol=1e-6)
+    deep = name.startswith("efficientnet")
+    check_field(trunk, geometry, SIDES.get(name, 400), narrow=deep)
 
 
 @pytest.mark.parametrize(("side", "cells"), [(224, 13), (180, 10), (688, 42)])
@@ -148,3 +122,56 @@ def test_geometry_of_timm_networks(name, offset):
     pytest.importorskip("timm")
     backbone = load_backbone(BackboneConfig(name=f"timm/{name}"))
     assert (backbone.geometry.stride, backbone.geometry.offset) == (16, offset)
+
+
+def test_padding_before_a_layer_is_read_like_its_own():
+    own = nn.Sequential(nn.Conv2d(3, 4, 5, stride=2, padding=2))
+    before = nn.Sequential(nn.ZeroPad2d(2), nn.Conv2d(3, 4, 5, stride=2))
+    assert trunk_geometry(before) == trunk_geometry(own)
+
+
+def test_a_dilated_layer_reaches_as_far_as_its_outermost_weights():
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1, dilation=4))
+    assert trunk_geometry(trunk).offset == (9 - 1) / 2 - 1
+
+
+def test_padding_behind_the_last_cell_moves_nothing():
+    trunk = nn.Sequential(nn.ZeroPad2d((1, 3, 1, 3)), nn.Conv2d(3, 4, 5, stride=2))
+    assert trunk_geometry(trunk).offset == 2 - 1
+
+
+def test_different_padding_of_rows_and_columns_is_refused():
+    with pytest.raises(ConfigError, match="the same padding on both axes"):
+        trunk_geometry(nn.Sequential(nn.ZeroPad2d((1, 0, 0, 1)), nn.Conv2d(3, 4, 3)))
+
+
+def staged():
+    """Two stages of strides 2 and 3, in evaluation mode."""
+    stages = OrderedDict(
+        first=nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        second=nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 5, 5, stride=3, padding=1)),
+    )
+    return nn.Sequential(stages).eval()
+
+
+def test_each_stage_has_a_geometry_and_channels_of_its_own():
+    geometries = stage_geometries(staged(), ("first", "second"))
+    assert (geometries["first"].stride, geometries["first"].offset) == (2, 0)
+    assert (geometries["second"].stride, geometries["second"].offset) == (6, 2 * (2 - 1))
+    assert stage_channels(staged(), ("second", "first")) == {"second": 5, "first": 4}
+
+
+def test_following_the_first_stages_leaves_every_module_in_its_mode():
+    """A slice of a trunk is a new module, in training, around the modules of the trunk."""
+    trunk = staged()
+    trunk.second[0].train()
+    before = [module.training for module in trunk.modules()]
+    stage_geometries(trunk, ("first", "second"))
+    stage_channels(trunk, ("first", "second"))
+    assert [module.training for module in trunk.modules()] == before
+
+
+@pytest.mark.parametrize("describe", [stage_geometries, stage_channels])
+def test_a_stage_that_is_not_there_is_named(describe):
+    with pytest.raises(ConfigError, match="expected some of first, second, got third"):
+        describe(staged(), ("first", "third"))

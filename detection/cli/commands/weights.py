@@ -9,7 +9,7 @@ from detection.cli.command import Command, flag, folder, option
 from detection.config import Config
 from detection.errors import require
 
-_PREPROCESSINGS = ("auto", "caffe", "constant128", "torchvision")
+_PREPROCESSINGS = ("auto", "caffe", "constant128", "torchvision", "half")
 
 
 def weights(options: argparse.Namespace, config: Config) -> None:
