@@ -203,7 +203,7 @@ class FeatureConfig:
         scale_rule: SPPnet: ``paper`` takes the scale whose box area is nearest to 224 x 224 (SPP
             §4.1), ``released_code`` the scale nearest to the one that makes it 208 x 208.
         projection: SPPnet: ``paper`` is SPP Appendix A, ``released_code`` shrinks by 6.5 pixels
-            instead of 8.
+            instead of 8, ``fast_rcnn`` not at all: an edge goes to the nearest cell.
         levels: SPPnet: the pyramid, 1+4+9+36 = 50 bins (SPP §4.1). With ``maps``, R-CNN pools its
             crops with it too.
         maps: modules of the trunk whose maps are pooled, side by side, each in its own geometry
@@ -230,7 +230,7 @@ class FeatureConfig:
     scales: tuple[int, ...] = (688,)
     max_long_side: int = 0
     scale_rule: Literal["paper", "released_code"] = "paper"
-    projection: Literal["paper", "released_code"] = "paper"
+    projection: Literal["paper", "released_code", "fast_rcnn"] = "paper"
     levels: tuple[int, ...] = (1, 2, 3, 6)
     maps: tuple[str, ...] = ()
     map_scales: tuple[float, ...] = ()

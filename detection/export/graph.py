@@ -17,7 +17,7 @@ from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.export.pooling import pool_by_table
 from detection.features.power import power_normalize
-from detection.features.projection import RELEASED_SHRINK, windows_of_pixels
+from detection.features.projection import shrink_of, windows_of_pixels
 from detection.features.rcnn import RcnnExtractor
 from detection.features.scale import MAX_ASPECT
 from detection.features.sppnet import SppExtractor
@@ -136,7 +136,7 @@ class SppGraph(nn.Module):
         height, width = image.shape[2:]
         conv5 = self.trunk(image)[0]
         first, last = self._input_pixels(boxes, (height, width), image_size)
-        shrink = self.geometry.stride / 2 if self.projection == "paper" else RELEASED_SHRINK
+        shrink = shrink_of(self.projection, self.geometry)
         map_size = (conv5.shape[1], conv5.shape[2])
         windows = windows_of_pixels(first, last, self.geometry, map_size, shrink)
         pool5 = pool_by_table(conv5, windows, self.levels, self.longest)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detection.structures import ConvGeometry, Size
 
-ProjectionRule = Literal["paper", "released_code"]
+ProjectionRule = Literal["paper", "released_code", "fast_rcnn"]
 
 RELEASED_SHRINK = 6.5
 """Pixels by which the released code moves each edge inwards; the paper's rule moves by half a
@@ -33,7 +33,7 @@ def project_boxes(
         input_size: (height, width) of the resized image.
         geometry: where the cells lie on the resized image.
         map_size: (rows, columns) of the map.
-        rule: ``paper`` or ``released_code``.
+        rule: whose.
 
     Returns:
         Half-open windows x1 y1 x2 y2, at least one cell wide and high, inside the map.
@@ -42,8 +42,16 @@ def project_boxes(
         SPP Appendix A; spm_response_boxes.m, spp_features_convX_to_poolX.m of the release.
     """
     first, last = input_pixels(boxes, image_size, input_size, rule)
-    shrink = geometry.stride / 2 if rule == "paper" else RELEASED_SHRINK
-    return windows_of_pixels(first, last, geometry, map_size, shrink)
+    return windows_of_pixels(first, last, geometry, map_size, shrink_of(rule, geometry))
+
+
+def shrink_of(rule: ProjectionRule, geometry: ConvGeometry) -> float:
+    """Return by how many pixels a rule moves each edge inwards.
+
+    ``paper``: half a stride. ``released_code``: 6.5. ``fast_rcnn``: none, so that an edge goes to
+    the nearest cell, as in the RoI pooling of Fast R-CNN's code.
+    """
+    return {"paper": geometry.stride / 2, "released_code": RELEASED_SHRINK, "fast_rcnn": 0.0}[rule]
 
 
 def input_pixels(
@@ -51,14 +59,14 @@ def input_pixels(
 ) -> tuple[Float[Tensor, "r 2"], Float[Tensor, "r 2"]]:
     """Return each resized box's first and last pixel (x, y; 0-based, inclusive).
 
-    A box's last pixel is one before its right or lower edge. ``paper``: the edges are scaled with
-    the image. ``released_code``: the pixel numbers are scaled so that the image's first and last
-    pixels stay first and last, ``x (s - 1) / (side - 1)``.
+    A box's last pixel is one before its right or lower edge. ``paper`` and ``fast_rcnn``: the edges
+    are scaled with the image. ``released_code``: the pixel numbers are scaled so that the image's
+    first and last pixels stay first and last, ``x (s - 1) / (side - 1)``.
     """
     corners = boxes.double()
     sides = corners.new_tensor([image_size[1], image_size[0]])
     new_sides = corners.new_tensor([input_size[1], input_size[0]])
-    if rule == "paper":
+    if rule != "released_code":
         factor = new_sides / sides
         return corners[:, :2] * factor, corners[:, 2:] * factor - 1
     factor = (new_sides - 1) / (sides - 1).clamp(min=1)

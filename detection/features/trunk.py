@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from detection.backbones.geometry import trunk_geometry
 from detection.config import FeatureConfig
 from detection.errors import ConfigError
 from detection.features.batch_norm import fold_batch_norm
+from detection.features.depthwise import with_fast_depthwise
 from detection.io.device import resolve_device, resolve_dtype, use_exact_float32
 from detection.structures import ConvGeometry, Image
 
@@ -57,7 +59,8 @@ class ConvTrunk:
         self._early = sorted(tap for tap in self._taps if tap < cut - 1)
         self.num_frozen = len(self._early) + 1
         self._frozen = _prepared(own[:cut], self.dtype)
-        self.trainable = nn.Sequential(*own[cut:]).to(memory_format=torch.channels_last)
+        trainable = nn.Sequential(*own[cut:]).to(memory_format=torch.channels_last)
+        self.trainable = cast(nn.Sequential, with_fast_depthwise(trainable))
         _require_gradients(self.trainable)
         self.geometries, self.channels = _layout(backbone, config.maps, self._taps)
 

@@ -183,4 +183,4 @@ def _map_for(
         scales,
         "paper" if rule == "paper" else "released_code",
     )
-    return maps[int(choice[0])]
+    return maps[int(choice[0]) * (len(maps) // len(scales))]

@@ -16,7 +16,6 @@ from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.fc import FcHead
 from detection.heads.scorer import SoftmaxScorer
 from detection.structures import FeatureMap
-from detection.training.depthwise import with_fast_depthwise
 from detection.training.sampling import ImageSample
 
 
@@ -41,7 +40,7 @@ class FineTuneModel(nn.Module):
     ) -> None:
         super().__init__()
         self.extractor = extractor.unfreeze(config.open_layers)
-        self.opened = with_fast_depthwise(self.extractor.trainable)
+        self.opened = self.extractor.trainable
         random = torch.Generator().manual_seed(config.seed)
         pretrained = extractor.pretrained_fc() if config.fc_size else None
         self.factor = 1.0 if pretrained is not None else factor

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from detection.training import depthwise as module
-from detection.training.depthwise import DepthwiseConv2d, with_fast_depthwise
+from detection.features.depthwise import DepthwiseConv2d, with_fast_depthwise
 from tests.devices.test_fake_gpu import python
 
 needs_numba = pytest.mark.skipif(not module.NUMBA_AVAILABLE, reason="numba is not installed")
