@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detection.backbones.backbone import Backbone
-from detection.backbones.geometry import trunk_geometry
+from detection.backbones.geometry import stage_channels, stage_geometries
 from detection.config import FeatureConfig
 from detection.errors import ConfigError
 from detection.features.batch_norm import fold_batch_norm
@@ -62,7 +62,7 @@ class ConvTrunk:
         trainable = nn.Sequential(*own[cut:]).to(memory_format=torch.channels_last)
         self.trainable = cast(nn.Sequential, with_fast_depthwise(trainable))
         _require_gradients(self.trainable)
-        self.geometries, self.channels = _layout(backbone, config.maps, self._taps)
+        self.geometries, self.channels = _layout(backbone, config.maps)
 
     def upload(self, image: Image) -> Float[Tensor, "3 h w"]:
         """Return the pixels, 0..255, on the device."""
@@ -146,19 +146,14 @@ def taps(backbone: Backbone, names: Sequence[str]) -> list[int]:
 
 
 def _layout(
-    backbone: Backbone, names: Sequence[str], indices: Sequence[int]
+    backbone: Backbone, names: Sequence[str]
 ) -> tuple[tuple[ConvGeometry, ...], tuple[int, ...]]:
     """Return geometry and number of channels of each map."""
     if not names:
         return (backbone.geometry,), (backbone.channels,)
-    modules = trunk_modules(backbone.trunk)
-    prefixes = [nn.Sequential(*modules[: index + 1]) for index in indices]
-    device = next(backbone.trunk.parameters()).device
-    side = backbone.min_size
-    with torch.no_grad():
-        sample = torch.zeros(1, 3, side, side, device=device)
-        channels = tuple(int(prefix.eval()(sample).shape[1]) for prefix in prefixes)
-    return tuple(trunk_geometry(prefix) for prefix in prefixes), channels
+    trunk = cast(nn.Sequential, backbone.trunk)
+    geometries, channels = stage_geometries(trunk, names), stage_channels(trunk, names)
+    return tuple(geometries[name] for name in names), tuple(channels[name] for name in names)
 
 
 def _prepared(modules: Sequence[nn.Module], dtype: torch.dtype) -> nn.Sequential:
