@@ -59,10 +59,10 @@ class _Pooling(torch.autograd.Function):
         out = np.empty((len(ranges), channels * int(pieces[:, 1].sum())), np.int32)
         bins = int((plan[:, 0] ** 2).sum())  # a level that is asked for twice counts once
         places = torch.empty(len(ranges), bins, channels, dtype=torch.int32)
-        found = places.numpy()
+        results = out, places.numpy()
 
         def pool(begin: int, end: int) -> None:
-            kernels.pool_keys(keys, ranges, plan, pieces, begin, end, bin_major, out, found)
+            kernels.pool_keys(keys, ranges, plan, pieces, begin, end, bin_major, results)
 
         in_threads(pool, len(ranges))
         ctx.save_for_backward(places)

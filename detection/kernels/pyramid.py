@@ -216,10 +216,9 @@ def pool_keys(  # pragma: no cover
     begin: int,
     end: int,
     bin_major: bool,
-    out: Array,
-    places: Array,
+    results: tuple[Array, Array],
 ) -> None:
-    """Pool some windows of a map of keys; the arguments are those of ``pool_windows``, and one more.
+    """Pool some windows of a map of keys; the other arguments are those of ``pool_windows``.
 
     Args:
         keys: (rows, columns, channels) of ``make_keys``.
@@ -229,10 +228,10 @@ def pool_keys(  # pragma: no cover
         begin: first window.
         end: one past the last window.
         bin_major: the order of the output.
-        out: (r, d) int32, the bits of float32 values.
-        places: (r, bins, channels) int32; the cell that the value of each bin of the block lies
-            in, counted row by row.
+        results: (r, d) int32, the bits of float32 values, and (r, bins, channels) int32, the cell
+            that the value of each bin of the block lies in, counted row by row.
     """
+    out, places = results
     channels, bins = keys.shape[2], places.shape[1]
     block = np.empty((bins, channels + PADDING), keys.dtype)
     for r in range(begin, end):

@@ -100,7 +100,7 @@ def test_each_bin_remembers_the_first_of_its_largest_cells():
     make_keys(values.reshape(9, 1).view(np.int32), 0, 9, keys)
     out, places = np.zeros((2, 5), np.int32), np.full((2, 5, 1), 99, np.int32)
     windows = np.array([[0, 0, 3, 3], [0, 0, 3, 3]])
-    pool_keys(keys.reshape(3, 3, 1), windows, PLAN, PIECES, 1, 2, False, out, places)
+    pool_keys(keys.reshape(3, 3, 1), windows, PLAN, PIECES, 1, 2, False, (out, places))
     assert out[1].view(np.float32).tolist() == [7, 5, 5, 7, 7]
     assert places[1, :, 0].tolist() == [1, 1, 6, 8, 6]
     assert places[0, :, 0].tolist() == [99] * 5
