@@ -92,7 +92,7 @@ def _is_depthwise(module: nn.Module) -> bool:
 
 def _takes_loop(given: Sequence[Tensor]) -> bool:
     """Return whether input, weight and bias want a gradient that the compiled loop computes."""
-    x, weight = given[:2]
+    x = given[0]
     return (
         NUMBA_AVAILABLE
         and torch.is_grad_enabled()

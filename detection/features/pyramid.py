@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from detection.features.pyramid_gradient import pool_and_remember
 from detection.features.torchvision_bins import pool_level
 from detection.kernels import pyramid as kernels
 from detection.kernels.buffers import Buffers
@@ -26,6 +27,7 @@ Pool = Callable[[Tensor, Tensor, Sequence[int], Layout], Tensor]
 # Windows per task: enough to outweigh handing it over, few enough that threads end together.
 _CHUNK = 64
 _BUFFERS = Buffers()
+_DIFFERENTIABLE = {torch.float32, torch.bfloat16}
 
 
 def pyramid_pool(
@@ -41,11 +43,12 @@ def pyramid_pool(
     ``ceil((j + 1) w / n)``, likewise the rows: the bins of ``AdaptiveMaxPool2d``. Neighbouring bins
     overlap where n does not divide w; none is empty.
 
-    Gradients flow back to ``values``. Maps on the CPU that want none go through a kernel compiled
-    with numba, maps on a GPU through one compiled with Triton, where these are installed; the rest
-    through torch's operations. All of them compute the same numbers, and the same gradients where
-    no two cells are equal: of equal ones the first has a bin's gradient, but torch's operations
-    share that of a merged bin among the finer ones.
+    Gradients flow back to ``values``. Maps on the CPU go through kernels compiled with numba, maps
+    on a GPU through ones compiled with Triton, where these are installed; the rest through torch's
+    operations. All of them compute the same numbers, and the same gradients where no two cells are
+    equal: of equal ones the first has a bin's gradient, but torch's operations share that of a
+    merged bin among the finer ones. On the CPU a gradient is the same to the bit on any number of
+    threads.
 
     Args:
         values: a feature map, float32 or bfloat16.
@@ -103,10 +106,11 @@ def _backend(values: Float[Tensor, "c h w"]) -> Pool:
     """Choose how a map is pooled; nothing else depends on its device."""
     if values.device.type == "cuda":
         return _gpu_backend() or pool_with_torch
-    wants_gradient = values.requires_grad and torch.is_grad_enabled()
-    if NUMBA_AVAILABLE and _on_host(values) and not wants_gradient:
+    if not (NUMBA_AVAILABLE and _on_host(values)):
+        return pool_with_torch
+    if not (values.requires_grad and torch.is_grad_enabled()):
         return _pool_compiled
-    return pool_with_torch
+    return _pool_for_gradient if values.dtype in _DIFFERENTIABLE else pool_with_torch
 
 
 def _on_host(values: Tensor) -> bool:
@@ -194,6 +198,17 @@ def _pool_compiled(
         with ThreadPoolExecutor(threads) as executor:
             list(executor.map(pool, starts))
     return torch.from_numpy(out).view(torch.float32)
+
+
+def _pool_for_gradient(
+    values: Float[Tensor, "c h w"],
+    windows: Int[Tensor, "r 4"],
+    levels: Sequence[int],
+    layout: Layout,
+) -> Float[Tensor, "r d"]:
+    """Pool with the compiled kernels that also find the cell of each maximum."""
+    plan, pieces = _plan_block(levels)
+    return pool_and_remember(values, windows, plan, pieces, layout == "bin_major")
 
 
 def _ordered_bits(

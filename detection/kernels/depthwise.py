@@ -16,7 +16,7 @@ from detection.kernels.jit import jit
 
 Array = NDArray[Any]
 BLOCK = 64
-"""Channels at a time: eight cells of the gradient and those that five weights meet, two cells apart,
+"""Channels at a time: eight cells of the gradient and the 16 that five weights two cells apart meet
 are 6 KB of float32, and stay in a first-level cache."""
 CELLS = 8
 """Cells per pass: a pass loads and stores the sums, so that eight cells share that traffic."""

@@ -79,6 +79,7 @@ STEPS: dict[str, Step] = {
         needs_run=True,
     ),
     **both("conv_trunk", "conv_trunk", "", "--repeats 1 --networks 1"),
+    **both("training_operators", "training_operators", "", "--images 1 --rois 8 --repeats 1"),
     "svm_2t": Step(
         script="svm",
         words="--threads 2 --repeats 2",

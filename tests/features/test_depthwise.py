@@ -260,7 +260,7 @@ def test_other_convolutions_stay_as_they_are(options):
 
 def test_a_convolution_of_another_kind_keeps_its_meaning():
     class Doubled(nn.Conv2d):
-        def forward(self, input):
+        def forward(self, input):  # noqa: A002
             return 2 * super().forward(input)
 
     assert type(with_fast_depthwise(Doubled(2, 2, 3, groups=2))) is Doubled

@@ -233,6 +233,24 @@ def test_the_compiled_loops_are_taken_where_no_gradient_is_wanted(calls):
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize(
+    ("dtype", "numba", "remembers"),
+    [
+        (torch.float32, True, True),
+        (torch.bfloat16, True, True),
+        (torch.float64, True, False),
+        (torch.float32, False, False),
+    ],
+)
+def test_where_a_gradient_is_wanted_the_loops_remember_it(dtype, numba, remembers, monkeypatch):
+    """They read float32 and bfloat16; torch differentiates the rest."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(module, "NUMBA_AVAILABLE", numba)
+    values = random_map(2, 6, 7, dtype).requires_grad_()
+    chosen = module._pool_for_gradient if remembers else module.pool_with_torch
+    assert module._backend(values) is chosen
+
+
 def test_a_map_without_negative_values_is_taken_as_it_is():
     """Zeros included, which a rectified map has many of."""
     values = torch.tensor([[[0.0, 1.0], [0.5, 0.0]]])
@@ -263,15 +281,18 @@ def test_the_block_of_bins_by_hand():
 @pytest.mark.parametrize(
     "window", [[-1, 0, 2, 2], [0, 0, 5, 2], [0, 0, 2, 4], [2, 1, 2, 3], [1, 2, 3, 1]]
 )
-def test_a_window_outside_the_map_or_empty_is_refused(window):
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_window_outside_the_map_or_empty_is_refused(window, gradient):
     """A compiled loop would read foreign memory."""
+    values = torch.zeros(1, 3, 4, requires_grad=gradient)
     for windows in ([window], [[0, 0, 4, 3], window], [window, [0, 0, 0, 0]]):
         with pytest.raises(ValueError, match="windows") as caught:
-            pyramid_pool(torch.zeros(1, 3, 4), torch.tensor(windows))
+            pyramid_pool(values, torch.tensor(windows))
         expected = f"windows: expected non-empty ranges of 4 x 3 cells, got {window}"
         assert str(caught.value) == expected
 
 
+@pytest.mark.usefixtures("way")
 def test_pooling_has_the_gradient_of_the_maximum():
     generator = torch.Generator().manual_seed(1)
     cells = torch.randperm(2 * 5 * 6, generator=generator).double().view(2, 5, 6) / 10

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from detection.kernels import jit, matmul, nms, pyramid, quantize
+from detection.kernels import depthwise, jit, matmul, nms, pyramid, quantize
 
 needs_numba = pytest.mark.skipif(not jit.NUMBA_AVAILABLE, reason="needs numba")
 
@@ -47,7 +47,9 @@ def test_without_numba_a_function_comes_back_as_it_is(monkeypatch: pytest.Monkey
     [
         (nms.suppress_classes, False),
         (pyramid.pool_windows, False),
+        (pyramid.spread_gradient, False),
         (quantize.round_to_bytes, False),
+        (depthwise.weight_gradient, {"contract"}),
         (matmul.times, {"reassoc", "contract", "nsz"}),
     ],
 )
