@@ -132,6 +132,18 @@ def test_autocast_computes_in_bfloat16_and_sums_in_float32(loops):
 
 
 @needs_numba
+def test_bfloat16_with_channels_last_and_a_dilation_has_the_gradient_of_its_values():
+    """oneDNN's own was wrong here, by more than its largest value."""
+    plain, fast = pair(channels=64, side=5, dilation=2, padding=4, bias=False)
+    plain, fast = plain.to(torch.bfloat16).double(), fast.to(torch.bfloat16)
+    x = random(2, 64, 12, 11, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    rounded = random(2, 64, 12, 11, seed=2).bfloat16()
+    ours = torch.autograd.grad(fast(x), fast.weight, rounded)[0]
+    exact = torch.autograd.grad(plain(x.double()), plain.weight, rounded.double())[0]
+    assert torch.allclose(ours.double(), exact, atol=1e-4, rtol=2**-8)
+
+
+@needs_numba
 def test_a_backward_inside_autocast_keeps_the_dtype_of_the_convolution():
     plain, fast = pair()
     x = random(1, 3, 5, 5).requires_grad_()
