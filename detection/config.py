@@ -42,6 +42,13 @@ def _fraction(section: str, config: object, *names: str) -> None:
         require(0 < value < 1, f"{section}.{name}", "a number in (0, 1)", value)
 
 
+def _short_sides(section: str, scales: tuple[int, ...]) -> None:
+    """Raise ConfigError for more or other sizes than anything is computed for."""
+    few = len(scales) <= MAX_SCALES and all(32 <= s <= MAX_SIDE for s in scales)
+    expected = f"one or more short sides >= 32, at most {MAX_SCALES} and up to {MAX_SIDE:,}"
+    require(few, f"{section}.scales", expected, list(scales))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """Which images, which annotations.
@@ -245,9 +252,9 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        few = 0 < len(self.scales) <= MAX_SCALES and all(32 <= s <= MAX_SIDE for s in self.scales)
         expected = f"one or more short sides >= 32, at most {MAX_SCALES} and up to {MAX_SIDE:,}"
-        require(few, "features.scales", expected, list(self.scales))
+        require(len(self.scales) > 0, "features.scales", expected, [])
+        _short_sides("features", self.scales)
         few = 0 < len(self.levels) <= MAX_LEVELS and all(1 <= n <= 32 for n in self.levels)
         expected = f"one or more pyramid levels in 1..32, at most {MAX_LEVELS}"
         require(few, "features.levels", expected, list(self.levels))
@@ -448,6 +455,9 @@ class FineTuneConfig:
         random_scale: SPPnet: draw the scale of each RoI at random, as the released code does; with
             ``images_per_batch`` one scale for each image, so that it goes through the open layers
             once.
+        scales: SPPnet: short sides of the training images, of which one is drawn as with
+            ``random_scale`` (SPP §3.2 for classification); none takes ``features.scales``, which
+            hold at test time either way.
         map_dtype: precision in which the maps below the open layers are kept in memory, up to
             ``features.memory_gib``.
         fc_size: width of fc6 and fc7 where the backbone has none, 4096; 0 for a classifier that
@@ -490,6 +500,7 @@ class FineTuneConfig:
     dropout: float = 0.5
     flip: bool = True
     random_scale: bool = False
+    scales: tuple[int, ...] = ()
     map_dtype: Literal["float32", "bfloat16"] = "float32"
     fc_size: int = 4096
     open_layers: int = -1
@@ -527,6 +538,7 @@ class FineTuneConfig:
         low, high = self.negative_iou
         holds = 0 <= low < high <= 1
         require(holds, "finetune.negative_iou", "0 <= low < high <= 1", [low, high])
+        _short_sides("finetune", self.scales)
         layers = self.open_layers
         require(layers >= -1, "finetune.open_layers", "a number of layers, or -1", layers)
 

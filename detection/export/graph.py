@@ -16,16 +16,43 @@ from detection.config import FeatureConfig
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.export.pooling import pool_by_table
+from detection.features.batch_norm import fold_batch_norm
 from detection.features.power import power_normalize
 from detection.features.projection import shrink_of, windows_of_pixels
 from detection.features.rcnn import RcnnExtractor
 from detection.features.scale import MAX_ASPECT
 from detection.features.sppnet import SppExtractor
+from detection.features.trunk import map_layout, taps, trunk_modules
 from detection.heads.layer import FcLayer
 from detection.heads.scorer import SoftmaxScorer, SvmScorer
 from detection.structures import ConvGeometry
 
 MAX_ROIS = 1_000_000
+
+
+class Maps(nn.Module):
+    """The maps that a detector pools, each with its factor, float32, on the CPU.
+
+    Args:
+        detector: trained; its conv layers are copied, batch normalisation folded into them.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        backbone, config = detector.extractor.backbone, detector.extractor.config
+        self.taps = taps(backbone, config.maps)
+        modules = trunk_modules(backbone.trunk)[: max(self.taps) + 1]
+        trunk = fold_batch_norm(nn.Sequential(*copy.deepcopy(modules)).cpu().float())
+        self.modules_in_order = _copy(trunk)
+        self.factors = config.map_scales or (1.0,) * len(self.taps)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return one map per configured name, of normalised images (n, 3, h, w)."""
+        found = {}
+        for index, module in enumerate(self.modules_in_order.children()):
+            image = module(image)
+            found[index] = image
+        return [found[tap] for tap in self.taps]
 
 
 class Heads(nn.Module):
@@ -84,14 +111,15 @@ class SppGraph(nn.Module):
                 "graph sees one image: train with one scale"
             )
             raise ConfigError(message)
-        self.trunk = _copy(backbone.trunk)
+        self.maps = Maps(detector)
         self.heads = Heads(detector)
-        self.geometry: ConvGeometry = backbone.geometry
+        self.geometries = map_layout(backbone, config.maps)[0]
         self.projection = config.projection
         self.levels = config.levels
         self.power = config.power
         self.longest_side = longest_side(config)
-        few_cells = min(3 * self.geometry.stride, config.scales[0])  # one cell is a special case
+        stride = max(geometry.stride for geometry in self.geometries)
+        few_cells = min(3 * stride, config.scales[0])  # one cell is a special case
         self.min_side = max(backbone.min_size, few_cells)
 
     @staticmethod
@@ -116,10 +144,9 @@ class SppGraph(nn.Module):
             dynamic.append(None)
         return tuple(inputs), tuple(dynamic)
 
-    @property
-    def longest(self) -> int:
-        """The most cells that a map of the longest allowed input has along one axis."""
-        return math.ceil(self.longest_side / self.geometry.stride) + 2
+    def longest(self, geometry: ConvGeometry) -> int:
+        """Return the most cells that a map of the longest allowed input has along one axis."""
+        return math.ceil(self.longest_side / geometry.stride) + 2
 
     def forward(
         self, image: Tensor, boxes: Tensor, image_size: Tensor | None = None
@@ -134,16 +161,21 @@ class SppGraph(nn.Module):
                 released code reads it.
         """
         height, width = image.shape[2:]
-        conv5 = self.trunk(image)[0]
         first, last = self._input_pixels(boxes, (height, width), image_size)
-        shrink = shrink_of(self.projection, self.geometry)
-        map_size = (conv5.shape[1], conv5.shape[2])
-        windows = windows_of_pixels(first, last, self.geometry, map_size, shrink)
-        pool5 = pool_by_table(conv5, windows, self.levels, self.longest)
-        scores, deltas = self.heads(power_normalize(pool5, self.power))
+        parts, fits = [], torch.ones_like(boxes[:, 0], dtype=torch.bool)
+        for values, geometry, factor in zip(
+            self.maps(image), self.geometries, self.maps.factors, strict=True
+        ):
+            shrink = shrink_of(self.projection, geometry)
+            map_size = (values.shape[2], values.shape[3])
+            windows = windows_of_pixels(first, last, geometry, map_size, shrink)
+            longest = self.longest(geometry)
+            pooled = pool_by_table(values[0], windows, self.levels, longest)
+            parts.append(pooled if factor == 1.0 else pooled * factor)
+            # a table that is too small would give wrong maxima in silence
+            fits = fits & (windows[:, 2:] - windows[:, :2] <= longest).all(dim=1)
+        scores, deltas = self.heads(power_normalize(torch.cat(parts, dim=1), self.power))
         refined = clip(decode_deltas(boxes, deltas.double()), (height, width))
-        # a table that is too small would give wrong maxima in silence
-        fits = (windows[:, 2:] - windows[:, :2] <= self.longest).all(dim=1)
         return torch.where(fits[:, None], scores, torch.nan), refined.float()
 
     def _input_pixels(
@@ -171,8 +203,9 @@ class RcnnGraph(nn.Module):
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         backbone, config = detector.extractor.backbone, detector.extractor.config
-        self.trunk = _copy(backbone.trunk)
+        self.maps = Maps(detector)
         self.last_pool = _copy(backbone.last_pool)
+        self.levels = config.levels if config.maps else ()
         self.heads = Heads(detector)
         self.power = config.power
         self.crop_size: int = backbone.crop_size
@@ -191,7 +224,17 @@ class RcnnGraph(nn.Module):
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores (n, k) and deltas (n, k, 4) of normalised crops (n, 3, s, s), float32."""
-        pool5 = self.last_pool(self.trunk(crops)).flatten(1)
+        maps = self.maps(crops)
+        pool5 = self.last_pool(maps[0]).flatten(1)
+        if self.levels:
+            pool5 = torch.cat(
+                [
+                    functional.adaptive_max_pool2d(values, level).flatten(1) * factor
+                    for values, factor in zip(maps, self.maps.factors, strict=True)
+                    for level in self.levels
+                ],
+                dim=1,
+            )
         scores, deltas = self.heads(power_normalize(pool5, self.power))
         return scores, deltas
 

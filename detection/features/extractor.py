@@ -89,6 +89,10 @@ class Trainable(FeatureExtractor, Protocol):
         """
         ...
 
+    def with_scales(self, scales: Sequence[int]) -> Trainable:
+        """Return the same extractor with other sizes of the image, where it has any."""
+        ...
+
     def at_scale(self, index: int) -> Trainable:
         """Return the same extractor with one of its scales."""
         ...

@@ -86,6 +86,10 @@ class RcnnExtractor:
         """Return an extractor that trains its last ``count`` conv layers; -1 for all (RC §2.3)."""
         return RcnnExtractor(self.backbone.with_own_trunk(), self.config, count)
 
+    def with_scales(self, scales: Sequence[int]) -> RcnnExtractor:
+        """Return the extractor itself: a crop has one size."""
+        return self
+
     def at_scale(self, index: int) -> RcnnExtractor:
         """Return the extractor itself: a crop has one size."""
         return self

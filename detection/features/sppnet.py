@@ -113,7 +113,7 @@ class SppExtractor:
 
     def at_scale(self, index: int) -> SppExtractor:
         """Return the same extractor with one of its scales."""
-        return self._with_scales((self.config.scales[index],))
+        return self.with_scales((self.config.scales[index],))
 
     def pretrained_fc(self) -> nn.Module | None:
         """Return the fc6 and fc7 that came with the weights, if they read this pyramid."""
@@ -124,11 +124,12 @@ class SppExtractor:
         if self.num_scales == 1:
             return None
         largest = max(self.config.scales)
-        return self._with_scales(tuple(s for s in self.config.scales if s != largest))
+        return self.with_scales(tuple(s for s in self.config.scales if s != largest))
 
-    def _with_scales(self, scales: tuple[int, ...]) -> SppExtractor:
+    def with_scales(self, scales: Sequence[int]) -> SppExtractor:
+        """Return the same extractor with other short sides."""
         other = copy.copy(self)
-        other.config = replace(self.config, scales=scales)
+        other.config = replace(self.config, scales=tuple(scales))
         other.num_scales = len(scales)
         return other
 

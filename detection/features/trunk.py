@@ -62,7 +62,7 @@ class ConvTrunk:
         trainable = nn.Sequential(*own[cut:]).to(memory_format=torch.channels_last)
         self.trainable = cast(nn.Sequential, with_fast_depthwise(trainable))
         _require_gradients(self.trainable)
-        self.geometries, self.channels = _layout(backbone, config.maps)
+        self.geometries, self.channels = map_layout(backbone, config.maps)
 
     def upload(self, image: Image) -> Float[Tensor, "3 h w"]:
         """Return the pixels, 0..255, on the device."""
@@ -145,10 +145,15 @@ def taps(backbone: Backbone, names: Sequence[str]) -> list[int]:
     return [known.index(name) for name in names] or [len(trunk_modules(backbone.trunk)) - 1]
 
 
-def _layout(
+def map_layout(
     backbone: Backbone, names: Sequence[str]
 ) -> tuple[tuple[ConvGeometry, ...], tuple[int, ...]]:
-    """Return geometry and number of channels of each map."""
+    """Return where the cells of each map lie, and how many channels it has.
+
+    Args:
+        backbone: whose trunk.
+        names: of its modules; none for the last map alone.
+    """
     if not names:
         return (backbone.geometry,), (backbone.channels,)
     trunk = cast(nn.Sequential, backbone.trunk)

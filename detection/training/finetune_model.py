@@ -40,6 +40,8 @@ class FineTuneModel(nn.Module):
     ) -> None:
         super().__init__()
         self.extractor = extractor.unfreeze(config.open_layers)
+        if config.scales:
+            self.extractor = self.extractor.with_scales(config.scales)
         self.opened = self.extractor.trainable
         random = torch.Generator().manual_seed(config.seed)
         pretrained = extractor.pretrained_fc() if config.fc_size else None

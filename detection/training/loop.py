@@ -6,6 +6,7 @@ import logging
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from detection.training.log import StepLog
 _LOG = logging.getLogger(__name__)
 
 _MOST_NAMES = 8
+_LOOKED_AT = 20
+"""Steps after which the rest is estimated: the first ones also compile and fill caches."""
 
 
 @runtime_checkable
@@ -91,8 +94,11 @@ def run_steps(
     if workers.is_main:
         steps = track(steps, config.iterations - first, description)
     with GracefulStop() as stop, log:
+        start = time.monotonic()
         for index in steps:
             log.add(index + 1, step(index))
+            if index + 1 - first == _LOOKED_AT and workers.is_main:
+                _log_estimate(description, time.monotonic() - start, config.iterations - index - 1)
             # All processes stop after the same step, whichever got the signal: one that goes on
             # alone would wait for the others for ever.
             done, signalled = index + 1, workers.max(stop.signal)
@@ -101,6 +107,14 @@ def run_steps(
             if signalled:
                 _LOG.warning("stopped by signal %d after step %d; state saved", signalled, done)
                 raise SystemExit(128 + signalled)
+
+
+def _log_estimate(description: str, seconds: float, left: int) -> None:
+    """Log how long the remaining steps will take."""
+    per_step = seconds / _LOOKED_AT
+    minutes = math.ceil(left * per_step / 60)
+    message = "%s: about %d minutes left (%s steps of %.2f s)"
+    _LOG.info(message, description, minutes, f"{left:,}", per_step)
 
 
 def check_finite(

@@ -191,7 +191,7 @@ class Sampler:
         return self._usable[int(order[index])]
 
     def _scales(self, count: int, random: torch.Generator) -> Int[Tensor, " m"] | None:
-        if not self.config.random_scale:
+        if not self.config.random_scale and not self.config.scales:
             return None
         return torch.randint(self.num_scales, (count,), generator=random)
 

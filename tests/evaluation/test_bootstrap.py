@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.evaluation.bootstrap import (
+    bootstrap_difference,
     bootstrap_map,
     draw_counts,
     resampled_maps,
@@ -88,3 +89,32 @@ def test_as_many_images_are_drawn_as_there_are():
 
 def test_ground_truth_type_is_what_the_helper_copies():
     assert isinstance(repeated([truth("1", [], [])], [2])[1], GroundTruth)
+
+
+def test_a_paired_interval_is_narrower_than_two_intervals_apart():
+    truths, detections = random_case(3, num_images=60)
+    fewer = [
+        type(d)(image_id=d.image_id, boxes=d.boxes, scores=-d.scores, labels=d.labels)
+        if index % 8 == 0
+        else d
+        for index, d in enumerate(detections)
+    ]
+    first, second = (match_detections(truths, found, 3) for found in (detections, fewer))
+    low, high = bootstrap_difference(first, second, resamplings=300)
+    alone = [bootstrap_map(matches, resamplings=300) for matches in (first, second)]
+    assert high - low < min(top - bottom for bottom, top in alone)
+    difference = np.subtract(*(np.nanmean(resampled(m)) for m in (second, first)))
+    assert low <= difference <= high
+
+
+def resampled(matches):
+    return resampled_maps(matches, resamplings=300, seed=0)
+
+
+def test_swapping_the_detectors_turns_the_interval_round():
+    truths, detections = random_case(4, num_images=30)
+    matches = match_detections(truths, detections, 3)
+    nothing = match_detections(truths, [], 3)
+    low, high = bootstrap_difference(matches, nothing, resamplings=100)
+    assert bootstrap_difference(nothing, matches, resamplings=100) == (-high, -low)
+    assert high < 0

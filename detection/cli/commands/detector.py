@@ -90,7 +90,8 @@ def _table(folders: Sequence[Path]) -> str:
     """Return each evaluated run's mean AP, images and rules as text, then the benchmarks."""
     from detection.benchmark.speed import format_benchmark
     from detection.evaluation.results import counts_line, rule_lines
-    from detection.report.loading import read_benchmark, read_metrics
+    from detection.report.loading import load_runs, read_benchmark, read_metrics
+    from detection.report.paired import paired_differences
 
     rows = [("mean AP, %", "method", "11-point", "area", "COCO", "")]
     rules: dict[str, None] = {}
@@ -106,6 +107,10 @@ def _table(folders: Sequence[Path]) -> str:
         for a, b, c, d, e, f in rows
     ]
     lines += rules
+    lines += [
+        f"{one.name}: 11-point {one.format()} against {folders[0]}, paired 95% interval over images"
+        for one in paired_differences(load_runs(folders))
+    ]
     benchmarks = [read_benchmark(path / "benchmark.json") for path in folders]
     return "\n".join([*lines, *(format_benchmark(measured) for measured in benchmarks if measured)])
 
