@@ -236,10 +236,15 @@ def pool_image(
         place = centre_place((pixels.shape[1], pixels.shape[2]), side)
         pixels = cut_out(pixels, [place], side, mirrored=False)[0]
     inputs = network.normalise(pixels.to(network.device).float()[None])
-    conv5 = network.conv(inputs)[0]
+    maps = network.conv(inputs)
     if config.classify.svm_pool == "pyramid":
-        return pyramid_pool(conv5, whole_window(conv5), config.features.levels)
-    pooled: Tensor = backbone.last_pool(conv5[None].float()).flatten(1)
+        factors = config.features.map_scales or (1.0,) * len(maps)
+        parts = [
+            pyramid_pool(values[0], whole_window(values[0]), config.features.levels) * factor
+            for values, factor in zip(maps, factors, strict=True)
+        ]
+        return torch.cat(parts, dim=1)
+    pooled: Tensor = backbone.last_pool(maps[0].float()).flatten(1)
     if pooled.shape[1] != extractor.feature_dim:
         message = (
             f"features.scales: expected a crop that gives {extractor.feature_dim} numbers, "

@@ -229,7 +229,7 @@ class RcnnGraph(nn.Module):
         if self.levels:
             pool5 = torch.cat(
                 [
-                    functional.adaptive_max_pool2d(values, level).flatten(1) * factor
+                    grid_max(values, level).flatten(1) * factor
                     for values, factor in zip(maps, self.maps.factors, strict=True)
                     for level in self.levels
                 ],
@@ -237,6 +237,26 @@ class RcnnGraph(nn.Module):
             )
         scores, deltas = self.heads(power_normalize(pool5, self.power))
         return scores, deltas
+
+
+def grid_max(values: Tensor, level: int) -> Tensor:
+    """Return the result of ``adaptive_max_pool2d``, by operations that other runtimes have.
+
+    Args:
+        values: maps (n, c, h, w) of a size that the graph knows.
+        level: side of the grid.
+    """
+    rows, columns = (int(side) for side in values.shape[2:])
+    bins = [
+        values[:, :, _bin(i, rows, level), _bin(j, columns, level)].amax(dim=(2, 3))
+        for i in range(level)
+        for j in range(level)
+    ]
+    return torch.stack(bins, dim=2)
+
+
+def _bin(index: int, side: int, level: int) -> slice:
+    return slice(index * side // level, -(-(index + 1) * side // level))
 
 
 def graph_class(detector: Detector) -> type[SppGraph] | type[RcnnGraph]:

@@ -17,8 +17,8 @@ from comparison import Candidate, Comparison, compare, parse, report
 from pooling_cases import make_windows
 from torch import Tensor, nn
 
+from detection.features.depthwise import with_fast_depthwise
 from detection.features.pyramid import Layout, Pool, pool_with_torch, pyramid_pool
-from detection.training.depthwise import with_fast_depthwise
 
 LEVELS = (1, 2, 3)
 ROWS, COLUMNS = 30, 40

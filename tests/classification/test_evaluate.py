@@ -116,7 +116,7 @@ def test_the_full_view_pools_the_map_of_the_whole_image(tmp_path):
     image = image_of(64, 96)
     conv5 = extractor.network.conv(
         extractor.network.normalise(image.pixels.permute(2, 0, 1)[None].float())
-    )
+    )[0]
     expected = torch.cat(
         [torch.nn.functional.adaptive_max_pool2d(conv5, n).flatten(1) for n in (1, 2)], dim=1
     )

@@ -166,6 +166,18 @@ def tuned_conv_layers_with_softmax(place: Place) -> Numbers:
     return evaluate(place, "softmax", train(place, "softmax", *options))
 
 
+def tuned_end_to_end(place: Place) -> Numbers:
+    options = (
+        *("--finetune.optimizer", "adamw", "--finetune.schedule", "one_cycle"),
+        *("--finetune.epochs", "1", "--finetune.images_per_batch", "2"),
+        *("--finetune.scales", "64,96", "--finetune.easy_negatives", "0.5"),
+        *("--finetune.clip_norm", "10", "--finetune.open_layers", "2"),
+        *("--features.layer", "fc6", "--features.projection", "fast_rcnn"),
+        *("--features.maps", "3,1", "--features.map_scales", "1,0.5"),
+    )
+    return evaluate(place, "end-to-end", train(place, "end-to-end", *SOFTMAX, *options))
+
+
 def tuned_rcnn(place: Place) -> Numbers:
     return evaluate(place, "tuned-rcnn", train(place, "tuned-rcnn", *RCNN, *TUNED))
 
@@ -365,6 +377,7 @@ SCENARIOS: dict[str, Callable[[Place], Numbers]] = {
         liblinear,
         tuned_fc_layers,
         tuned_conv_layers_with_softmax,
+        tuned_end_to_end,
         tuned_rcnn,
         mirrored_and_voting,
         combination,

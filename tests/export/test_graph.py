@@ -163,6 +163,14 @@ def test_the_features_are_those_of_the_configuration(features):
         assert_same(graph, detector, image, boxes_of(image, 20))
 
 
+@pytest.mark.parametrize("runtime", [Onnx, TorchExport])
+@pytest.mark.parametrize("method", ["sppnet", "rcnn"])
+def test_several_maps_are_exported(runtime, method):
+    maps = {"maps": ("3", "1"), "map_scales": (1.0, 0.5), "projection": "fast_rcnn"}
+    detector = heads(served.detector(method, **maps), "svm")
+    assert_same(runtime(detector), detector, PICTURES[1], boxes_of(PICTURES[1], 20))
+
+
 def test_windows_are_the_packages_own_on_every_cell_boundary():
     detector = heads(served.detector(scales=(100,)), "svm")
     graph = Onnx(detector)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import conv2d
 
-from detection.training import depthwise as module
+from detection.features import depthwise as module
 from detection.features.depthwise import DepthwiseConv2d, with_fast_depthwise
 from tests.devices.test_fake_gpu import python
 

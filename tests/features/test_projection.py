@@ -11,7 +11,7 @@ from tests.reference.projection import paper_range, released_range, released_sca
 
 ZF5 = ConvGeometry(stride=16, offset=20.0)
 PADDED = ConvGeometry(stride=16, offset=0.0)
-RULES = ["paper", "released_code"]
+RULES = ["paper", "released_code", "fast_rcnn"]
 
 
 def windows(pixels, geometry, cells, shrink):
@@ -144,7 +144,7 @@ def test_first_and_last_of_two_pixels_stay_first_and_last(rule):
     first, last = input_pixels(torch.tensor([[0.0, 0, 2, 2]]), (2, 2), (64, 64), rule)
     assert (first.tolist(), last.tolist()) == ([[0, 0]], [[63, 63]])
     (second,) = input_pixels(torch.tensor([[1.0, 1, 2, 2]]), (2, 2), (64, 64), rule)[0].tolist()
-    assert second == ([32, 32] if rule == "paper" else [63, 63])
+    assert second == ([63, 63] if rule == "released_code" else [32, 32])
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -217,7 +217,7 @@ def test_the_windows_of_the_released_rule_hold_those_of_the_paper(box):
     """Unscaled, its edges move inwards by 6.5 pixels instead of 8."""
     row = torch.tensor([[box[0], box[1], box[0] + box[2], box[1] + box[3]]], dtype=torch.float32)
     paper, released = (
-        project_boxes(row, (600, 600), (600, 600), ZF5, (36, 36), rule)[0] for rule in RULES
+        project_boxes(row, (600, 600), (600, 600), ZF5, (36, 36), rule)[0] for rule in RULES[:2]
     )
     assert (released[:2] <= paper[:2]).all()
     assert (released[2:] >= paper[2:]).all()
@@ -237,3 +237,16 @@ def test_any_box_has_the_cells_of_the_papers_formula(side, start, offset, stride
     if 0 <= first <= last < 200:
         assert (low, high - 1) == (first, last)
     assert high > low
+
+
+@pytest.mark.parametrize("offset", [0.0, 15.0])
+def test_fast_rcnn_takes_each_edge_to_the_nearest_cell(offset):
+    geometry = ConvGeometry(stride=16, offset=offset)
+    boxes = torch.tensor([[x1, x1, x2, x2] for x1 in range(0, 200, 7) for x2 in range(x1 + 1, 200)])
+    size = (208, 208)
+    windows = project_boxes(boxes.float(), size, size, geometry, (13, 13), "fast_rcnn")
+    for box, window in zip(boxes.tolist(), windows.tolist(), strict=True):
+        centres = [abs(cell * 16 + offset - box[0]) for cell in range(13)]
+        assert centres[window[0]] <= min(centres) + 1e-9 or window[0] == 0
+        centres = [abs(cell * 16 + offset - (box[2] - 1)) for cell in range(13)]
+        assert centres[window[2] - 1] <= min(centres) + 1e-9
