@@ -53,7 +53,7 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
         if isinstance(module, (*_SLIDING, nn.ZeroPad2d))
     ]
     try:
-        with _evaluating(trunk):
+        with evaluating(trunk):
             last_side = trunk(_probe(trunk, size)).shape[-1]
     finally:
         for hook in hooks:
@@ -79,7 +79,7 @@ def stage_channels(trunk: nn.Sequential, names: Sequence[str]) -> dict[str, int]
     """
     _stage_order(trunk, names)
     channels: dict[str, int] = {}
-    with _evaluating(trunk):
+    with evaluating(trunk):
         values = _probe(trunk, _PROBE_SIDE)
         for name, stage in trunk.named_children():
             values = stage(values)
@@ -98,7 +98,7 @@ def _stage_order(trunk: nn.Sequential, names: Sequence[str]) -> dict[str, int]:
 
 
 @contextmanager
-def _evaluating(trunk: nn.Module) -> Iterator[None]:
+def evaluating(trunk: nn.Module) -> Iterator[None]:
     """Run a network without gradients in evaluation mode, then leave each module in its own mode.
 
     Module by module, as the first stages of a network share it with the modules around them.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from detection.backbones.geometry import evaluating
 from detection.errors import ConfigError
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -47,10 +48,8 @@ def _sample(layers: nn.Module) -> Tensor:
 
 def _agree(layers: nn.Sequential, folded: nn.Sequential) -> bool:
     """Compare what both compute of noise."""
-    training = layers.training
-    with torch.no_grad():
-        expected, actual = (each.eval()(_sample(each)) for each in (layers, folded))
-    layers.train(training)
+    with evaluating(layers):
+        expected, actual = (each(_sample(each)) for each in (layers, folded))
     return bool((actual - expected).abs().max() <= 1e-3 * expected.abs().max())
 
 
@@ -78,12 +77,10 @@ def _pairs(layers: nn.Module) -> list[tuple[str, str]]:
         )
         for name, norm in norms.items()
     ]
-    training = layers.training
     try:
-        with torch.no_grad():
-            layers.eval()(_sample(layers))
+        with evaluating(layers):
+            layers(_sample(layers))
     finally:
-        layers.train(training)
         for hook in hooks:
             hook.remove()
     return [pair for pair in pairs if pair[0]]

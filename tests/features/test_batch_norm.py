@@ -59,6 +59,15 @@ def test_the_original_keeps_its_weights():
     assert all(tensor.equal(before[name]) for name, tensor in layers.state_dict().items())
 
 
+@pytest.mark.parametrize("make", [resnet, with_dilation_and_groups])
+def test_every_layer_keeps_its_mode(make):
+    layers = random_statistics(make())
+    layers[2].train()
+    before = [module.training for module in layers.modules()]
+    fold_batch_norm(nn.Sequential(*layers))
+    assert [module.training for module in layers.modules()] == before
+
+
 def test_a_normalisation_that_reads_no_conv_layer_stays():
     layers = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
     layers = random_statistics(layers)

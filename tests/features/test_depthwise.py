@@ -194,7 +194,7 @@ def test_what_the_loop_cannot_read_is_left_to_torch(loops, monkeypatch):
 
 ON_A_GPU = """
 import torch
-from detection.training import depthwise
+from detection.features import depthwise
 from tests.devices.fake_gpu import NAME, install
 install()
 plain = torch.nn.Conv2d(4, 4, 3, padding=1, groups=4)
