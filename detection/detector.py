@@ -120,6 +120,11 @@ class Detector:
         return (self.detect(image) for image in images)
 
     @property
+    def decision_threshold(self) -> float:
+        """The score from which a detection is worth drawing: 0 of SVMs, 0.5 of a softmax."""
+        return self.scorer.decision_threshold
+
+    @property
     def device(self) -> torch.device:
         """Where everything between the image and its detections is computed."""
         return self.extractor.device

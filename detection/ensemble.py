@@ -38,6 +38,11 @@ class Ensemble:
     members: tuple[Detector, ...]
 
     @property
+    def decision_threshold(self) -> float:
+        """The score from which a detection is worth drawing: that of the members."""
+        return self.members[0].decision_threshold
+
+    @property
     def device(self) -> torch.device:
         """Where everything between the image and its detections is computed."""
         return self.members[0].device

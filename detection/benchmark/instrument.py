@@ -30,6 +30,11 @@ class TimedScorer:
     scorer: Scorer
     clock: StageClock
 
+    @property
+    def decision_threshold(self) -> float:
+        """That of the scorer."""
+        return self.scorer.decision_threshold
+
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
         """Return the scorer's scores."""
         with self.clock.stage("svm"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,11 @@ from detection.heads.svm import Svms
 @runtime_checkable
 class Scorer(Protocol):
     """Row-wise: one score per class, higher is better."""
+
+    @property
+    def decision_threshold(self) -> float:
+        """The score from which a box counts as its class where a yes or no is wanted."""
+        ...
 
     def score(self, features: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
         """Return the scores of each RoI."""
@@ -35,6 +40,8 @@ class SvmScorer:
         normaliser: of the layer that the SVMs read.
         svms: one per class.
     """
+
+    decision_threshold: ClassVar[float] = 0.0  # the middle of the margin
 
     normaliser: Normaliser
     svms: Svms
@@ -59,6 +66,8 @@ class SoftmaxScorer:
         weight: of fc8, background last.
         bias: of fc8.
     """
+
+    decision_threshold: ClassVar[float] = 0.5  # more probable than all else together
 
     weight: Float[Tensor, "k1 d"]
     bias: Float[Tensor, " k1"]

@@ -60,7 +60,7 @@ def detect(
     inputs: Sequence[Path],
     out: Path,
     *,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     draw: bool = True,
     coco: Path | None = None,
 ) -> Summary:
@@ -73,7 +73,8 @@ def detect(
         detector: trained; its configuration determines how boxes are proposed.
         inputs: files and folders.
         out: folder to write.
-        threshold: detections below it are neither drawn nor written.
+        threshold: detections below it are neither drawn nor written; None takes the detector's
+            ``decision_threshold``.
         draw: write the PNGs too.
         coco: a file for the same detections in COCO's result format; None writes none.
 
@@ -84,20 +85,21 @@ def detect(
     names = unique_names(paths)
     image_ids = name_images(inputs, paths)
     remove_leftovers(out)
+    lowest = detector.decision_threshold if threshold is None else threshold
     results: dict[str, Any] = {}
     shown: list[Detections] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
     work = detect_files(detector, paths, failed, image_ids)
     for path, image, detections in track(work, len(paths), "detect"):
-        row = detections_to_json(detections, image, detector.class_names, threshold)
+        row = detections_to_json(detections, image, detector.class_names, lowest)
         results[str(path)] = {"image_id": detections.image_id, **row}
         if coco is not None:
-            shown.append(detections.above(threshold))
+            shown.append(detections.above(lowest))
         if draw:
             drawing = f"{names[path]}.png"
             results[str(path)]["drawing"] = drawing
-            picture = draw_detections(image, detections, detector.class_names, threshold=threshold)
+            picture = draw_detections(image, detections, detector.class_names, threshold=lowest)
             write_png(out / drawing, picture)
     if not results:
         first, *others = failed.values()

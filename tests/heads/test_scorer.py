@@ -1,7 +1,7 @@
 import torch
 
 from detection.heads.normalisation import Normaliser
-from detection.heads.scorer import SvmScorer
+from detection.heads.scorer import SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
 
 
@@ -13,3 +13,8 @@ def test_a_scorer_gives_the_svms_scores_of_the_scaled_features_and_leaves_them_a
     scores = SvmScorer(normaliser=Normaliser(factor=0.05), svms=svms).score(features)
     torch.testing.assert_close(scores, svms.score(0.05 * features))
     assert torch.equal(features, before)
+
+
+def test_a_yes_is_a_margin_above_zero_or_a_probability_above_a_half():
+    assert SvmScorer.decision_threshold == 0.0
+    assert SoftmaxScorer.decision_threshold == 0.5

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -6,6 +7,7 @@ import pytest
 
 from detection.cli import main
 from detection.evaluation.results import read_coco_json
+from detection.inference.images import detect
 from detection.model_io import save_detector
 from detection.tiny import tiny_detector
 
@@ -39,3 +41,18 @@ def test_the_command_writes_coco_results_above_the_threshold(tmp_path, detector,
     assert [row["score"] for row in shown] == pytest.approx(results.scores.tolist())
     assert [("cat", "dog").index(row["class"]) for row in shown] == results.labels.tolist()
     assert json.loads((tmp_path / "coco.json").read_text())[0]["image_id"] == 139
+
+
+def test_without_a_threshold_that_of_the_detector_holds(tmp_path, detector, scene):
+    path = tmp_path / "139.png"
+    PIL.Image.fromarray(scene).save(path)
+    proposals = replace(detector.config.proposals, workers=1, max_boxes=20)
+    detector = detector.with_config(replace(detector.config, proposals=proposals))
+
+    def scores(name, threshold):
+        detect(detector, [path], tmp_path / name, threshold=threshold, draw=False)
+        rows = json.loads((tmp_path / name / "detections.json").read_text())[str(path)]
+        return [row["score"] for row in rows["detections"]]
+
+    assert scores("default", None) == scores("same", detector.decision_threshold)
+    assert len(scores("all", -10.0)) > len(scores("default", None))

@@ -144,7 +144,11 @@ DETECTOR_COMMANDS = {
             RUN,
             option("inputs", "images and folders of images", nargs="+", type=Path),
             folder("--out", "where to write", "runs/detect"),
-            option("--threshold", "the lowest score to show", type=float, default=0.0),
+            option(
+                "--threshold",
+                "the lowest score to show; without it 0 of SVMs and 0.5 of a softmax",
+                type=float,
+            ),
             flag("--no_drawings", "write detections.json only"),
             option(
                 "--coco",
