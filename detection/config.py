@@ -9,6 +9,8 @@ ShaoqingRen/SPP_net.
 from __future__ import annotations
 
 import math
+import os
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -89,15 +91,19 @@ class DataConfig:
     strict_splits: bool = False
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges; names in their composed Unicode form, as the readers give them."""
+        names = tuple(unicodedata.normalize("NFC", name) for name in self.class_names)
+        object.__setattr__(self, "class_names", names)
+        object.__setattr__(self, "root", os.path.expanduser(self.root))  # noqa: PTH111
         require(self.max_pixels > 0, "data.max_pixels", "a positive number", self.max_pixels)
         require(
             0 <= self.max_skipped <= 1, "data.max_skipped", "a fraction in [0, 1]", self.max_skipped
         )
         blank = any(not name.strip() for name in self.class_names)
         distinct = len(set(self.class_names)) == len(self.class_names)
-        names = list(self.class_names)
-        require(distinct and not blank, "data.class_names", "distinct names without blanks", names)
+        require(
+            distinct and not blank, "data.class_names", "distinct names without blanks", list(names)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

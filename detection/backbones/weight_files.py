@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -118,7 +119,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
         CheckpointError: if the file is missing, damaged, executable or not a state dict.
     """
     if path.suffix == ".safetensors":
-        return load_tensors(path)
+        tensors, metadata = load_tensors(path)
+        return without_wrapper(tensors), metadata
     check_plain(path, "a state dict")
     try:
         with warnings.catch_warnings():
@@ -134,8 +136,35 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
         reason = str(error).splitlines()[0] if str(error) else "it ends too early"
         message = f"{path}: expected a state dict, got a missing or truncated file: {reason}"
         raise CheckpointError(message) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    state = _unnested(state)
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         message = f"{path}: expected a state dict of tensors, got {type(state).__name__}"
         raise CheckpointError(message)
-    return {str(key): tensor for key, tensor in state.items()}, {}
+    return without_wrapper({str(key): tensor for key, tensor in state.items()}), {}
+
+
+_NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
+"""Where training scripts keep the weights in a dictionary of their own."""
+
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
+"""What DataParallel, torch.compile and classes around a network put before each name."""
+
+
+def _unnested(state: object) -> object:
+    """Return the state dict in a dictionary of a training script; anything else as it is."""
+    if not isinstance(state, dict) or any(isinstance(v, Tensor) for v in state.values()):
+        return state
+    found = (state[key] for key in _NESTED if isinstance(state.get(key), dict))
+    return next(found, state)
+
+
+def without_wrapper(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without the names of wrappers that stand before all of them."""
+    tensors = dict(tensors)
+    while tensors:
+        shared = (p for p in _WRAPPERS if all(name.startswith(p) for name in tensors))
+        prefix = next(shared, None)
+        if prefix is None:
+            break
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import logging
 import os
 import shutil
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     network that fails. 130 after Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None:
+        _write_any_letter()
     debug = "--debug" in words
     with remembered(last=arguments is None):
         try:
@@ -45,6 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             print(f"error: {' '.join(line.split())}", file=sys.stderr)
             return 130 if is_interrupt(error) else 2
+
+
+def _write_any_letter() -> None:
+    """Let a terminal that lacks a letter print its code instead of stopping the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _one_line(error: BaseException) -> str | None:

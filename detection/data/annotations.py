@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from detection.data.images import read_sizes
+from detection.data.images import read_header
 from detection.data.issues import (
     Action,
     AnnotationIssue,
@@ -85,7 +85,7 @@ def settle_size(
 ) -> Size | None:
     """Return the image's size; a different size in the annotation is an issue."""
     try:
-        size, stored = read_sizes(path)
+        size, stored, turned = read_header(path)
     except ImageError as error:
         if not rules.strict:
             issues.append(issue_of(UNREADABLE, str(path), error, "skip"))
@@ -93,6 +93,14 @@ def settle_size(
         action: Action = "note" if rules.allow_missing else "stop"
         issues.append(issue_of(UNREADABLE, str(path), error, action))
         return stated or (1, 1)
+    if turned:
+        what = (
+            "expected pixels stored upright, got ones that EXIF turns or mirrors: the boxes must "
+            "have been drawn on the image as it is shown"
+        )
+        issues.append(
+            AnnotationIssue(kind="turned by EXIF", location=str(path), what=what, action="note")
+        )
     if stated is not None and stated != size:
         hint = "correct the annotation"
         if stated in {stored, size[::-1]}:

@@ -13,9 +13,9 @@ from typing import Literal, TypeVar, cast
 from detection.config import DataConfig
 from detection.data.annotations import UNREADABLE, CheckedImage
 from detection.data.coco import examine_coco, twins
-from detection.data.coco_file import CocoFile, CocoImage, open_coco
+from detection.data.coco_file import CocoFile, CocoImage, image_folder, open_coco
 from detection.data.images import decode_image, read_file
-from detection.data.issues import Action, AnnotationIssue, Rules, nearest
+from detection.data.issues import Action, AnnotationIssue, Rules, composed, nearest
 from detection.data.overlap import shared_files
 from detection.data.tally import Tally
 from detection.data.voc import VocFolder, examine, open_voc_folder, read_split
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _CHUNK = 100
 _WORTH_PROCESSES = 20
+_PERCENT, _ENOUGH_BOXES = 100, 10
 _ORDER: tuple[Action, ...] = ("stop", "skip", "mend", "note")
 _MEANING = {
     "stop": "stops training or evaluation",
@@ -129,6 +130,8 @@ def check_dataset(
     for part in checked.values():
         total.merge(part.tally)
     train = checked.get(config.train_split) if "train" in splits else None
+    for name, part in checked.items():
+        _add_suspicions(total, name, part)
     _add_class_problems(total, config, train)
     _add_twins(total)
     if len(checked) == 2:
@@ -176,6 +179,8 @@ def _open(
     parts: list[_Part] = []
     if config.format == "coco":
         coco = open_coco(root, Path(name))
+        root = image_folder(coco, root)
+        part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
         for issue in (*coco.issues, *twins(coco, root)):
             tally.add(issue)
         for images in _chunks(coco.images):
@@ -189,8 +194,7 @@ def _open(
     for issue in listed.issues:
         tally.add(issue)
     for ids in _chunks(listed.image_ids):
-        names = {key: folder.images[key] for key in ids if key in folder.images}
-        parts.append(part(source=VocFolder(path=folder.path, images=names), items=ids))
+        parts.append(part(source=folder.only(ids), items=ids))
     return {key: folder.image_path(key) for key in listed.image_ids}, parts
 
 
@@ -231,6 +235,24 @@ def _decode(path: Path, tally: Tally, max_pixels: int) -> None:
         tally.add(_note("damaged image", str(path), what, "stop"))
     else:
         tally.contents.append((hashlib.blake2b(data, digest_size=16).digest(), str(path)))
+
+
+def _add_suspicions(total: Tally, name: str, part: _Checked) -> None:
+    """Report what no single image shows: a list without objects, boxes in other units."""
+    if (
+        part.images
+        and not part.tally.objects
+        and not any(action == "stop" for _, action in part.tally.counts)
+    ):
+        what = "expected objects in these images, got none; look at what the annotations hold"
+        total.add(_note("no objects", name, what, "stop"))
+    largest, boxes = part.tally.largest_corner, sum(part.tally.objects.values())
+    if boxes >= _ENOUGH_BOXES and largest <= _PERCENT < part.tally.smallest_side:
+        what = (
+            f"expected boxes in pixels of images of {part.tally.smallest_side} pixels and more, "
+            f"got no corner beyond {largest:g}: are they percent of the image?"
+        )
+        total.add(_note("boxes in percent?", name, what, "stop"))
 
 
 def _add_class_problems(total: Tally, config: DataConfig, train: _Checked | None) -> None:
@@ -276,7 +298,10 @@ def _add_orphans(total: Tally, config: DataConfig, listed: Collection[str]) -> N
     except DataError:
         return
     for path in sorted((folder.path / "Annotations").glob("*.xml")):
-        if path.stem not in folder.images and path.stem not in listed:
+        stem = composed(path.stem)
+        if path.name.startswith("."):
+            continue
+        if stem not in folder.images and stem not in listed:
             what = f"expected an image {path.stem}, got none; remove the annotation"
             total.add(_note("annotation without image", str(path), what, "note"))
 

@@ -14,7 +14,14 @@ from detection.data.annotations import (
     read_all,
     settle_size,
 )
-from detection.data.coco_file import CocoFile, CocoImage, Identifier, category_ids, open_coco
+from detection.data.coco_file import (
+    CocoFile,
+    CocoImage,
+    Identifier,
+    category_ids,
+    image_folder,
+    open_coco,
+)
 from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
 from detection.data.overlap import FileIdentity, identity_of
 from detection.structures import CocoTerms, Dataset
@@ -39,7 +46,8 @@ def read_coco(
     nor punishes finding them, and COCO's measures how far a detection lies in them.
 
     Args:
-        images: the folder of the images; names in the file may contain folders below it.
+        images: the folder of the images; names in the file may contain folders below it. Images
+            that are not there are looked for beside the JSON file, see ``image_folder``.
         annotations: the JSON file, or its name in the folder of the images.
         class_names: label order; empty takes the categories that have objects, by identifier.
         strict: for evaluation, see ``Rules``.
@@ -57,6 +65,7 @@ def read_coco(
         max_skipped=max_skipped,
     )
     coco = open_coco(images, annotations)
+    images = image_folder(coco, images)
     stop_at((*coco.issues, *twins(coco, images)))
     names = tuple(class_names) or coco.used_names()
     examined = read_all(examine_coco(coco, images, coco.images, rules, known=names))

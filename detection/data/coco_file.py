@@ -10,7 +10,7 @@ from typing import Any
 
 from detection.data.annotations import FoundObject
 from detection.data.images import read_file
-from detection.data.issues import AnnotationIssue, Corners, stop_at
+from detection.data.issues import AnnotationIssue, Corners, composed, stop_at
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -74,6 +74,36 @@ def open_coco(images: Path, annotations: Path) -> CocoFile:
     return _read(below if below.is_file() and not annotations.is_file() else annotations)
 
 
+def image_folder(coco: CocoFile, root: Path) -> Path:
+    """Return the folder that a COCO file's names start from.
+
+    It is ``root``, unless the first images are not there and are in one of the other places where
+    tools put them: beside the JSON file, or in a folder ``images``, or one called like the file.
+
+    Args:
+        coco: the file.
+        root: ``data.root``.
+    """
+    stem = coco.path.stem.removeprefix("instances_").removeprefix("_annotations.")
+    beside = coco.path.parent
+    places = [root, beside, beside / "images", root / "images", root / stem, root / "images" / stem]
+    names = [image.file_name for image in coco.images[:_LOOKED_AT]]
+    found = (place for place in places if any(_is_file(place / name) for name in names))
+    return next(found, root)
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+_LOOKED_AT = 20
+"""Images that are looked for: the first one may be the one that is missing."""
+
+
 class _Tables:
     """Gathers the entries that are right and the problems of the others."""
 
@@ -81,6 +111,8 @@ class _Tables:
         self.path = path
         self.content = content
         self.issues: list[AnnotationIssue] = []
+        self.used = _used_categories(content.get("annotations"))
+        self.failed_images: set[Identifier] = set()
         self.categories: dict[Identifier, str] = {}
         self.images: dict[Identifier, CocoImage] = {}
         self.objects: dict[Identifier, list[FoundObject]] = {}
@@ -115,8 +147,14 @@ class _Tables:
 
     def add_category(self, entry: dict[str, Any], _: str) -> None:
         """Take a category."""
-        identifier, name = _identifier(entry, "id"), _text(entry, "name").strip()
+        identifier, name = _identifier(entry, "id"), composed(_text(entry, "name").strip())
         _require_new(identifier, self.categories, "id")
+        alike = [key for key, other in self.categories.items() if other == name]
+        if alike and identifier not in self.used:
+            return  # such as the root category that some tools write, which no object is of
+        for key in alike:
+            if key not in self.used:
+                del self.categories[key]
         _require_new(name, self.categories.values(), "name")
         self.categories[identifier] = name
 
@@ -125,16 +163,18 @@ class _Tables:
         identifier = _identifier(entry, "id")
         _require_new(str(identifier), self.image_ids, "id")  # 1 and "1" would be one image
         self.image_ids.add(str(identifier))
+        self.failed_images.add(identifier)  # until its entry is read to its end
         file_name = _text(entry, "file_name")
         parts = PurePosixPath(file_name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in file_name or "\0" in file_name:
             message = (
-                f"expected a file below the images' folder, got {file_name[:80]!r}; correct it"
+                f"expected a file below the images' folder, got {file_name[:80]!r}; write "
+                f"{parts.name[:80]!r}, or the path from the folder of the images"
             )
             raise DataError(message)
-        sides = (entry.get("height"), entry.get("width"))
-        known = all(isinstance(side, int) and side > 0 for side in sides)
-        size = (int(sides[0] or 0), int(sides[1] or 0)) if known else None
+        sides = [_length(entry.get(side)) for side in ("height", "width")]
+        size = (sides[0], sides[1]) if min(sides) > 0 else None
+        self.failed_images.remove(identifier)
         self.images[identifier] = CocoImage(image_id=identifier, file_name=str(parts), size=size)
 
     def add_object(self, entry: dict[str, Any], location: str) -> None:
@@ -144,6 +184,8 @@ class _Tables:
             _require_new(identifier, self.annotation_ids, "id")
             self.annotation_ids.add(identifier)
         image_id, category_id = _identifier(entry, "image_id"), _identifier(entry, "category_id")
+        if image_id in self.failed_images:
+            return  # what is wrong is said of the image
         for key, table, what in (
             (image_id, self.images, "image_id"),
             (category_id, self.categories, "category_id"),
@@ -189,6 +231,25 @@ class _Tables:
         if entry.get("id") == 0:
             what = "expected an id from 1, got 0: pycocotools never counts it as found; renumber"
             note("annotation 0", what)
+
+
+def _used_categories(table: object) -> set[Identifier]:
+    """Return the categories that objects are of, whatever else is wrong with these."""
+    rows = table if isinstance(table, list) else []
+    named = (row.get("category_id") for row in rows if isinstance(row, dict))
+    return {identifier for identifier in named if isinstance(identifier, int | str)}
+
+
+def _length(value: object) -> int:
+    """Return a whole number of pixels, also of 160.0 and "160"; 0 for anything else."""
+    if isinstance(value, str) and value.strip().isascii():
+        try:
+            value = float(value)
+        except ValueError:
+            return 0
+    if not _is_number(value):
+        return 0
+    return int(value) if value == int(value) else 0  # type: ignore[call-overload]
 
 
 def _as_it_stands(entry: Mapping[str, Any]) -> dict[str, Any]:

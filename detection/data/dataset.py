@@ -13,7 +13,7 @@ import torch
 from detection.config import DataConfig
 from detection.data.annotations import UNREADABLE
 from detection.data.coco import narrowed, read_coco
-from detection.data.coco_file import open_coco
+from detection.data.coco_file import image_folder, open_coco
 from detection.data.issues import Allowed
 from detection.data.overlap import shared_files
 from detection.data.voc import open_voc_folder, read_split, read_voc
@@ -211,6 +211,7 @@ def _training_files(config: DataConfig) -> list[Path]:
     try:
         if config.format == "coco":
             listed = open_coco(root, Path(config.train_split))
+            root = image_folder(listed, root)
             return [root / image.file_name for image in listed.images]
         folder = open_voc_folder(root, config.year)
         return [folder.image_path(key) for key in read_split(folder, config.train_split).image_ids]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from detection.data.images import EXTENSIONS
+from detection.data.images import EXTENSIONS, is_image_name
 from detection.errors import DataError
 
 
@@ -34,8 +34,8 @@ def name_images(inputs: Sequence[Path], paths: Sequence[Path]) -> dict[Path, str
 def list_images(inputs: Sequence[Path]) -> list[Path]:
     """Return the image files in ``inputs`` and, sorted, those directly inside its folders.
 
-    A file is taken whatever its name; in a folder the extension decides. One that is named twice
-    is taken once.
+    A file is taken whatever its name; in a folder the extension decides, and hidden files are
+    passed over. One that is named twice is taken once.
 
     Raises:
         DataError: for a path that is not there, and if no image is left.
@@ -43,7 +43,7 @@ def list_images(inputs: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            inside = (f for f in path.iterdir() if f.suffix.lower() in EXTENSIONS and f.is_file())
+            inside = (f for f in path.iterdir() if is_image_name(f.name) and f.is_file())
             paths += sorted(inside)
         elif path.exists():
             paths.append(path)

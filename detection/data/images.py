@@ -8,6 +8,7 @@ multi-page file the first frame is taken.
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
 import torch
 from numpy.typing import NDArray
@@ -27,7 +29,10 @@ from detection.structures import Image, Size
 MAX_PIXELS = 89_000_000
 """The largest image that is decoded by default, in pixels: 267 MB as 8-bit RGB."""
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".jfif", ".jpe"),
+)
 """File name endings, in lower case, that are looked for when an image is named without one."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -45,6 +50,21 @@ _TRANSPOSES = {
 }
 _TURNING = {5, 6, 7, 8}
 _OPENING = threading.Lock()
+_LOG = logging.getLogger(__name__)
+
+_BIT_DEPTHS = (8, 10, 12, 14, 16)
+
+# Colour profiles and notes of some megabytes are real; Pillow's own limit is one. What an image may
+# take is bounded by its pixels and by the file.
+PIL.PngImagePlugin.MAX_TEXT_CHUNK = PIL.PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file in a folder is to be taken for an image.
+
+    Hidden files are not, such as the ``._photo.jpg`` that macOS leaves beside each ``photo.jpg``.
+    """
+    return not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
 
 
 def read_image(path: Path, image_id: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -88,8 +108,7 @@ def read_size(path: Path) -> Size:
     Raises:
         DataError: where the file cannot be read or is no image.
     """
-    upright, _ = read_sizes(path)
-    return upright
+    return read_header(path)[0]
 
 
 def read_sizes(path: Path) -> tuple[Size, Size]:
@@ -98,19 +117,29 @@ def read_sizes(path: Path) -> tuple[Size, Size]:
     Raises:
         DataError: where the file cannot be read or is no image.
     """
+    return read_header(path)[:2]
+
+
+def read_header(path: Path) -> tuple[Size, Size, bool]:
+    """Return the (height, width) as shown and as stored, and whether EXIF turns or mirrors.
+
+    Raises:
+        DataError: where the file cannot be read or is no image.
+    """
     _require_plain(path)
     try:
         with path.open("rb") as file, _open(file, str(path)) as image:
             width, height = image.size
-            turned = _orientation(image) in _TURNING
+            orientation = _orientation(image)
             if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
                 # some versions of Pillow turn a TIFF's size when they open it, others do not
                 width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
-                turned = image.tag_v2.get(_ORIENTATION_TAG) in _TURNING
+                orientation = image.tag_v2.get(_ORIENTATION_TAG, 1)
     except (OSError, UnicodeEncodeError) as error:
         raise _unreadable(path, error) from error
     stored = (height, width)
-    return ((width, height) if turned else stored), stored
+    upright = (width, height) if orientation in _TURNING else stored
+    return upright, stored, orientation in _TRANSPOSES
 
 
 def read_file(path: Path) -> bytes:
@@ -185,13 +214,32 @@ def _open(file: io.BytesIO | io.BufferedReader, location: str) -> PIL.Image.Imag
         raise ImageError(message) from error
     except Exception as error:
         raise_unless_own(error, location)
-        head = file.seek(0) or file.read(12)
+        file.seek(0)
+        head = file.read(12)
+        if reason := _reason(file, head):
+            message = (
+                f"{location}: expected an image, got a PNG that cannot be read ({reason}); save it "
+                "again"
+            )
+            raise ImageError(message) from error
         message = (
             f"{location}: expected an image ({_FORMAT_LIST}), got a file that begins with "
             f"{head!r}; convert or remove it"
         )
         raise ImageError(message) from error
     return image
+
+
+def _reason(file: io.BytesIO | io.BufferedReader, head: bytes) -> str:
+    """Return why a PNG cannot be opened, which Pillow keeps to itself; nothing for other files."""
+    if not head.startswith(b"\x89PNG\r\n"):
+        return ""
+    file.seek(0)
+    try:
+        PIL.PngImagePlugin.PngImageFile(file)
+    except Exception as error:
+        return _words(error)
+    return ""
 
 
 def _to_rgb(image: PIL.Image.Image, location: str) -> PIL.Image.Image:
@@ -214,7 +262,12 @@ def _to_rgb(image: PIL.Image.Image, location: str) -> PIL.Image.Image:
 
 
 def _high_bytes(values: NDArray[np.generic], location: str) -> NDArray[np.uint8]:
-    """Scale 16 bits to 8 by their high byte, as Pillow does with 16-bit colour."""
+    """Scale 16 bits to 8 by their high byte, as Pillow does with 16-bit colour.
+
+    Cameras store 10, 12 or 14 bits in 16. How many are meant is not written down: an image without
+    a value in the upper quarter of the range is taken to have as few of these as its largest value
+    needs, which is logged.
+    """
     wide = values.astype(np.int64)
     if wide.min() < 0 or wide.max() > 0xFFFF:
         message = (
@@ -222,7 +275,15 @@ def _high_bytes(values: NDArray[np.generic], location: str) -> NDArray[np.uint8]
             f"{wide.max()}; convert the image to 8 bits"
         )
         raise ImageError(message)
-    return (wide >> 8).astype(np.uint8)
+    bits = next(b for b in _BIT_DEPTHS if int(wide.max(initial=0)) < 1 << b)
+    if bits < 16:
+        _LOG.warning(
+            "%s: expected values up to 65,535 in 16 bits, got at most %d; read as %d bits",
+            location,
+            int(wide.max(initial=0)),
+            bits,
+        )
+    return (wide >> (bits - 8)).astype(np.uint8)
 
 
 def _upright(image: PIL.Image.Image, orientation: int) -> PIL.Image.Image:

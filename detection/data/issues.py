@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -99,11 +100,26 @@ def stop_at(issues: Sequence[AnnotationIssue]) -> None:
             raise DataError(issue.message)
 
 
+def composed(name: str) -> str:
+    """Return a name in its composed Unicode form (NFC): the same letters are then the same name.
+
+    macOS writes ``ä`` as two characters, other systems as one.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def nearest(name: str, names: Collection[str]) -> str:
     """Return a hint for a message: the known name closest to ``name``, ignoring case."""
     by_lower = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.0)
     return f"did you mean {by_lower[close[0]]!r}?" if close else "there is no class at all"
+
+
+def is_fraction(corners: Corners, size: Size) -> bool:
+    """Return whether a box has an area below a pixel and lies in the first pixel of an image."""
+    xmin, ymin, xmax, ymax = corners
+    inside = min(xmin, ymin) >= 0 and max(xmax, ymax) <= 1 < min(size)
+    return inside and xmin < xmax and ymin < ymax and (xmax - xmin < 1 or ymax - ymin < 1)
 
 
 def settle_box(
@@ -123,6 +139,18 @@ def settle_box(
     """
     height, width = size
     xmin, ymin, xmax, ymax = corners
+    if is_fraction(corners, size):
+        got = f"{xmin:g} {ymin:g} {xmax:g} {ymax:g}"
+        what = (
+            f"expected corners in pixels of an image of {width} x {height}, got {got}: a box below "
+            "one pixel; fractions of the image? multiply them by its sides"
+        )
+        return None, AnnotationIssue(
+            kind="box below a pixel",
+            location=location,
+            what=what,
+            action="stop" if rules.strict and not rules.allow_degenerate else "skip",
+        )
     got = f"got xmin={xmin:g} ymin={ymin:g} xmax={xmax:g} ymax={ymax:g}"
     if xmax <= xmin or ymax <= ymin:
         stops = rules.strict and not rules.allow_degenerate

@@ -22,6 +22,8 @@ class Tally:
         easy: class name -> objects that are not difficult.
         locations: class name -> where the first objects are.
         contents: (digest of an image file, its path).
+        largest_corner: of all boxes, in pixels.
+        smallest_side: of the images with objects, in pixels; 0 without one.
     """
 
     counts: Counter[tuple[str, Action]] = field(default_factory=Counter)
@@ -30,6 +32,8 @@ class Tally:
     easy: Counter[str] = field(default_factory=Counter)
     locations: dict[str, list[str]] = field(default_factory=dict)
     contents: list[tuple[bytes, str]] = field(default_factory=list)
+    largest_corner: float = 0.0
+    smallest_side: int = 0
 
     def add(self, issue: AnnotationIssue, count: int = 1) -> None:
         """Count a problem."""
@@ -41,6 +45,8 @@ class Tally:
         """Count an image's problems and objects."""
         for issue in item.issues:
             self.add(issue)
+        if item.objects and item.size is not None:
+            self._note_sides(min(item.size), max(max(o.box) for o in item.objects))
         seen = set()
         for checked in item.objects:
             self.objects[checked.class_name] += 1
@@ -69,6 +75,12 @@ class Tally:
             for location in locations:
                 _keep(self.locations.setdefault(name, []), location)
         self.contents += other.contents
+        if other.smallest_side:
+            self._note_sides(other.smallest_side, other.largest_corner)
+
+    def _note_sides(self, side: int, corner: float) -> None:
+        self.smallest_side = min(self.smallest_side or side, side)
+        self.largest_corner = max(self.largest_corner, corner)
 
 
 def _keep(messages: list[str], message: str) -> None:

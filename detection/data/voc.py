@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from detection.data.annotations import (
@@ -18,7 +18,7 @@ from detection.data.annotations import (
     settle_size,
 )
 from detection.data.images import EXTENSIONS, read_file
-from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
+from detection.data.issues import Allowed, AnnotationIssue, Rules, composed, stop_at
 from detection.data.voc_xml import Annotation, VocObject, parse_annotation, write_voc_annotation
 from detection.errors import DataError
 from detection.structures import Dataset
@@ -85,7 +85,7 @@ def examine(
 def _examine_one(
     folder: VocFolder, image_id: str, rules: Rules, known: frozenset[str]
 ) -> CheckedImage:
-    path, xml_path = folder.image_path(image_id), folder.annotation_path(image_id)
+    xml_path = folder.annotation_path(image_id)
     location = str(xml_path)
     try:
         annotation = parse_annotation(read_file(xml_path), location)
@@ -93,9 +93,11 @@ def _examine_one(
         missing = issue_of("missing annotation", location, error, "stop")
         annotation = Annotation(filename="", size=None, objects=(), issues=(missing,))
     issues = list(annotation.issues)
+    path = _choose_image(folder, image_id, annotation, location, issues)
     size = settle_size(path, annotation.size, location, rules, issues)
-    stem = Path(annotation.filename.replace("\\", "/")).stem
-    if annotation.filename and image_id not in {stem, annotation.filename}:
+    filename = composed(annotation.filename)
+    stem = Path(filename.replace("\\", "/")).stem
+    if filename and image_id not in {stem, filename}:
         what = f"expected the <filename> of {image_id}, got {annotation.filename[:80]!r}; not used"
         issues.append(
             AnnotationIssue(kind="other filename", location=location, what=what, action="note")
@@ -123,6 +125,30 @@ def _examine_one(
     )
 
 
+def _choose_image(
+    folder: VocFolder,
+    image_id: str,
+    annotation: Annotation,
+    location: str,
+    issues: list[AnnotationIssue],
+) -> Path:
+    """Return the image of an annotation; of several files with its stem the one that it names."""
+    candidates = folder.twins.get(image_id, ())
+    named = composed(annotation.filename.replace("\\", "/").rpartition("/")[2])
+    chosen = [name for name in candidates if composed(name) == named]
+    if candidates and not chosen:
+        what = (
+            f"expected one image, got {' and '.join(candidates)}, and a <filename> that names none "
+            "of them; remove one"
+        )
+        issues.append(
+            AnnotationIssue(
+                kind="two files of one stem", location=location, what=what, action="stop"
+            )
+        )
+    return folder.path / "JPEGImages" / chosen[0] if chosen else folder.image_path(image_id)
+
+
 MAX_NAME = 200
 """Letters of an identifier; file systems end at 255 bytes."""
 
@@ -135,11 +161,15 @@ class VocFolder:
 
     Attributes:
         path: the folder.
-        images: stem -> file name in ``JPEGImages``.
+        images: stem (NFC) -> file name in ``JPEGImages``.
+        twins: stem -> all file names, where there are several.
+        annotations: stem (NFC) -> file name in ``Annotations``, where the two differ.
     """
 
     path: Path
     images: Mapping[str, str]
+    twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -152,7 +182,17 @@ class VocFolder:
 
     def annotation_path(self, image_id: str) -> Path:
         """Return the path of an annotation."""
-        return self.path / "Annotations" / f"{image_id}.xml"
+        return self.path / "Annotations" / self.annotations.get(image_id, f"{image_id}.xml")
+
+    def only(self, image_ids: Collection[str]) -> VocFolder:
+        """Return the same folder with the names of some images, to be sent to another process."""
+        kept = frozenset(image_ids)
+        return replace(
+            self,
+            images={key: name for key, name in self.images.items() if key in kept},
+            twins={key: names for key, names in self.twins.items() if key in kept},
+            annotations={key: name for key, name in self.annotations.items() if key in kept},
+        )
 
     def split_path(self, split: str) -> Path:
         """Return the path of a split's image list."""
@@ -193,7 +233,13 @@ def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
             f"{names}; set data.root or data.year"
         )
         raise DataError(message)
-    return VocFolder(path=folders[0], images=_index_images(folders[0] / "JPEGImages"))
+    found = _index_images(folders[0] / "JPEGImages")
+    return VocFolder(
+        path=folders[0],
+        images={stem: names[0] for stem, names in found.items()},
+        twins={stem: names for stem, names in found.items() if len(names) > 1},
+        annotations=_index_annotations(folders[0] / "Annotations"),
+    )
 
 
 def _is_voc(path: Path) -> bool:
@@ -201,16 +247,26 @@ def _is_voc(path: Path) -> bool:
     return all((path / part).is_dir() for part in parts)
 
 
-def _index_images(folder: Path) -> dict[str, str]:
-    """Map stems to file names; of several with one stem, the earliest in EXTENSIONS."""
+def _index_images(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Map stems to file names; of several with one stem, in the order of EXTENSIONS."""
     rank = {extension: number for number, extension in enumerate(EXTENSIONS)}
-    best: dict[str, tuple[int, str]] = {}
+    found: dict[str, list[tuple[int, str]]] = {}
     for name in os.listdir(folder):  # noqa: PTH208 - a Path for each of 20,000 files is slow
         stem, extension = os.path.splitext(name)  # noqa: PTH122
-        candidate = (rank.get(extension.lower(), len(rank)), name)
-        if candidate[0] < len(rank) and candidate < best.get(stem, (len(rank), "")):
-            best[stem] = candidate
-    return {stem: name for stem, (_, name) in best.items()}
+        if extension.lower() in rank and not name.startswith("."):
+            found.setdefault(composed(stem), []).append((rank[extension.lower()], name))
+    return {stem: tuple(name for _, name in sorted(names)) for stem, names in found.items()}
+
+
+def _index_annotations(folder: Path) -> dict[str, str]:
+    """Map stems to file names where these are written otherwise than their stem and ``.xml``."""
+    found = {}
+    for name in os.listdir(folder):  # noqa: PTH208
+        stem, extension = os.path.splitext(name)  # noqa: PTH122
+        usual = f"{composed(stem)}.xml"
+        if extension.lower() == ".xml" and name != usual and not name.startswith("."):
+            found[composed(stem)] = name
+    return found
 
 
 def read_split(folder: VocFolder, split: str) -> Split:
@@ -256,10 +312,22 @@ def read_split(folder: VocFolder, split: str) -> Split:
     return Split(image_ids=tuple(image_ids), issues=tuple(issues))
 
 
+def _plain_name(line: str, images: Mapping[str, str]) -> str:
+    """Return the stem that a line means, where tools write quotes or the extension with it."""
+    bare = line[1:-1] if len(line) > 2 and line[0] == line[-1] == '"' else line
+    stem, extension = os.path.splitext(bare)  # noqa: PTH122
+    if extension.lower() in EXTENSIONS and bare not in images and stem in images:
+        return stem
+    return bare if bare in images else line
+
+
 def _read_line(
     line: str, location: str, images: Mapping[str, str]
 ) -> tuple[str | None, AnnotationIssue | None]:
     """Return the line's image id, or the issue with it; neither for a blank line."""
+    line = composed(line)
+    if line not in images:
+        line = _plain_name(line, images)
     columns = line.split()
     if len(columns) == 2 and columns[1] in _MEMBERSHIP and line not in images:
         if not _MEMBERSHIP[columns[1]]:
@@ -267,7 +335,7 @@ def _read_line(
             return None, AnnotationIssue(
                 kind="listed as absent", location=location, what=what, action="note"
             )
-        line = columns[0]
+        line = _plain_name(columns[0], images)
     if line in {".", ".."} or any(mark in line for mark in "/\\:\0") or len(line) > MAX_NAME:
         what = f"expected a plain identifier, got {line[:60]!r}; write the file's stem"
         return None, AnnotationIssue(

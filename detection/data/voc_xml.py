@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, ElementTree, ParseError, SubElement, 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from detection.data.issues import AnnotationIssue, Corners
+from detection.data.issues import AnnotationIssue, Corners, composed
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -100,7 +100,7 @@ def parse_annotation(data: bytes, location: str) -> Annotation:
         return _nothing("not an annotation", location, str(error))
     issues: list[AnnotationIssue] = []
     objects: list[VocObject] = []
-    for number, element in enumerate(root.findall("object"), start=1):
+    for number, element in enumerate(_object_elements(root), start=1):
         try:
             objects.append(_object(element, number, location, issues))
         except DataError as error:
@@ -120,6 +120,12 @@ def parse_annotation(data: bytes, location: str) -> Annotation:
         objects=tuple(objects),
         issues=tuple(issues),
     )
+
+
+def _object_elements(root: Element) -> list[Element]:
+    """Return the objects, also those that stand in an element of their own, such as <objects>."""
+    direct = root.findall("object")
+    return direct or [child for wrapper in root for child in wrapper.findall("object")]
 
 
 def _nothing(kind: str, location: str, what: str) -> Annotation:
@@ -194,7 +200,7 @@ def _object(
         )
     return VocObject(
         number=number,
-        class_name=class_name,
+        class_name=composed(class_name),
         corners=(xmin, ymin, xmax, ymax),
         difficult=difficult,
     )

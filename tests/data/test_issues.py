@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.data.issues import AnnotationIssue, Rules, nearest, settle_box, stop_at
+from detection.data.issues import AnnotationIssue, Rules, is_fraction, nearest, settle_box, stop_at
 from detection.errors import DataError
 
 SIZE = (40, 60)
@@ -46,7 +46,8 @@ def test_a_box_that_is_left_lies_in_the_image_and_has_an_area(corners, one_based
         return
     assert 0 <= box[0] < box[2] <= 60
     assert 0 <= box[1] < box[3] <= 40
-    assert settled(box, one_based=False) == (box, None)
+    if not is_fraction(box, (40, 60)):  # what clipping left may be as small
+        assert settled(box, one_based=False) == (box, None)
 
 
 @pytest.mark.parametrize(
