@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from detection.data.annotations import (
@@ -19,11 +19,12 @@ from detection.data.annotations import (
 )
 from detection.data.images import EXTENSIONS, read_file
 from detection.data.issues import Allowed, AnnotationIssue, Rules, composed, stop_at
+from detection.data.voc_folder import VocFolder, open_voc_folder
 from detection.data.voc_xml import Annotation, VocObject, parse_annotation, write_voc_annotation
 from detection.errors import DataError
 from detection.structures import Dataset
 
-__all__ = ["VocObject", "read_voc", "write_voc_annotation"]
+__all__ = ["VocFolder", "VocObject", "open_voc_folder", "read_voc", "write_voc_annotation"]
 
 
 def read_voc(
@@ -97,7 +98,7 @@ def _examine_one(
     size = settle_size(path, annotation.size, location, rules, issues)
     filename = composed(annotation.filename)
     stem = Path(filename.replace("\\", "/")).stem
-    if filename and image_id not in {stem, filename}:
+    if filename and not {image_id, Path(image_id).name} & {stem, filename}:
         what = f"expected the <filename> of {image_id}, got {annotation.filename[:80]!r}; not used"
         issues.append(
             AnnotationIssue(kind="other filename", location=location, what=what, action="note")
@@ -135,10 +136,11 @@ def _choose_image(
     """Return the image of an annotation; of several files with its stem the one that it names."""
     candidates = folder.twins.get(image_id, ())
     named = composed(annotation.filename.replace("\\", "/").rpartition("/")[2])
-    chosen = [name for name in candidates if composed(name) == named]
+    chosen = [name for name in candidates if composed(name.rpartition("/")[2]) == named]
     if candidates and not chosen:
+        names = [name.rpartition("/")[2] for name in candidates]
         what = (
-            f"expected one image, got {' and '.join(candidates)}, and a <filename> that names none "
+            f"expected one image, got {' and '.join(names)}, and a <filename> that names none "
             "of them; remove one"
         )
         issues.append(
@@ -146,57 +148,13 @@ def _choose_image(
                 kind="two files of one stem", location=location, what=what, action="stop"
             )
         )
-    return folder.path / "JPEGImages" / chosen[0] if chosen else folder.image_path(image_id)
+    return folder.path / chosen[0] if chosen else folder.image_path(image_id)
 
 
 MAX_NAME = 200
 """Letters of an identifier; file systems end at 255 bytes."""
 
 _MEMBERSHIP = {"1": True, "0": False, "-1": False}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VocFolder:
-    """A folder with ``JPEGImages``, ``Annotations`` and ``ImageSets/Main``.
-
-    Attributes:
-        path: the folder.
-        images: stem (NFC) -> file name in ``JPEGImages``.
-        twins: stem -> all file names, where there are several.
-        annotations: stem (NFC) -> file name in ``Annotations``, where the two differ.
-    """
-
-    path: Path
-    images: Mapping[str, str]
-    twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The folder's name, for example ``VOC2012``."""
-        return self.path.name
-
-    def image_path(self, image_id: str) -> Path:
-        """Return the path of an image; its usual name if it does not exist."""
-        return self.path / "JPEGImages" / self.images.get(image_id, f"{image_id}.jpg")
-
-    def annotation_path(self, image_id: str) -> Path:
-        """Return the path of an annotation."""
-        return self.path / "Annotations" / self.annotations.get(image_id, f"{image_id}.xml")
-
-    def only(self, image_ids: Collection[str]) -> VocFolder:
-        """Return the same folder with the names of some images, to be sent to another process."""
-        kept = frozenset(image_ids)
-        return replace(
-            self,
-            images={key: name for key, name in self.images.items() if key in kept},
-            twins={key: names for key, names in self.twins.items() if key in kept},
-            annotations={key: name for key, name in self.annotations.items() if key in kept},
-        )
-
-    def split_path(self, split: str) -> Path:
-        """Return the path of a split's image list."""
-        return self.path / "ImageSets" / "Main" / f"{split}.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,77 +165,19 @@ class Split:
     issues: tuple[AnnotationIssue, ...]
 
 
-def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
-    """Find the folder in VOC layout at or below ``root``.
-
-    Args:
-        root: the folder itself, a ``VOCdevkit`` with ``VOC<year>`` folders, or what contains one.
-        year: which ``VOC<year>``; 0 takes the only one there is.
-
-    Raises:
-        DataError: if there is none, or more than one and no year.
-    """
-    if not root.is_dir():
-        message = f"{root}: expected a folder, got none; correct data.root or fetch the data"
-        raise DataError(message)
-    folders = [root] if _is_voc(root) else []
-    for devkit in (root, root / "VOCdevkit"):
-        if not folders and devkit.is_dir():
-            pattern = f"VOC{year}" if year else "VOC*"
-            folders = sorted(path for path in devkit.glob(pattern) if _is_voc(path))
-    if len(folders) != 1:
-        wanted = f"VOC{year}" if year else "one VOC<year> folder"
-        names = ", ".join(path.name for path in folders) or "none"
-        message = (
-            f"{root}: expected {wanted} with JPEGImages, Annotations and ImageSets/Main, got "
-            f"{names}; set data.root or data.year"
-        )
-        raise DataError(message)
-    found = _index_images(folders[0] / "JPEGImages")
-    return VocFolder(
-        path=folders[0],
-        images={stem: names[0] for stem, names in found.items()},
-        twins={stem: names for stem, names in found.items() if len(names) > 1},
-        annotations=_index_annotations(folders[0] / "Annotations"),
-    )
-
-
-def _is_voc(path: Path) -> bool:
-    parts = ("JPEGImages", "Annotations", "ImageSets/Main")
-    return all((path / part).is_dir() for part in parts)
-
-
-def _index_images(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Map stems to file names; of several with one stem, in the order of EXTENSIONS."""
-    rank = {extension: number for number, extension in enumerate(EXTENSIONS)}
-    found: dict[str, list[tuple[int, str]]] = {}
-    for name in os.listdir(folder):  # noqa: PTH208 - a Path for each of 20,000 files is slow
-        stem, extension = os.path.splitext(name)  # noqa: PTH122
-        if extension.lower() in rank and not name.startswith("."):
-            found.setdefault(composed(stem), []).append((rank[extension.lower()], name))
-    return {stem: tuple(name for _, name in sorted(names)) for stem, names in found.items()}
-
-
-def _index_annotations(folder: Path) -> dict[str, str]:
-    """Map stems to file names where these are written otherwise than their stem and ``.xml``."""
-    found = {}
-    for name in os.listdir(folder):  # noqa: PTH208
-        stem, extension = os.path.splitext(name)  # noqa: PTH122
-        usual = f"{composed(stem)}.xml"
-        if extension.lower() == ".xml" and name != usual and not name.startswith("."):
-            found[composed(stem)] = name
-    return found
-
-
 def read_split(folder: VocFolder, split: str) -> Split:
     """Read ``ImageSets/Main/<split>.txt``.
 
     A second column, as in ``cat_train.txt``, says whether the image shows the class: images with 1
     are taken, those with -1 (absent) and 0 (difficult objects only) are left out.
 
+    A folder without lists has those that ``open_voc_folder`` made.
+
     Raises:
         DataError: if the list is missing, no text, or lists nothing.
     """
+    if folder.splits:
+        return Split(image_ids=folder.made_split(split), issues=())
     path = folder.split_path(split)
     if not path.is_file():
         lists = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))[:20]) or "none"
@@ -336,7 +236,9 @@ def _read_line(
                 kind="listed as absent", location=location, what=what, action="note"
             )
         line = _plain_name(columns[0], images)
-    if line in {".", ".."} or any(mark in line for mark in "/\\:\0") or len(line) > MAX_NAME:
+    parts = line.split("/")
+    odd = {"", ".", ".."} & set(parts) if len(parts) > 1 else line in {".", ".."}
+    if odd or any(mark in line for mark in "\\:\0") or len(line) > MAX_NAME:
         what = f"expected a plain identifier, got {line[:60]!r}; write the file's stem"
         return None, AnnotationIssue(
             kind="bad identifier", location=location, what=what, action="stop"

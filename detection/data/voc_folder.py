@@ -1,0 +1,253 @@
+"""Find images and their VOC annotations: in VOC's folders, or lying about as tools leave them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from detection.data.images import EXTENSIONS, read_file
+from detection.data.issues import composed
+from detection.data.split import Parts, named_parts, seeded_parts
+from detection.data.voc_xml import parse_annotation
+from detection.errors import DataError
+
+_LOG = logging.getLogger(__name__)
+
+_MOST_FILES = 500_000
+"""A folder with more files below it is not searched: it is hardly the one that was meant."""
+
+_DESCRIBED: set[Path] = set()
+"""Folders whose reading has been described: once a process is enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocFolder:
+    """Images, each with an annotation file, and the lists of those that belong together.
+
+    Attributes:
+        path: the folder; it has ``JPEGImages``, ``Annotations`` and ``ImageSets/Main``, or files in
+            any order.
+        images: stem (NFC), with the folders above it where there are any -> path below ``path``.
+        twins: the same -> all such paths, where there are several.
+        annotations: the same -> path below ``path``, where it is not the usual one.
+        splits: name -> identifiers, where there are no lists in ``ImageSets``.
+    """
+
+    path: Path
+    images: Mapping[str, str]
+    twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's name, for example ``VOC2012``."""
+        return self.path.name
+
+    def image_path(self, image_id: str) -> Path:
+        """Return the path of an image; its usual name if it does not exist."""
+        return self.path / self.images.get(image_id, f"JPEGImages/{image_id}.jpg")
+
+    def annotation_path(self, image_id: str) -> Path:
+        """Return the path of an annotation."""
+        return self.path / self.annotations.get(image_id, f"Annotations/{image_id}.xml")
+
+    def split_path(self, split: str) -> Path:
+        """Return the path of a split's image list."""
+        return self.path / "ImageSets" / "Main" / f"{split}.txt"
+
+    def made_split(self, split: str) -> tuple[str, ...]:
+        """Return a list of a folder that came without lists.
+
+        Raises:
+            DataError: if there is no such list.
+        """
+        if split not in self.splits:
+            message = (
+                f"{self.path}: expected one of the lists {', '.join(sorted(self.splits))}, got "
+                f"{split!r}; set data.train_split and data.test_split"
+            )
+            raise DataError(message)
+        return self.splits[split]
+
+    def only(self, image_ids: Collection[str]) -> VocFolder:
+        """Return the same folder with the names of some images, to be sent to another process."""
+        kept = frozenset(image_ids)
+        return replace(
+            self,
+            images={key: name for key, name in self.images.items() if key in kept},
+            twins={key: names for key, names in self.twins.items() if key in kept},
+            annotations={key: name for key, name in self.annotations.items() if key in kept},
+            splits={},
+        )
+
+
+def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
+    """Find the folder in VOC layout at or below ``root``, or images with an XML file each.
+
+    A folder in VOC layout is ``root`` itself, a ``VOC<year>`` in it, or one in its ``VOCdevkit``.
+    Without any, every image below ``root`` that has an annotation of its name is taken, wherever
+    the two lie; folders called train, val or test divide them, or else a fifth is drawn to test on.
+
+    Args:
+        root: where to look.
+        year: which ``VOC<year>``; 0 takes the only one there is.
+
+    Raises:
+        DataError: if there is none, or more than one and no year.
+    """
+    if not root.is_dir():
+        message = f"{root}: expected a folder, got none; correct data.root or fetch the data"
+        raise DataError(message)
+    folders = [root] if _is_voc(root) else []
+    for devkit in (root, root / "VOCdevkit"):
+        if not folders and devkit.is_dir():
+            pattern = f"VOC{year}" if year else "VOC*"
+            folders = sorted(path for path in devkit.glob(pattern) if _is_voc(path))
+    if not folders and not year:
+        loose = _loose_folder(root)
+        if loose is not None:
+            return loose
+    if len(folders) != 1:
+        wanted = f"VOC{year}" if year else "one VOC<year> folder"
+        names = ", ".join(path.name for path in folders) or "none"
+        message = (
+            f"{root}: expected {wanted} with JPEGImages, Annotations and ImageSets/Main, or images "
+            f"with an XML file of the same name, got {names}; set data.root or data.year"
+        )
+        raise DataError(message)
+    return _voc_folder(folders[0])
+
+
+def _is_voc(path: Path) -> bool:
+    parts = ("JPEGImages", "Annotations", "ImageSets/Main")
+    return all((path / part).is_dir() for part in parts)
+
+
+def _voc_folder(path: Path) -> VocFolder:
+    found = _grouped(_files_below(path / "JPEGImages"))
+    images = {key: tuple(f"JPEGImages/{name}" for name in names) for key, names in found.items()}
+    annotations = {
+        composed(name.removesuffix(name[-4:])): f"Annotations/{name}"
+        for name in _files_below(path / "Annotations")
+        if name.lower().endswith(".xml") and name != f"{composed(name[:-4])}.xml"
+    }
+    return VocFolder(
+        path=path,
+        images={key: names[0] for key, names in images.items()},
+        twins={key: names for key, names in images.items() if len(names) > 1},
+        annotations=annotations,
+    )
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it; hidden ones are passed over.
+
+    Raises:
+        DataError: if there are too many.
+    """
+    base = str(folder)
+    count = 0
+    for place, folders, files in os.walk(base):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        below = os.path.relpath(place, base).replace(os.sep, "/")
+        prefix = "" if below == "." else f"{below}/"
+        count += len(files)
+        if count > _MOST_FILES:
+            message = (
+                f"{folder}: expected a folder with at most {_MOST_FILES:,} files, got more; set "
+                "data.root to the data set itself"
+            )
+            raise DataError(message)
+        yield from (f"{prefix}{name}" for name in files if not name.startswith("."))
+
+
+def _grouped(names: Iterator[str]) -> dict[str, tuple[str, ...]]:
+    """Map paths without extension (NFC) to the images there, in the order of EXTENSIONS."""
+    rank = {extension: number for number, extension in enumerate(EXTENSIONS)}
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        stem, extension = os.path.splitext(name)  # noqa: PTH122 - a Path for each file is slow
+        if extension.lower() in rank:
+            found.setdefault(composed(stem), []).append((rank[extension.lower()], name))
+    return {stem: tuple(name for _, name in sorted(names)) for stem, names in found.items()}
+
+
+def _loose_folder(root: Path) -> VocFolder | None:
+    """Pair images and annotations that do not lie in VOC's folders; None without any pair."""
+    names = list(_files_below(root))
+    groups = _grouped(iter(names))
+    pairs = dict(_pairs(groups, names))
+    if not pairs:
+        return None
+    keys = _keys(list(pairs))
+    images = {key: groups[stem][0] for stem, key in keys.items()}
+    annotations = {keys[stem]: annotation for stem, annotation in pairs.items()}
+    parts = named_parts(images)
+    how = "divided by its folders"
+    if parts is None:
+        classes = {key: _classes(root / annotation) for key, annotation in annotations.items()}
+        parts = seeded_parts(classes)
+        how = "a fifth drawn to test on (seed 0)"
+    _describe(root, len(pairs), len(groups), how, parts)
+    twins = {key: groups[stem] for stem, key in keys.items() if len(groups[stem]) > 1}
+    return VocFolder(path=root, images=images, twins=twins, annotations=annotations, splits=parts)
+
+
+def _pairs(groups: Mapping[str, tuple[str, ...]], names: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the stem of an image's path with its annotation: in the same folder, or the nearest."""
+    by_stem: dict[str, list[str]] = {}
+    for name in names:
+        if name.lower().endswith(".xml"):
+            by_stem.setdefault(composed(_last(name)[:-4]), []).append(name)
+    for stem, images in sorted(groups.items()):
+        candidates = by_stem.get(_last(stem), [])
+        folder = images[0].rpartition("/")[0]
+        own = [path for path in candidates if path.rpartition("/")[0] == folder]
+        near = own or _nearest(folder, candidates)
+        if len(near) == 1:
+            yield stem, near[0]
+
+
+def _nearest(folder: str, candidates: list[str]) -> list[str]:
+    """Return the annotations that share the most folders with an image: ``a/xml`` and ``a/jpg``."""
+
+    def shared(path: str) -> int:
+        pairs = zip(folder.split("/"), path.split("/")[:-1], strict=False)
+        return next((n for n, (a, b) in enumerate(pairs) if a != b), len(folder.split("/")))
+
+    most = max(map(shared, candidates), default=0)
+    return [path for path in candidates if shared(path) == most]
+
+
+def _keys(stems: list[str]) -> dict[str, str]:
+    """Return an identifier for each image: its stem, or its path where stems repeat."""
+    last = {stem: _last(stem) for stem in stems}
+    return last if len(set(last.values())) == len(last) else {stem: stem for stem in stems}
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _classes(path: Path) -> frozenset[str]:
+    """Return the classes in an annotation; none where it cannot be read, which is said later."""
+    try:
+        annotation = parse_annotation(read_file(path), str(path))
+    except DataError:
+        return frozenset()
+    return frozenset(item.class_name for item in annotation.objects)
+
+
+def _describe(root: Path, pairs: int, images: int, how: str, parts: Parts) -> None:
+    """Log once how a folder without VOC's layout is read."""
+    if root in _DESCRIBED:
+        return
+    _DESCRIBED.add(root)
+    sizes = ", ".join(f"{name} {len(keys)}" for name, keys in sorted(parts.items()))
+    _LOG.info("%s: read as %d images with an XML file each, %s: %s", root, pairs, how, sizes)
+    if images > pairs:
+        _LOG.warning("%s: %d images without an XML file are left out", root, images - pairs)
