@@ -11,6 +11,7 @@ from typing import Any
 from detection.data.annotations import FoundObject
 from detection.data.images import read_file
 from detection.data.issues import AnnotationIssue, Corners, composed, stop_at
+from detection.data.split import names_of
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -70,8 +71,36 @@ def open_coco(images: Path, annotations: Path) -> CocoFile:
     Raises:
         DataError: if the file cannot be read or has not the form of a COCO file.
     """
-    below = images / annotations
-    return _read(below if below.is_file() and not annotations.is_file() else annotations)
+    return _read(find_coco(images, annotations) or annotations)
+
+
+def find_coco(root: Path, name: Path) -> Path | None:
+    """Return the COCO file of a list, None without one.
+
+    It is the file of this name, here or below ``root``, or what tools write for a list that is
+    called so: ``train/_annotations.coco.json``, ``annotations/instances_train2017.json``,
+    ``train.json``.
+
+    Args:
+        root: ``data.root``.
+        name: ``data.train_split`` or ``data.test_split``.
+    """
+    given = [path for path in (name, root / name) if _is_file(path)]
+    if given or len(name.parts) > 1 or name.suffix:
+        return next(iter(given), None)
+    for word in names_of(str(name)):
+        patterns = (
+            f"{word}/_annotations.coco.json",
+            f"{word}/annotations.json",
+            f"annotations/instances_{word}[0-9]*.json",
+            f"annotations/instances_{word}.json",
+            f"annotations/{word}.json",
+            f"{word}.json",
+        )
+        found = (path for pattern in patterns for path in sorted(root.glob(pattern)))
+        if path := next(found, None):
+            return path
+    return None
 
 
 def image_folder(coco: CocoFile, root: Path) -> Path:
@@ -86,7 +115,8 @@ def image_folder(coco: CocoFile, root: Path) -> Path:
     """
     stem = coco.path.stem.removeprefix("instances_").removeprefix("_annotations.")
     beside = coco.path.parent
-    places = [root, beside, beside / "images", root / "images", root / stem, root / "images" / stem]
+    images = root / "images"
+    places = [root, beside, beside / "images", images, root / stem, images / stem]
     names = [image.file_name for image in coco.images[:_LOOKED_AT]]
     found = (place for place in places if any(_is_file(place / name) for name in names))
     return next(found, root)

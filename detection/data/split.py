@@ -15,6 +15,17 @@ _NAMES = {
 }
 
 
+_FALLBACKS = {
+    "trainval": ("train", "training"),
+    "test": ("testing", "val", "valid", "validation"),
+}
+
+
+def names_of(split: str) -> tuple[str, ...]:
+    """Return what a list may be called: its name, and other words for the two default names."""
+    return (split, *_FALLBACKS.get(split, ()))
+
+
 def named_parts(paths: Mapping[str, str]) -> dict[str, tuple[str, ...]] | None:
     """Return the lists that folders called train, val or test make; None if they make none.
 

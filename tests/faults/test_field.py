@@ -18,6 +18,7 @@ from detection.backbones.weight_files import read_state, without_wrapper
 from detection.config import DataConfig
 from detection.data.check import check_dataset
 from detection.data.coco import read_coco
+from detection.data.dataset import read_dataset
 from detection.data.folder import list_images
 from detection.data.images import decode_image, read_header
 from detection.data.voc import read_voc
@@ -191,6 +192,38 @@ def test_images_are_found_where_tools_put_them(tmp_path, place):
     assert kinds(config) == {}
     if place in {"", "images"}:
         assert kinds(replace(config, root=str(tmp_path))) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{}/_annotations.coco.json",
+        "annotations/instances_{}2017.json",
+        "annotations/{}.json",
+        "{}.json",
+    ],
+)
+def test_coco_lists_are_found_by_their_name(tmp_path, name):
+    root = tmp_path / "set"
+    for word, image in (("train", "a.jpg"), ("val", "b.jpg")):
+        rows = [{"id": 7, "file_name": image, "width": 60, "height": 40}]
+        path = root / name.format(word)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(coco_content(images=rows)))
+        folder = root / (f"{word}2017" if "2017" in name else word)
+        folder.mkdir(exist_ok=True)
+        picture(seed=len(word)).save(folder / image)
+    config = DataConfig(root=str(root), format="coco")
+    train, test = (read_dataset(config, split) for split in ("train", "test"))
+    assert [r.path.name for r in (*train.records, *test.records)] == ["a.jpg", "b.jpg"]
+    assert check_dataset(config).clean
+
+
+def test_only_the_default_names_stand_for_others(tmp_path):
+    write_coco(tmp_path, coco_content()).rename(tmp_path / "valid.json")
+    config = DataConfig(root=str(tmp_path), format="coco", test_split="mine")
+    with pytest.raises(DataError, match="mine: "):
+        read_dataset(config, "test", class_names=("dog",))
 
 
 def test_the_cause_comes_without_its_consequences(tmp_path):
