@@ -49,6 +49,11 @@ def jit(function: Function | None = None, *, fastmath: Set[str] = frozenset()) -
         return numba.njit(**options)(plain)
 
 
+def can_cache(function: Callable[..., Any]) -> bool:
+    """Return whether there is a folder in which the compiled form can be kept."""
+    return getattr(getattr(function, "stats", None), "cache_path", None) is not None
+
+
 def is_cached(function: Callable[..., Any]) -> bool:
     """Return whether a compiled form of the function is already cached on disk."""
     from pathlib import Path

@@ -6,15 +6,13 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-import matplotlib as mpl
 from jaxtyping import Float
 from PIL import Image as PilImage
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 from torch import Tensor
 
+from detection.report.fonts import font, legible
 from detection.structures import Detections, GroundTruth, Image
 
 Box = tuple[float, float, float, float]
@@ -177,9 +175,9 @@ def _draw_label(
     canvas: ImageDraw.ImageDraw, box: Box, mark: Mark, size: tuple[int, int], placed: list[Box]
 ) -> None:
     """Write the text near the box's upper left corner, where no other label is yet."""
-    font = _font(max(11, min(40, round(max(size) / 36))))
-    text = " ".join(mark.text.split())[:60]
-    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    text, path = legible(" ".join(mark.text.split())[:60])
+    letters = font(path, max(11, min(40, round(max(size) / 36))))
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=letters)
     pad = max(2, round((bottom - top) * 0.25))
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
     x1, y1, x2, y2 = box
@@ -190,7 +188,7 @@ def _draw_label(
     placed.append(place)
     canvas.rectangle(place, fill=mark.colour)
     ink = "#000000" if _brightness(mark.colour) > 0.45 else "#ffffff"
-    canvas.text((place[0] + pad - left, place[1] + pad - top), text, fill=ink, font=font)
+    canvas.text((place[0] + pad - left, place[1] + pad - top), text, fill=ink, font=letters)
 
 
 def _inside(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> Box:
@@ -206,14 +204,6 @@ def _overlap(a: Box, b: Box) -> bool:
 def _brightness(colour: str) -> float:
     red, green, blue = (int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-@lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return matplotlib's bundled sans-serif font: Latin, Greek, Cyrillic and more."""
-    return ImageFont.truetype(
-        str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"), size
-    )
 
 
 def encode(picture: PilImage.Image, kind: str, *, quality: int = 82) -> bytes:

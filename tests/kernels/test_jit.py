@@ -19,17 +19,19 @@ def test_a_read_only_home_still_compiles(monkeypatch: pytest.MonkeyPatch) -> Non
 
     plain = numba.njit
 
-    def refuse(**options: bool) -> object:
+    def refuse(*functions: Any, **options: bool) -> object:
         if options.pop("cache", False):
             message = "cannot cache function: no locator available"
             raise RuntimeError(message)
-        return plain(**options)
+        return plain(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", refuse)
 
     compiled = jit.jit(double)
     assert compiled(4) == 8
     assert not jit.is_cached(compiled)
+    assert not jit.can_cache(compiled)
+    assert jit.can_cache(pyramid.pool_windows)
 
 
 def test_without_numba_a_function_comes_back_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8, UInt32
 
 from detection.errors import ConfigError
-from detection.kernels.jit import NUMBA_AVAILABLE, is_cached
+from detection.kernels.jit import NUMBA_AVAILABLE, can_cache, is_cached
 from detection.proposals.selective_search import appearance, cells, grouping, segmentation
 from detection.proposals.selective_search.ranking import (
     distinct_first,
@@ -313,7 +313,13 @@ def warm_up() -> None:
     if _warm or not NUMBA_AVAILABLE:
         return
     if not is_cached(grouping.group):
-        logger.warning("compiling selective search: about 15 seconds, once; then it is cached")
+        how = "about 15 seconds, once; then it is cached"
+        if not can_cache(grouping.group):
+            how = (
+                "about 15 seconds at every start: no folder is writable to keep it in; set "
+                "NUMBA_CACHE_DIR to one"
+            )
+        logger.warning("compiling selective search: %s", how)
     start = time.perf_counter()
     for size in ((1, 1, 3), (24, 24, 3)):
         _search(np.zeros(size, np.uint8), diversity("fast", 150, 150), 0.8, map)

@@ -147,3 +147,15 @@ def test_compilation_is_announced_once(
         native.warm_up()
         native.warm_up()
     assert [record.getMessage().startswith("compiling") for record in caplog.records] == [True]
+
+
+def test_where_nothing_can_be_kept_the_remedy_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "_warm", False)
+    monkeypatch.setattr(native, "is_cached", lambda _: False)
+    monkeypatch.setattr(native, "can_cache", lambda _: False)
+    with caplog.at_level(logging.WARNING):
+        native.warm_up()
+    assert "at every start" in caplog.text
+    assert "set NUMBA_CACHE_DIR" in caplog.text
