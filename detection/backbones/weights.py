@@ -50,6 +50,9 @@ BACKBONES: dict[str, Callable[[], BackboneSpec]] = {
     "efficientnet_lite2": efficientnet_lite2,
 }
 
+_MODEL = "model.safetensors"
+"""In a run folder, whose name stands for the model in it."""
+
 KIND = "backbone"
 """In the header of files that `detection weights import` wrote."""
 
@@ -154,7 +157,10 @@ def read_weights(
         said = {"preprocessing": spec.preprocessing}
         return read_state(path)[0], choose_preprocessing(config, spec, said), str(path)
     path = Path(config.weights)
+    path = path / _MODEL if path.is_dir() else path
     tensors, metadata = read_state(path)
+    if "class_names" in metadata:
+        return _of_detector(tensors), choose_preprocessing(config, spec, metadata), str(path)
     if metadata.get("kind") == KIND and metadata.get("backbone") != config.name:
         message = (
             f"{path}: expected the weights of {config.name}, got those of "
@@ -162,6 +168,13 @@ def read_weights(
         )
         raise CheckpointError(message)
     return tensors, choose_preprocessing(config, spec, metadata), str(path)
+
+
+def _of_detector(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the conv layers of a trained detector, and its fc6 and fc7 where it has both."""
+    conv = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
+    fc = {name: tensor for name, tensor in tensors.items() if name.startswith("fc.fc")}
+    return conv | fc if "fc.fc7.weight" in fc else conv
 
 
 def choose_preprocessing(

@@ -7,6 +7,8 @@ import torch
 from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
+from detection.model_io import save_detector
+from detection.tiny import tiny_detector
 from tests.backbones.saved import saved, squeezenet
 
 REAL = Path(__file__).parents[3] / "shared/weights/squeezenet1_0_imagenet_caffe.safetensors"
@@ -81,3 +83,22 @@ def test_the_pretrained_squeezenet_is_read():
         conv5 = backbone(backbone.preprocessing.apply(torch.rand(1, 3, 64, 64) * 255))
     assert conv5.shape[1] == 512
     assert 1 < conv5.mean() < 20
+
+
+@pytest.mark.parametrize("named", ["run", "file"])
+def test_a_trained_detector_can_be_started_from(tmp_path, named):
+    detector = tiny_detector(("ball", "cup"), seed=3)
+    save_detector(tmp_path / "run" / "model.safetensors", detector)
+    place = tmp_path / "run" if named == "run" else tmp_path / "run" / "model.safetensors"
+    backbone = load_backbone(squeezenet(weights=str(place), preprocessing="auto"))
+    expected = detector.extractor.backbone.trunk.state_dict()
+    actual = backbone.trunk.state_dict()
+    assert all(actual[name].equal(tensor) for name, tensor in expected.items())
+    assert backbone.preprocessing == detector.extractor.backbone.preprocessing
+
+
+def test_a_detector_on_another_backbone_is_refused(tmp_path):
+    save_detector(tmp_path / "model.safetensors", tiny_detector())
+    config = BackboneConfig(name="alexnet", weights=str(tmp_path / "model.safetensors"))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_backbone(config)
