@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import yaml
 
 from detection.data.annotations import FoundObject
-from detection.data.coco_file import CocoFile, CocoImage, Identifier, is_file, plain_path
+from detection.data.coco_file import CocoFile, CocoImage, Identifier, plain_path
 from detection.data.images import is_image_name, read_size
 from detection.data.issues import AnnotationIssue, composed
 from detection.data.label_tables import (
@@ -23,16 +20,10 @@ from detection.data.label_tables import (
     split_names,
     to_coco,
 )
+from detection.data.yolo_index import YoloIndex, open_index
 from detection.data.yolo_labels import parse_labels
 from detection.errors import DataError, ImageError, shown
-from detection.io.interrupts import raise_if_interrupted
 from detection.structures import Size
-
-MAX_CHARACTERS = 1 << 18
-"""A longer YAML file is refused; one with the names of a thousand classes takes 30 KB."""
-
-_CLASS_LISTS = ("classes.txt", "obj.names", "labels/classes.txt")
-"""Where tools write the names of the classes, one a line, without a YAML file."""
 
 
 def open_yolo(root: Path, split: str) -> CocoFile:
@@ -52,7 +43,7 @@ def open_yolo(root: Path, split: str) -> CocoFile:
         DataError: if the names or the images of the split cannot be found.
     """
     require_folder(root)
-    index = _open_index(root)
+    index = open_index(root)
     issues = list(index.issues)
     images = _to_images(_find_split(index, root, split, issues))
     objects: dict[Identifier, list[FoundObject]] = {}
@@ -67,23 +58,6 @@ def open_yolo(root: Path, split: str) -> CocoFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Index:
-    """The names of the classes and where the splits are.
-
-    Attributes:
-        path: of the YAML file or of the list of classes.
-        names: class index -> name.
-        content: of the YAML file; nothing for a list of classes.
-        issues: what is wrong with the names.
-    """
-
-    path: Path
-    names: Mapping[int, str]
-    content: Mapping[str, Any] = field(default_factory=dict)
-    issues: tuple[AnnotationIssue, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Listed:
     """An image: its path from the root, and the same from the folder of its split."""
 
@@ -91,117 +65,11 @@ class _Listed:
     inside: str
 
 
-# ------------------------------------------------------------------------------ names of classes
-
-
-def _open_index(root: Path) -> _Index:
-    """Find the names of the classes.
-
-    Raises:
-        DataError: if there are none, or several files that hold some.
-    """
-    usual = root / "data.yaml"
-    paths = [usual] if is_file(usual) else sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
-    contents = {path: _load(path) for path in paths if not path.name.startswith(".")}
-    named = [path for path, content in contents.items() if content.get("names")]
-    if len(named) == 1:
-        return _index_of(named[0], _names_of(named[0], contents[named[0]]["names"]), contents)
-    if not named:
-        for path in (root / name for name in _CLASS_LISTS):
-            if is_file(path):
-                lines = read_text(path).rstrip().splitlines()
-                return _index_of(path, dict(enumerate(lines)), contents)
-    got = ", ".join(path.name for path in named) or "none of them"
-    message = (
-        f"{root}: expected one YAML file with names, such as data.yaml, or classes.txt or "
-        f"obj.names, got {got}; write or choose one"
-    )
-    raise DataError(message)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """Read a YAML file of plain values.
-
-    Raises:
-        DataError: for whatever PyYAML stumbles over.
-    """
-    text = read_text(path)
-    got = f"{len(text):,} characters" if len(text) > MAX_CHARACTERS else ""
-    if not got and re.search(r"<<['\"]?\s*:|!!merge", text):
-        got = "merge keys"  # nested ones make a few lines fill the memory
-    if got:
-        message = (
-            f"{path}: expected YAML of at most {MAX_CHARACTERS:,} characters without merge keys, "
-            f"got {got}; keep the names and the splits only"
-        )
-        raise DataError(message)
-    try:
-        content = yaml.safe_load(text)
-    except Exception as error:  # its constructors raise what they like
-        raise_if_interrupted(error)
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        message = f"{path}: expected YAML, got an error: {reason}; correct it"
-        raise DataError(message) from error
-    return content if isinstance(content, dict) else {}
-
-
-def _names_of(path: Path, names: object) -> dict[int, str]:
-    """Return class index -> name of a YAML list or mapping.
-
-    Raises:
-        DataError: if it is neither, or holds what is no index or no name.
-    """
-    pairs = list(enumerate(names)) if isinstance(names, list) else None
-    if isinstance(names, dict):
-        pairs = [(_index(key), name) for key, name in names.items()]
-    if pairs is None:
-        message = f"{path}: names: expected a list or a mapping from 0 on, got {shown(names)}"
-        raise DataError(message)
-    for index, name in pairs:
-        if index < 0 or not _is_name(name):
-            message = (
-                f"{path}: names: expected class indices from 0 and texts, got {shown(names)}; "
-                "write each name in quotes"
-            )
-            raise DataError(message)
-    return {index: str(name) for index, name in sorted(pairs)}
-
-
-def _is_name(name: object) -> bool:
-    """Return whether a value is a text or a plain number, which tools leave without quotes."""
-    if isinstance(name, int | float) and not isinstance(name, bool):
-        return abs(name) < 1 << 63
-    return isinstance(name, str)
-
-
-def _index(key: object) -> int:
-    """Return a class index, also of a text; -1 for what is none."""
-    if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 10:
-        return int(key)
-    return key if isinstance(key, int) and not isinstance(key, bool) and key < 10**9 else -1
-
-
-def _index_of(
-    path: Path, names: Mapping[int, str], contents: Mapping[Path, Mapping[str, Any]]
-) -> _Index:
-    """Return the index with names composed; those that are empty or alike are issues."""
-    tidy = {index: composed(name.strip()) for index, name in names.items()}
-    issues = []
-    seen: dict[str, int] = {}
-    for index, name in tidy.items():
-        if not name or name in seen:
-            got = f"{name[:60]!r} again, as of class {seen[name]}" if name else "an empty one"
-            what = f"expected a name of its own, got {got}; correct it"
-            issues.append(fault("bad category", f"{path.name}: class {index}", what))
-        seen.setdefault(name, index)
-    return _Index(path=path, names=tidy, content=contents.get(path, {}), issues=tuple(issues))
-
-
 # ------------------------------------------------------------------------------ images of a split
 
 
 def _find_split(
-    index: _Index, root: Path, split: str, issues: list[AnnotationIssue]
+    index: YoloIndex, root: Path, split: str, issues: list[AnnotationIssue]
 ) -> list[_Listed]:
     """Return the images of a split.
 
@@ -217,10 +85,11 @@ def _find_split(
         places = [place for place in found if place is not None]
         if places and len(places) == len(found):
             return [image for place in places for image in _list(place, bases, root, issues)]
+        _require_inside(index, root, [t for t, p in zip(texts, found, strict=True) if p is None])
         if places:
-            missing = entries[found.index(None)]
-            message = f"{index.path}: {name}: expected images in {root}, got no {shown(missing)}"
-            raise DataError(message)
+            missing = texts[found.index(None)]
+            message = f"{index.path}: {name}: expected images in {root}, got no {missing[:80]!r}"
+            raise DataError(f"{message}; correct the path")
         for usual in (f"images/{name}", f"{name}/images", name, f"{name}.txt"):
             place = _locate(usual, [root], root)
             if place is not None:
@@ -235,7 +104,20 @@ def _find_split(
     raise DataError(message)
 
 
-def _bases(index: _Index, root: Path) -> list[Path]:
+def _require_inside(index: YoloIndex, root: Path, texts: Sequence[str]) -> None:
+    """Raise DataError if a path that is none in the root is there elsewhere."""
+    stated = index.content.get("path")
+    bases = [root / stated, root] if isinstance(stated, str) else [root]
+    for text in texts:
+        if any(_is_there(base / text) for base in bases):
+            message = (
+                f"{index.path}: expected images in {root}, got {text[:80]!r} outside it; move or "
+                "link the images into it"
+            )
+            raise DataError(message)
+
+
+def _bases(index: YoloIndex, root: Path) -> list[Path]:
     """Return the folders that entries of the YAML file may start from."""
     stated = index.content.get("path")
     below = _inside(root / stated.replace("\\", "/"), root) if isinstance(stated, str) else None
@@ -272,9 +154,17 @@ def _locate(text: str, bases: Sequence[Path], root: Path) -> Path | None:
     """Return the folder or file below the root that a path means; None if there is none."""
     for path in _spellings(text, bases, root):
         below = _inside(path, root)
-        if below is not None and (is_file(root / below) or (root / below).is_dir()):
+        if below is not None and _is_there(root / below):
             return root / below
     return None
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is such a file or folder; a name that none can have is not there."""
+    try:
+        return path.is_file() or path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _list(
@@ -378,7 +268,7 @@ def _label_paths(file_name: str) -> Iterator[str]:
 
 
 def _read_labels(
-    index: _Index, root: Path, file_name: str, labels: _Labels
+    index: YoloIndex, root: Path, file_name: str, labels: _Labels
 ) -> tuple[list[FoundObject], list[AnnotationIssue]]:
     """Return the objects of an image and the issues of its label file."""
     file = labels.find(file_name)
