@@ -118,11 +118,27 @@ def image_folder(coco: CocoFile, root: Path) -> Path:
     images = root / "images"
     places = [root, beside, beside / "images", images, root / stem, images / stem]
     names = [image.file_name for image in coco.images[:_LOOKED_AT]]
-    found = (place for place in places if any(_is_file(place / name) for name in names))
+    found = (place for place in places if any(is_file(place / name) for name in names))
     return next(found, root)
 
 
-def _is_file(path: Path) -> bool:
+def plain_path(file_name: str) -> str:
+    """Return the path of an image below the images' folder, with slashes.
+
+    Raises:
+        DataError: for a path that leads elsewhere.
+    """
+    parts = PurePosixPath(file_name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in file_name or "\0" in file_name:
+        message = (
+            f"expected a file below the images' folder, got {file_name[:80]!r}; write "
+            f"{parts.name[:80]!r}, or the path from the folder of the images"
+        )
+        raise DataError(message)
+    return str(parts)
+
+
+def is_file(path: Path) -> bool:
     """Return whether there is such a file; a name that no file can have is none."""
     try:
         return path.is_file()
@@ -194,18 +210,11 @@ class _Tables:
         _require_new(str(identifier), self.image_ids, "id")  # 1 and "1" would be one image
         self.image_ids.add(str(identifier))
         self.failed_images.add(identifier)  # until its entry is read to its end
-        file_name = _text(entry, "file_name")
-        parts = PurePosixPath(file_name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in file_name or "\0" in file_name:
-            message = (
-                f"expected a file below the images' folder, got {file_name[:80]!r}; write "
-                f"{parts.name[:80]!r}, or the path from the folder of the images"
-            )
-            raise DataError(message)
+        file_name = plain_path(_text(entry, "file_name"))
         sides = [_length(entry.get(side)) for side in ("height", "width")]
         size = (sides[0], sides[1]) if min(sides) > 0 else None
         self.failed_images.remove(identifier)
-        self.images[identifier] = CocoImage(image_id=identifier, file_name=str(parts), size=size)
+        self.images[identifier] = CocoImage(image_id=identifier, file_name=file_name, size=size)
 
     def add_object(self, entry: dict[str, Any], location: str) -> None:
         """Take an annotation."""
