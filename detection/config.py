@@ -57,8 +57,9 @@ class DataConfig:
 
     Attributes:
         root: a VOC folder (``VOCdevkit``, ``VOCdevkit/VOC2007``, or any folder with JPEGImages,
-            Annotations and ImageSets/Main), or with ``format: coco`` the folder of the images.
-        format: how the annotations are written.
+            Annotations and ImageSets/Main), or a folder as another tool wrote it.
+        format: how the annotations are written: ``auto`` looks; ``voc`` XML, ``coco`` JSON,
+            ``yolo`` text, ``csv`` one box a line.
         year: which VOC<year> below a ``VOCdevkit`` root; 0 takes the only one there is.
         train_split: the list to train on (``ImageSets/Main/<split>.txt``), or the COCO JSON file.
         test_split: the list to evaluate on, or the COCO JSON file.
@@ -77,7 +78,7 @@ class DataConfig:
     """
 
     root: str = "data/VOCdevkit"
-    format: Literal["voc", "coco"] = "voc"
+    format: Literal["auto", "voc", "coco", "yolo", "csv"] = "auto"
     year: int = 0
     train_split: str = "trainval"
     test_split: str = "test"

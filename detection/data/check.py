@@ -13,10 +13,11 @@ from typing import Literal, TypeVar, cast
 from detection.config import DataConfig
 from detection.data.annotations import UNREADABLE, CheckedImage
 from detection.data.coco import examine_coco, twins
-from detection.data.coco_file import CocoFile, CocoImage, image_folder, open_coco
+from detection.data.coco_file import CocoFile, CocoImage, image_folder
 from detection.data.images import decode_image, read_file
 from detection.data.issues import Action, AnnotationIssue, Rules, composed, nearest
 from detection.data.overlap import shared_files
+from detection.data.tables import kind_of, open_tables
 from detection.data.tally import Tally
 from detection.data.voc import VocFolder, examine, open_voc_folder, read_split
 from detection.errors import DataError, ImageError
@@ -140,7 +141,7 @@ def check_dataset(
             also = "" if twin == path else f", there as {twin}"
             what = f"expected in one list, got it in both{also}; choose disjoint lists"
             total.add(_note("in both lists", str(path), what, "mend"))
-    if config.format == "voc":
+    if kind_of(config) == "voc":
         _add_orphans(total, config, {key for part in checked.values() for key in part.images})
     return CheckReport(
         images={name: len(part.images) for name, part in checked.items()},
@@ -177,8 +178,8 @@ def _open(
     root = Path(config.root)
     part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
     parts: list[_Part] = []
-    if config.format == "coco":
-        coco = open_coco(root, Path(name))
+    if kind_of(config) != "voc":
+        coco = open_tables(config, name)
         root = image_folder(coco, root)
         part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
         for issue in (*coco.issues, *twins(coco, root)):

@@ -85,7 +85,7 @@ def find_coco(root: Path, name: Path) -> Path | None:
         root: ``data.root``.
         name: ``data.train_split`` or ``data.test_split``.
     """
-    given = [path for path in (name, root / name) if _is_file(path)]
+    given = [path for path in (name, root / name) if is_file(path)]
     if given or len(name.parts) > 1 or name.suffix:
         return next(iter(given), None)
     for word in names_of(str(name)):

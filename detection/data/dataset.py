@@ -12,10 +12,11 @@ import torch
 
 from detection.config import DataConfig
 from detection.data.annotations import UNREADABLE
-from detection.data.coco import narrowed, read_coco
-from detection.data.coco_file import image_folder, open_coco
+from detection.data.coco import narrowed, read_tables
+from detection.data.coco_file import image_folder
 from detection.data.issues import Allowed
 from detection.data.overlap import shared_files
+from detection.data.tables import kind_of, open_tables
 from detection.data.voc import open_voc_folder, read_split, read_voc
 from detection.errors import DataError
 from detection.structures import Dataset, Record, Skipped
@@ -139,10 +140,11 @@ def _read(
     strict: bool,
     allow: Sequence[Allowed],
 ) -> Dataset:
-    if config.format == "coco":
-        return read_coco(
+    if kind_of(config) != "voc":
+        return read_tables(
+            open_tables(config, split),
             Path(config.root),
-            Path(split),
+            split,
             class_names=class_names,
             strict=strict,
             ignore_unknown_classes=config.ignore_unknown_classes,
@@ -209,8 +211,8 @@ def _training_files(config: DataConfig) -> list[Path]:
     """Return the images that the training list names; none where there is no such list."""
     root = Path(config.root)
     try:
-        if config.format == "coco":
-            listed = open_coco(root, Path(config.train_split))
+        if kind_of(config) != "voc":
+            listed = open_tables(config, config.train_split)
             root = image_folder(listed, root)
             return [root / image.file_name for image in listed.images]
         folder = open_voc_folder(root, config.year)

@@ -122,6 +122,12 @@ def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
     return _voc_folder(folders[0])
 
 
+def has_voc_layout(root: Path) -> bool:
+    """Return whether a folder, or one in it or in its ``VOCdevkit``, is in VOC layout."""
+    below = (path for devkit in (root, root / "VOCdevkit") for path in devkit.glob("VOC*"))
+    return _is_voc(root) or any(_is_voc(path) for path in below)
+
+
 def _is_voc(path: Path) -> bool:
     parts = ("JPEGImages", "Annotations", "ImageSets/Main")
     return all((path / part).is_dir() for part in parts)
