@@ -159,7 +159,7 @@ def read_weights(
     path = Path(config.weights)
     path = path / _MODEL if path.is_dir() else path
     tensors, metadata = read_state(path)
-    if "class_names" in metadata:
+    if any(name.startswith("backbone.") for name in tensors):
         return _of_detector(tensors), choose_preprocessing(config, spec, metadata), str(path)
     if metadata.get("kind") == KIND and metadata.get("backbone") != config.name:
         message = (
