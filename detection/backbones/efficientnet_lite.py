@@ -133,9 +133,9 @@ def _conv(conv: nn.Conv2d, name: str) -> list[tuple[str, nn.Module]]:
     """Return a conv layer, and before it the padding that timm computes at each image anew.
 
     TensorFlow pads so that n cells become ceil(n / stride), more behind than before, and how much
-    depends on n: cells would lie elsewhere on images of another size. Here n even is padded before
-    the first cell as TensorFlow does, and n odd the same; where the sides are divisible by the
-    output stride nothing differs.
+    depends on n: cells would lie elsewhere on images of another size. Here every n is padded before
+    the first cell as TensorFlow pads an even one; where the sides are divisible by the output
+    stride, nothing differs.
     """
     if conv.stride == (1, 1):
         return [(name, conv)]

@@ -13,7 +13,8 @@ from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, is_file, plain_path
 from detection.data.images import EXTENSIONS, is_image_name
 from detection.data.issues import AnnotationIssue, Corners, composed
-from detection.data.label_tables import fault, read_text, require_folder, split_names, to_coco
+from detection.data.label_tables import fault, read_text, require_folder, to_coco
+from detection.data.split import names_of
 from detection.errors import DataError, shown
 from detection.structures import Size
 
@@ -57,7 +58,7 @@ def open_csv(root: Path, split: str) -> CocoFile:
         DataError: if there is no such file, or it lacks a column.
     """
     require_folder(root)
-    path, name = _find_file(root, split)
+    path, name = find_csv(root, split)
     file = path.relative_to(root).as_posix()
     rows, issues = _read_rows(path, file)
     names = sorted({row.class_name for row in rows if row.class_name})
@@ -101,13 +102,13 @@ class _Row:
 # ------------------------------------------------------------------------------ files
 
 
-def _find_file(root: Path, split: str) -> tuple[Path, str]:
+def find_csv(root: Path, split: str) -> tuple[Path, str]:
     """Return the CSV file of a split, and the name of the split that it was found under.
 
     Raises:
         DataError: if there is none.
     """
-    for name in split_names(split):
+    for name in names_of(split):
         given = [name] if name.endswith(".csv") else []
         usual = (f"{name}.csv", f"{name}_labels.csv", f"annotations_{name}.csv")
         for file in (*given, *usual, f"{name}/_annotations.csv"):

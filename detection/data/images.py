@@ -264,8 +264,8 @@ def _to_rgb(image: PIL.Image.Image, location: str) -> PIL.Image.Image:
 def _high_bytes(values: NDArray[np.generic], location: str) -> NDArray[np.uint8]:
     """Scale 16 bits to 8 by their high byte, as Pillow does with 16-bit colour.
 
-    Cameras store 10, 12 or 14 bits in 16. How many are meant is not written down: an image without
-    a value in the upper quarter of the range is taken to have as few of these as its largest value
+    Cameras store 10, 12 or 14 bits in 16. How many are meant is not written down: an image whose
+    largest value lies in the lowest quarter of the range is taken to have as few bits as this value
     needs, which is logged.
     """
     wide = values.astype(np.int64)

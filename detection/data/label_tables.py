@@ -12,14 +12,6 @@ from detection.data.images import read_file
 from detection.data.issues import AnnotationIssue
 from detection.errors import DataError
 
-_ALSO_CALLED = {"trainval": ("train",), "test": ("val", "valid", "validation")}
-"""What VOC's lists, the defaults, are called where there are no such ones."""
-
-
-def split_names(split: str) -> tuple[str, ...]:
-    """Return the names that a split is looked for under, the exact one first."""
-    return (split, *_ALSO_CALLED.get(split, ()))
-
 
 def read_text(path: Path) -> str:
     """Return the text of a file, without a byte order mark.

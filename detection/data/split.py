@@ -16,8 +16,8 @@ _NAMES = {
 
 
 _FALLBACKS = {
-    "trainval": ("train", "training"),
-    "test": ("testing", "val", "valid", "validation"),
+    "trainval": ("train",),
+    "test": ("val", "valid", "validation"),
 }
 
 

@@ -8,9 +8,10 @@ from typing import Literal
 
 from detection.config import DataConfig
 from detection.data.coco_file import CocoFile, find_coco, open_coco
-from detection.data.csv_boxes import open_csv
-from detection.data.voc_folder import has_voc_layout, open_voc_folder
+from detection.data.csv_boxes import find_csv, open_csv
+from detection.data.voc_folder import has_voc_layout, has_xml_pairs
 from detection.data.yolo import open_yolo
+from detection.data.yolo_index import looks_like_yolo
 from detection.errors import DataError
 
 _LOG = logging.getLogger(__name__)
@@ -38,12 +39,11 @@ def kind_of(config: DataConfig) -> Kind:
     found = (find_coco(root, Path(split)) for split in splits)
     if any(path is not None and path.suffix == ".json" for path in found):
         return "coco"
-    if _opens(root, ""):
+    if has_xml_pairs(root):
         return "voc"
-    for kind in ("yolo", "csv"):
-        if any(_opens(root, split, kind) for split in splits):
-            return kind
-    return "voc"
+    if looks_like_yolo(root):
+        return "yolo"
+    return "csv" if any(_has_csv(root, split) for split in splits) else "voc"
 
 
 def open_tables(config: DataConfig, split: str) -> CocoFile:
@@ -57,7 +57,8 @@ def open_tables(config: DataConfig, split: str) -> CocoFile:
         DataError: if they cannot be read.
     """
     root, kind = Path(config.root), kind_of(config)
-    tables = open_coco(root, Path(split)) if kind == "coco" else _open(root, split, kind)
+    readers = {"yolo": open_yolo, "csv": open_csv}
+    tables = open_coco(root, Path(split)) if kind == "coco" else readers[kind](root, split)
     if config.format == "auto" and (root, split) not in _DESCRIBED:
         _DESCRIBED.add((root, split))
         objects = sum(len(found) for found in tables.objects.values())
@@ -66,15 +67,9 @@ def open_tables(config: DataConfig, split: str) -> CocoFile:
     return tables
 
 
-def _open(root: Path, split: str, kind: str) -> CocoFile:
-    return open_yolo(root, split) if kind == "yolo" else open_csv(root, split)
-
-
-def _opens(root: Path, split: str, kind: str = "voc") -> bool:
-    """Return whether a reader finds its files."""
+def _has_csv(root: Path, split: str) -> bool:
     try:
-        if kind == "voc":
-            return bool(open_voc_folder(root).images)
-        return bool(_open(root, split, kind).images)
+        find_csv(root, split)
     except DataError:
         return False
+    return True

@@ -203,6 +203,12 @@ def _loose_folder(root: Path) -> VocFolder | None:
     return VocFolder(path=root, images=images, twins=twins, annotations=annotations, splits=parts)
 
 
+def has_xml_pairs(root: Path) -> bool:
+    """Return whether some image below a folder has an annotation of its name."""
+    names = list(_files_below(root))
+    return any(True for _ in _pairs(_grouped(iter(names)), names))
+
+
 def _pairs(groups: Mapping[str, tuple[str, ...]], names: list[str]) -> Iterator[tuple[str, str]]:
     """Yield the stem of an image's path with its annotation: in the same folder, or the nearest."""
     by_stem: dict[str, list[str]] = {}

@@ -17,9 +17,9 @@ from detection.data.label_tables import (
     note,
     read_text,
     require_folder,
-    split_names,
     to_coco,
 )
+from detection.data.split import names_of
 from detection.data.yolo_index import YoloIndex, open_index
 from detection.data.yolo_labels import parse_labels
 from detection.errors import DataError, ImageError, shown
@@ -77,7 +77,7 @@ def _find_split(
         DataError: if no place of the split is there.
     """
     bases = _bases(index, root)
-    for name in split_names(split):
+    for name in names_of(split):
         entry = index.content.get(name)
         entries = [item for item in (entry if isinstance(entry, list) else [entry]) if item]
         texts = [item if isinstance(item, str) else shown(item) for item in entries]
@@ -94,7 +94,7 @@ def _find_split(
             place = _locate(usual, [root], root)
             if place is not None:
                 return _list(place, bases, root, issues)
-    stated = {name: index.content[name] for name in split_names(split) if name in index.content}
+    stated = {name: index.content[name] for name in names_of(split) if name in index.content}
     got = f"{shown(stated)} that is not there" if stated else "none of them"
     message = (
         f"{index.path}: expected images of {split!r} in {root}: an entry of a YAML file, or "

@@ -40,6 +40,16 @@ class YoloIndex:
     issues: tuple[AnnotationIssue, ...] = ()
 
 
+def looks_like_yolo(root: Path) -> bool:
+    """Return whether a folder has the files that name YOLO's classes, sound or not."""
+    if any(is_file(root / name) for name in ("data.yaml", *_CLASS_LISTS)):
+        return True
+    try:
+        return bool(open_index(root).names)
+    except DataError:
+        return False
+
+
 def open_index(root: Path) -> YoloIndex:
     """Find the names of the classes.
 

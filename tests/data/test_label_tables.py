@@ -4,7 +4,8 @@ import pytest
 
 from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoImage
-from detection.data.label_tables import note, read_text, require_folder, split_names, to_coco
+from detection.data.label_tables import note, read_text, require_folder, to_coco
+from detection.data.split import names_of
 from detection.errors import DataError
 
 
@@ -17,10 +18,10 @@ def image(image_id):
 
 
 def test_only_the_default_splits_have_other_names():
-    assert split_names("train") == ("train",)
-    assert split_names("val") == ("val",)
-    assert split_names("trainval") == ("trainval", "train")
-    assert split_names("test") == ("test", "val", "valid", "validation")
+    assert names_of("train") == ("train",)
+    assert names_of("val") == ("val",)
+    assert names_of("trainval") == ("trainval", "train")
+    assert names_of("test") == ("test", "val", "valid", "validation")
 
 
 def test_annotations_are_numbered_in_the_order_of_the_images():

@@ -108,6 +108,19 @@ def test_images_of_both_lists_are_found_whatever_the_format(tmp_path, kind):
         read_dataset(config, "test")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("data.yaml", "names: [dog\n", r"data.yaml: expected YAML"),
+        ("train.csv", "filename,xmin\na.jpg,1\n", r"train.csv"),
+    ],
+)
+def test_a_damaged_file_is_named_instead_of_a_missing_voc_folder(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=words):
+        read_dataset(DataConfig(root=str(tmp_path)), "train")
+
+
 def test_a_folder_of_nothing_says_what_was_looked_for(tmp_path):
     with pytest.raises(DataError, match=r"expected one VOC<year> folder"):
         read_dataset(DataConfig(root=str(tmp_path)), "train")

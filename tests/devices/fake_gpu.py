@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.library import Library
+from torch import library
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.backend_registration import (
@@ -168,12 +168,12 @@ def _copy_from(source: Any, target: Any, non_blocking: bool = False) -> Any:
 
 
 @functools.cache
-def install() -> tuple[Library, ...]:
+def install() -> tuple[library.Library, ...]:
     """Register the device; what is returned must stay alive."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=_BackendModule())
-    fallback = Library("_", "IMPL")
+    fallback = library.Library("_", "IMPL")
     fallback.fallback(lambda func, *args, **kwargs: _run(func, args, kwargs), "PrivateUse1")
-    operators = Library("aten", "IMPL")  # reached where dispatch modes are off
+    operators = library.Library("aten", "IMPL")  # reached where dispatch modes are off
     operators.impl("_copy_from", _copy_from, "PrivateUse1")
     for func in _FACTORIES:
         operators.impl(func.name().removeprefix("aten::"), _factory(func), "PrivateUse1")
