@@ -58,51 +58,31 @@ def read_coco(
     Raises:
         DataError: at the first fault that is not to be left out or mended.
     """
-    coco = open_coco(images, annotations)
-    return read_tables(
-        coco,
-        images,
-        coco.path.stem,
-        class_names=class_names,
-        strict=strict,
-        ignore_unknown_classes=ignore_unknown_classes,
-        allow=allow,
-        max_skipped=max_skipped,
-    )
-
-
-def read_tables(
-    coco: CocoFile,
-    images: Path,
-    split: str,
-    *,
-    class_names: Sequence[str] = (),
-    strict: bool = False,
-    ignore_unknown_classes: bool = False,
-    allow: Collection[Allowed] = (),
-    max_skipped: float = 0.01,
-) -> Dataset:
-    """Return the data set of tables that are read already; see ``read_coco``.
-
-    Args:
-        coco: the tables.
-        images: the folder of the images.
-        split: the list's name, or its file.
-        class_names: as for ``read_coco``, as the others are.
-        strict: for evaluation.
-        ignore_unknown_classes: leave out objects of other classes.
-        allow: faults that do not stop a strict reading.
-        max_skipped: the fraction of unreadable images that may be left out.
-
-    Raises:
-        DataError: at the first fault that is not to be left out or mended.
-    """
     rules = Rules.of(
         strict=strict,
         ignore_unknown_classes=ignore_unknown_classes,
         allow=allow,
         max_skipped=max_skipped,
     )
+    coco = open_coco(images, annotations)
+    return read_tables(coco, images, coco.path.stem, class_names, rules)
+
+
+def read_tables(
+    coco: CocoFile, images: Path, split: str, class_names: Sequence[str], rules: Rules
+) -> Dataset:
+    """Return the data set of tables that are read already.
+
+    Args:
+        coco: the tables.
+        images: the folder of the images, see ``image_folder``.
+        split: the list's name, or its file.
+        class_names: label order; empty takes the categories that have objects, by identifier.
+        rules: what stops the reading.
+
+    Raises:
+        DataError: at the first fault that is not to be left out or mended.
+    """
     own = coco.path.stem
     split = own if Path(split).suffix == ".json" else split
     name = own if split == own else f"{images.resolve().name} {split}"

@@ -14,7 +14,7 @@ from detection.config import DataConfig
 from detection.data.annotations import UNREADABLE
 from detection.data.coco import narrowed, read_tables
 from detection.data.coco_file import image_folder
-from detection.data.issues import Allowed
+from detection.data.issues import Allowed, Rules
 from detection.data.overlap import shared_files
 from detection.data.tables import kind_of, open_tables
 from detection.data.voc import open_voc_folder, read_split, read_voc
@@ -141,16 +141,14 @@ def _read(
     allow: Sequence[Allowed],
 ) -> Dataset:
     if kind_of(config) != "voc":
-        return read_tables(
-            open_tables(config, split),
-            Path(config.root),
-            split,
-            class_names=class_names,
+        rules = Rules.of(
             strict=strict,
             ignore_unknown_classes=config.ignore_unknown_classes,
             allow=allow,
             max_skipped=config.max_skipped,
         )
+        tables = open_tables(config, split)
+        return read_tables(tables, Path(config.root), split, class_names, rules)
     return read_voc(
         Path(config.root),
         split,

@@ -117,12 +117,15 @@ class Sampler:
         self._positives = _image_rows([pool.positives for pool in pools])
         self._negatives = _image_rows([pool.negatives for pool in pools])
         easier = config.easy_negatives > 0
+        drawable = self._negatives
+        if easier and not len(drawable):
+            drawable = _image_rows([pool.easier for pool in pools])
         self._usable = [
             i
             for i, p in enumerate(pools)
             if len(p.positives) + len(p.negatives) + easier * len(p.easier)
         ]
-        for kind, candidates in (("positive", self._positives), ("negative", self._negatives)):
+        for kind, candidates in (("positive", self._positives), ("negative", drawable)):
             if not len(candidates):
                 message = (
                     f"fine-tuning: expected at least one {kind} RoI in {len(pools)} images, got "
