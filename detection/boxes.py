@@ -61,40 +61,58 @@ def flip(boxes: Float[Tensor, "n 4"], width: int) -> Float[Tensor, "n 4"]:
 
 
 def encode_deltas(
-    boxes: Float[Tensor, "n 4"], gt_boxes: Float[Tensor, "n 4"]
+    boxes: Float[Tensor, "n 4"], gt_boxes: Float[Tensor, "n 4"], *, inset: float = 0.0
 ) -> Float[Tensor, "n 4"]:
     """Return the deltas (dx, dy, dw, dh) that move ``boxes`` onto ``gt_boxes``.
 
     Both must have positive width and height. Law: ``decode_deltas(b, encode_deltas(b, g)) == g``.
 
+    Args:
+        boxes: image pixels.
+        gt_boxes: image pixels, one for each box.
+        inset: sizes are measured so far inside the edges. Half a pixel measures from the centre of
+            the first pixel to that of the last, ``x2 - x1`` of inclusive corners, as both releases
+            do.
+
     Source:
-        Girshick et al. 2014, Appendix C, equations 6-9.
+        Girshick et al. 2014, Appendix C, equations 6-9; rcnn_train_bbox_regressor.m.
     """
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    gt_width, gt_height = gt_boxes[:, 2] - gt_boxes[:, 0], gt_boxes[:, 3] - gt_boxes[:, 1]
+    width, height = _sizes(boxes, inset)
+    gt_width, gt_height = _sizes(gt_boxes, inset)
     dx = (gt_boxes[:, 0] + gt_boxes[:, 2] - boxes[:, 0] - boxes[:, 2]) / (2 * width)
     dy = (gt_boxes[:, 1] + gt_boxes[:, 3] - boxes[:, 1] - boxes[:, 3]) / (2 * height)
     return torch.stack((dx, dy, (gt_width / width).log(), (gt_height / height).log()), dim=1)
 
 
+def _sizes(
+    boxes: Float[Tensor, "n 4"], inset: float
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return widths and heights so far inside the edges; never 0, as in the releases."""
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    if inset:
+        sizes = (sizes - 2 * inset).clamp(min=2.0**-52)
+    return sizes[:, 0], sizes[:, 1]
+
+
 def decode_deltas(
-    boxes: Float[Tensor, "n 4"], deltas: Float[Tensor, "n *k 4"]
+    boxes: Float[Tensor, "n 4"], deltas: Float[Tensor, "n *k 4"], *, inset: float = 0.0
 ) -> Float[Tensor, "n *k 4"]:
     """Move boxes by (dx, dy, dw, dh): shifts in units of the box's size, growth as a logarithm.
 
     Args:
         boxes: image pixels.
         deltas: for each box one delta, or one for each class.
+        inset: as in `encode_deltas`.
 
     Source:
         Girshick et al. 2014, Appendix C, equations 1-4.
     """
     shape = (-1,) + (1,) * (deltas.ndim - 2)
-    width, height = (boxes[:, 2] - boxes[:, 0]).view(shape), (boxes[:, 3] - boxes[:, 1]).view(shape)
+    width, height = (size.view(shape) for size in _sizes(boxes, inset))
     centre_x = (boxes[:, 0] + boxes[:, 2]).view(shape) / 2 + deltas[..., 0] * width
     centre_y = (boxes[:, 1] + boxes[:, 3]).view(shape) / 2 + deltas[..., 1] * height
-    half_width = width * deltas[..., 2].clamp(max=MAX_LOG_SIZE).exp() / 2
-    half_height = height * deltas[..., 3].clamp(max=MAX_LOG_SIZE).exp() / 2
+    half_width = width * deltas[..., 2].clamp(max=MAX_LOG_SIZE).exp() / 2 + inset
+    half_height = height * deltas[..., 3].clamp(max=MAX_LOG_SIZE).exp() / 2 + inset
     return torch.stack(
         (
             centre_x - half_width,

@@ -361,6 +361,8 @@ class BBoxConfig:
             0.5 in SPP §4.1.
         feature_norm: features are scaled to this mean norm, 20.
         whiten: decorrelate the four targets before the fit, as the released code does.
+        sizes: a box's width and height are measured between its ``edges``, or between the
+            ``pixel_centres`` of its first and last pixels, one less, as both releases do.
         max_examples: of each class, drawn at random where there are more; bounds the memory (ours).
         seed: of that drawing.
     """
@@ -370,6 +372,7 @@ class BBoxConfig:
     min_iou: float = 0.6
     feature_norm: float = 20.0
     whiten: bool = True
+    sizes: Literal["edges", "pixel_centres"] = "edges"
     max_examples: int = 10_000
     seed: int = 0
 
@@ -379,6 +382,11 @@ class BBoxConfig:
         _not_negative("bbox", self, "seed")
         require(0 < self.min_iou < 1, "bbox.min_iou", "an IoU in (0, 1)", self.min_iou)
 
+    @property
+    def inset(self) -> float:
+        """How far inside a box's edges its size is measured, pixels."""
+        return 0.0 if self.sizes == "edges" else 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostprocessConfig:
@@ -387,6 +395,8 @@ class PostprocessConfig:
     Attributes:
         score_threshold: lower scores are dropped, -1.5 in the SPPnet release.
         nms_iou: a box that overlaps a better one of its class by more than this is suppressed, 0.3.
+        ties: which of equal scores is the better one: the ``first`` box, or the ``last`` as in both
+            releases. Boxes that share a window or a crop have equal scores.
         max_per_class: boxes kept for each class of an image after the first suppression, 100.
         first_nms: suppress among the proposals before the boxes move, as the released SPPnet does;
             the released R-CNN does not.
@@ -401,6 +411,7 @@ class PostprocessConfig:
 
     score_threshold: float = -1.5
     nms_iou: float = 0.3
+    ties: Literal["first", "last"] = "first"
     max_per_class: int = 100
     first_nms: bool = True
     second_nms: bool = True
@@ -454,8 +465,9 @@ class FineTuneConfig:
             upper end of ``negative_iou``, whatever its lower end (ours); with ``images_per_batch``.
         momentum: 0.9; ``sgd`` only.
         weight_decay: 5e-4.
-        bias_multiplier: learning-rate multiplier of every bias, which then decays by nothing; 2 in
-            both releases.
+        bias_multiplier: learning-rate multiplier of every bias, 2 in both releases.
+        bias_decay: biases of the conv layers, fc6 and fc7 decay as weights do, as in the SPPnet
+            release; in R-CNN's, and those of new layers in either, they do not.
         new_layer_multiplier: learning-rate multiplier of the new classifier; 10 in the R-CNN
             release, 1 in SPPnet.
         dropout: after fc6 and fc7, 0.5.
@@ -470,6 +482,8 @@ class FineTuneConfig:
             ``features.memory_gib``.
         fc_size: width of fc6 and fc7 where the backbone has none, 4096; 0 for a classifier that
             reads pool5. With ``features.layer: fc6`` there is no fc7.
+        resample_fc: where the weights' fc6 reads one grid and pool5 is a pyramid, start from fc6
+            resampled to each level instead of random values (ours).
         open_layers: how many conv layers, from the last, are trained too; -1 for what the method's
             paper trains (SPPnet none, R-CNN all). FR §4.5 shows why it matters.
         conv_multiplier: learning-rate multiplier of open conv layers.
@@ -504,6 +518,7 @@ class FineTuneConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     bias_multiplier: float = 2.0
+    bias_decay: bool = False
     new_layer_multiplier: float = 1.0
     dropout: float = 0.5
     flip: bool = True
@@ -511,6 +526,7 @@ class FineTuneConfig:
     scales: tuple[int, ...] = ()
     map_dtype: Literal["float32", "bfloat16"] = "float32"
     fc_size: int = 4096
+    resample_fc: bool = False
     open_layers: int = -1
     conv_multiplier: float = 1.0
     joint_bbox: bool = False

@@ -101,8 +101,14 @@ class Detector:
         features = pool5 if self.regressors.reads == "pool5" else fc7
         values = features.values[features.rows[candidates.rows]]
         deltas = self.regressors.deltas_of(values, candidates.labels)
-        moved = clip(decode_deltas(candidates.boxes, deltas), size)
+        moved = clip(decode_deltas(candidates.boxes, deltas, inset=self.inset), size)
         return replace(candidates, boxes=moved.to(candidates.boxes))
+
+    @property
+    def inset(self) -> float:
+        """How far inside a box's edges the regressors measure its size, pixels."""
+        separate = self.regressors is not None and self.regressors.reads == "pool5"
+        return self.config.bbox.inset if separate else 0.0
 
     def detect_each(self, images: Iterable[ImageLike]) -> Iterator[Detections]:
         """Detect the objects of image after image; each is read when its turn comes.

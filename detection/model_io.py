@@ -52,6 +52,7 @@ def save_detector(path: Path, detector: Detector) -> None:
     }
     if isinstance(detector.fc, FcLayer):
         tensors |= {f"fc.{name}": t for name, t in detector.fc.head.state_dict().items()}
+        header["fc_start"] = detector.fc.head.start
     if isinstance(detector.scorer, SvmScorer):
         header["svm_factor"] = detector.scorer.normaliser.factor
         tensors |= {
@@ -148,7 +149,7 @@ def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
         class_names=tuple(header["class_names"]),
         config=config,
         extractor=extractor,
-        fc=_fc(part(tensors, "fc."), config, extractor.dtype),
+        fc=_fc(part(tensors, "fc."), config, extractor.dtype, header),
         scorer=_scorer(tensors, header),
         regressors=_regressors(tensors, header),
     )
@@ -183,11 +184,14 @@ def _config(header: Mapping[str, Any], device: str) -> Config:
     )
 
 
-def _fc(tensors: Mapping[str, Tensor], config: Config, dtype: torch.dtype) -> Any:
+def _fc(
+    tensors: Mapping[str, Tensor], config: Config, dtype: torch.dtype, header: Mapping[str, Any]
+) -> Any:
     layer = config.features.layer
     if not tensors or layer == "pool5":
         return identity
-    return FcLayer.from_tensors(tensors, layer).prepared(fc_kind(config.features, dtype))
+    fc = FcLayer.from_tensors(tensors, layer, header.get("fc_start", "random"))
+    return fc.prepared(fc_kind(config.features, dtype))
 
 
 def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:

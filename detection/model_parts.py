@@ -40,6 +40,10 @@ def check_header(path: Path, header: Mapping[str, Any]) -> None:
         "preprocessing": ("a name", lambda value: isinstance(value, str)),
         "svm_factor": ("a positive number", _is_positive),
         "bbox_reads": ("pool5 or scored", lambda value: value in ["pool5", "scored"]),
+        "fc_start": (
+            "weights, resampled or random",
+            lambda value: value in ["weights", "resampled", "random"],
+        ),
     }
     for name, (expected, holds) in rules.items():
         if name in header and not holds(header[name]):

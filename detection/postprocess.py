@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.kernels.nms import suppress_classes
 from detection.kernels.threads import in_threads
 from detection.structures import Detections
+
+Ties = Literal["first", "last"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +108,9 @@ def finalize(
     num_unusable = candidates.num_unusable + _report_unusable(finite[:, None], image_id)
     left = candidates.at(finite)
     if config.second_nms:
-        kept = multiclass_nms(left.boxes, left.scores, left.labels, config.nms_iou)
+        kept = multiclass_nms(
+            left.boxes, left.scores, left.labels, config.nms_iou, ties=config.ties
+        )
         boxes = left.boxes[kept]
         if config.vote_iou:
             weights = left.scores - config.score_threshold
@@ -150,7 +155,7 @@ def vote(
     Source:
         Gidaris and Komodakis, arXiv 1505.01749, §3.3.
     """
-    overlap = boxes_iou(boxes[kept], boxes)
+    overlap = boxes_iou(boxes[kept].double(), boxes.double())  # 6/10 is then what 0.6 reads as
     voters = (overlap >= iou) & (labels[kept][:, None] == labels)
     index = torch.arange(len(kept), device=kept.device)
     voters[index, kept] = True  # also where an empty box overlaps nothing
@@ -158,14 +163,16 @@ def vote(
     return (shares @ boxes.double() / shares.sum(dim=1, keepdim=True)).to(boxes)
 
 
-def nms(boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], iou: float) -> Int[Tensor, " m"]:
+def nms(
+    boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], iou: float, ties: Ties = "first"
+) -> Int[Tensor, " m"]:
     """Return the rows that greedy NMS keeps, best first.
 
-    A box goes where it overlaps a better one by more than ``iou``. Laws: keeping what is kept
-    keeps all of it; no two kept boxes overlap by more.
+    A box goes where it overlaps a better one by more than ``iou``; of equal scores the first or the
+    last is better. Laws: keeping what is kept keeps all of it; no two kept boxes overlap by more.
     """
     labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    return multiclass_nms(boxes, scores, labels, iou)
+    return multiclass_nms(boxes, scores, labels, iou, ties=ties)
 
 
 def multiclass_nms(
@@ -174,18 +181,26 @@ def multiclass_nms(
     labels: Int[Tensor, " n"],
     iou: float,
     limit: int = 0,
+    ties: Ties = "first",
 ) -> Int[Tensor, " m"]:
     """Return the rows that per-class NMS keeps, by class and then best first.
 
     Args:
         boxes: image pixels, finite.
-        scores: finite; of equal ones the earlier is better.
+        scores: finite.
         labels: 0..K-1.
         iou: a box that overlaps a better one of its class by more than this goes.
         limit: stop at so many boxes of a class; 0 for all.
+        ties: of equal scores the ``first`` is better, or the ``last`` as in the releases (nms.m
+            and nms_mex.cpp take the end of an ascending order).
     """
     if not len(boxes):
         return labels
+    if ties == "last":
+        turned = multiclass_nms(boxes.flip(0), scores.flip(0), labels.flip(0), iou, limit)
+        return len(boxes) - 1 - turned
+    # Overlaps are float32: an overlap of exactly 3/10 exceeds 0.3, but not 0.3 rounded as it is.
+    iou = float(np.float32(iou))
     if NUMBA_AVAILABLE and is_host(boxes.device) and boxes.dtype == scores.dtype == torch.float32:
         return _numba_nms(boxes, scores, labels, iou, limit or len(boxes))
     order = _by_class_and_score(scores, labels)
@@ -235,13 +250,11 @@ def _offset_nms(
     """Suppress all classes in one call on the device, each class moved away from the others.
 
     In float64, where the offset costs no precision that float32 boxes have; the threshold is where
-    an overlap that is rounded to float32 starts to exceed ``iou``.
+    an overlap that is rounded to float32 starts to exceed ``iou``, itself a float32 value.
     """
     apart = boxes.double()
     apart = apart + ((apart.max() - apart.min() + 1) * labels)[:, None]
-    above = np.nextafter(np.float32(iou), np.float32(np.inf))
-    above = np.float32(iou) if float(np.float32(iou)) > iou else above
-    edge = (float(above) + float(np.nextafter(above, np.float32(0)))) / 2
+    edge = (iou + float(np.nextafter(np.float32(iou), np.float32(np.inf)))) / 2
     kept = torchvision.ops.nms(apart, scores.double(), edge)
     chosen = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     chosen[kept] = True
@@ -262,7 +275,9 @@ def _first_of_class(
 def _best(candidates: Candidates, config: PostprocessConfig) -> Int[Tensor, " m"]:
     boxes, scores, labels = candidates.boxes, candidates.scores, candidates.labels
     if config.first_nms:
-        return multiclass_nms(boxes, scores, labels, config.nms_iou, config.max_per_class)
+        return multiclass_nms(
+            boxes, scores, labels, config.nms_iou, config.max_per_class, config.ties
+        )
     return _first_of_class(_by_class_and_score(scores, labels), labels, config.max_per_class)
 
 

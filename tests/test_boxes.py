@@ -100,6 +100,25 @@ def test_decoding_moves_the_centre_and_multiplies_the_sides():
     torch.testing.assert_close(actual, boxes([12 - 10, 11 - 5, 12 + 10, 11 + 5]))
 
 
+def test_deltas_between_pixel_centres_are_those_of_the_releases():
+    """Inclusive 1-based corners (3, 5) to (12, 24), moved onto (7, 6) to (30, 19)."""
+    src_w, src_h, gt_w, gt_h = 12 - 3, 24 - 5, 30 - 7, 19 - 6
+    dx = ((7 + 0.5 * gt_w) - (3 + 0.5 * src_w)) / src_w
+    dy = ((6 + 0.5 * gt_h) - (5 + 0.5 * src_h)) / src_h
+    expected = [dx, dy, math.log(gt_w / src_w), math.log(gt_h / src_h)]
+    box, gt = boxes([2, 4, 12, 24]), boxes([6, 5, 30, 19])
+    actual = encode_deltas(box, gt, inset=0.5)
+    torch.testing.assert_close(actual, torch.tensor([expected]))
+    torch.testing.assert_close(decode_deltas(box, actual, inset=0.5), gt)
+    torch.testing.assert_close(decode_deltas(box, torch.zeros(1, 4), inset=0.5), box)
+
+
+def test_a_box_of_one_pixel_has_finite_deltas_between_pixel_centres():
+    box = boxes([4, 4, 5, 5])
+    assert encode_deltas(box, boxes([0, 0, 10, 10]), inset=0.5).isfinite().all()
+    assert decode_deltas(box, torch.ones(1, 4), inset=0.5).isfinite().all()
+
+
 def test_decoding_bounds_growth_but_not_shrinking():
     """Sides grow 1000 / 16 times at most."""
     assert math.isclose(MAX_LOG_SIZE, math.log(62.5))

@@ -2,6 +2,7 @@ import logging
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -58,6 +59,36 @@ def test_overlap_of_exactly_the_threshold_is_kept(engine):
     scores = torch.tensor([2.0, 1.0])
     assert nms(boxes, scores, 0.5).tolist() == [0, 1]
     assert nms(boxes, scores, 0.499).tolist() == [0]
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_overlap_of_exactly_so_many_tenths_is_kept(engine, tenths):
+    """No tenth but 5/10 is a binary fraction: rounding must not decide."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, tenths, 10]])
+    assert nms(boxes, torch.tensor([2.0, 1.0]), tenths / 10).tolist() == [0, 1]
+    boxes = torch.tensor([[0.0, 0, 1000, 10], [0, 0, 100 * tenths + 1, 10]])
+    assert nms(boxes, torch.tensor([2.0, 1.0]), tenths / 10).tolist() == [0]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_with_the_last_of_equal_scores_nms_is_that_of_the_releases(engine, seed):
+    """3 x 100 sets with many ties, whole corners, 1-based and inclusive in the releases."""
+    boxes, scores = random_boxes(60, seed, size=40), random_scores(60, seed=seed)
+    corners = (boxes + torch.tensor([1.0, 1, 0, 0])).long().tolist()
+    expected = reference.released_nms(corners, scores.tolist(), 0.3)
+    assert nms(boxes, scores, 0.3, ties="last").tolist() == expected
+
+
+def test_last_of_equal_scores_wins_where_configured(engine):
+    boxes = torch.tensor([[0.0, 0, 10, 10]]).expand(4, 4).contiguous()
+    boxes = torch.cat((boxes, boxes + 50))
+    scores = torch.zeros(8, 2)
+    for first_nms in (False, True):
+        config = PostprocessConfig(ties="last", first_nms=first_nms, score_threshold=-1)
+        candidates = select_candidates(boxes, scores, config)
+        moved = replace(candidates, boxes=candidates.boxes + candidates.rows[:, None] / 8)
+        found = finalize(moved, config)
+        assert sorted(found.boxes[:, 0].tolist()) == [0.375, 0.375, 50.875, 50.875]
 
 
 def test_suppressed_box_suppresses_nothing(engine):
@@ -149,7 +180,8 @@ def test_multiclass_nms_is_torchvisions_of_each_class(engine, threshold, seed):
     expected = []
     for label in range(k):
         rows = (labels == label).nonzero().flatten()
-        expected += rows[torchvision.ops.nms(boxes[rows], scores[rows], threshold)].tolist()
+        single = float(np.float32(threshold))
+        expected += rows[torchvision.ops.nms(boxes[rows], scores[rows], single)].tolist()
     assert multiclass_nms(boxes, scores, labels, threshold).tolist() == expected
 
 

@@ -115,6 +115,8 @@ class SppGraph(nn.Module):
         self.heads = Heads(detector)
         self.geometries = map_layout(backbone, config.maps)[0]
         self.projection = config.projection
+        self.inset = detector.inset
+        self.reads_size = reads_image_size(detector)
         self.levels = config.levels
         self.power = config.power
         self.longest_side = longest_side(config)
@@ -139,7 +141,7 @@ class SppGraph(nn.Module):
         boxes = torch.tensor([[0.0, 0, 50, 40], [8, 9, 60, 70], [1, 2, 100, 90]])
         inputs = [torch.zeros(1, 3, height, width), boxes.double()]
         dynamic: list[Any] = [{2: sides[0], 3: sides[1]}, {0: Dim("r", min=1, max=MAX_ROIS)}]
-        if self.projection == "released_code":
+        if self.reads_size:
             inputs.append(torch.tensor([100.0, 120.0], dtype=torch.float64))
             dynamic.append(None)
         return tuple(inputs), tuple(dynamic)
@@ -157,8 +159,7 @@ class SppGraph(nn.Module):
             image: normalised and resized, (1, 3, h, w), float32.
             boxes: input pixels, (r, 4), float64, so that the cells are those that the package
                 computes.
-            image_size: (height, width) before resizing, float64; only the projection of the
-                released code reads it.
+            image_size: (height, width) before resizing, float64; read where ``reads_size`` says so.
         """
         height, width = image.shape[2:]
         first, last = self._input_pixels(boxes, (height, width), image_size)
@@ -175,22 +176,37 @@ class SppGraph(nn.Module):
             # a table that is too small would give wrong maxima in silence
             fits = fits & (windows[:, 2:] - windows[:, :2] <= longest).all(dim=1)
         scores, deltas = self.heads(power_normalize(torch.cat(parts, dim=1), self.power))
-        refined = clip(decode_deltas(boxes, deltas.double()), (height, width))
+        refined = clip(
+            self._moved(boxes, deltas.double(), (height, width), image_size), (height, width)
+        )
         return torch.where(fits[:, None], scores, torch.nan), refined.float()
 
     def _input_pixels(
         self, boxes: Tensor, size: tuple[int, int], image_size: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Do what `projection.input_pixels` does, on boxes that are scaled already."""
-        if image_size is None:
+        if image_size is None or self.projection != "released_code":
             return boxes[:, :2], boxes[:, 2:] - 1
-        sides = image_size.flip(0)
-        new_sides = torch.stack(
-            [torch.scalar_tensor(side, dtype=torch.float64) for side in (size[1], size[0])]
-        )
-        factor = (new_sides - 1) / (sides - 1).clamp(min=1)
-        unscaled = boxes * torch.cat((sides, sides)) / torch.cat((new_sides, new_sides))
+        sides, new_sides = _sides(image_size, size)
+        factor = (new_sides.min() - 1) / (sides.min() - 1).clamp(min=1)
+        unscaled = boxes * sides / new_sides
         return unscaled[:, :2] * factor, (unscaled[:, 2:] - 1) * factor
+
+    def _moved(
+        self, boxes: Tensor, deltas: Tensor, size: tuple[int, int], image_size: Tensor | None
+    ) -> Tensor:
+        """Move the boxes; where sizes are measured inside the edges, in pixels of the image."""
+        if image_size is None or not self.inset:
+            return decode_deltas(boxes, deltas)
+        sides, new_sides = _sides(image_size, size)
+        moved = decode_deltas(boxes * sides / new_sides, deltas, inset=self.inset)
+        return moved * new_sides / sides
+
+
+def _sides(image_size: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return (width, height) twice, before and after resizing."""
+    new = [torch.scalar_tensor(side, dtype=torch.float64) for side in (size[1], size[0])]
+    return image_size.flip(0).repeat(2), torch.stack(new).repeat(2)
 
 
 class RcnnGraph(nn.Module):
@@ -257,6 +273,11 @@ def grid_max(values: Tensor, level: int) -> Tensor:
 
 def _bin(index: int, side: int, level: int) -> slice:
     return slice(index * side // level, -(-(index + 1) * side // level))
+
+
+def reads_image_size(detector: Detector) -> bool:
+    """Return whether SPPnet's graph must know the size of the image before it was resized."""
+    return detector.config.features.projection == "released_code" or detector.inset > 0
 
 
 def graph_class(detector: Detector) -> type[SppGraph] | type[RcnnGraph]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detection.detector import Detector
+from detection.export.graph import reads_image_size
 from detection.features.rcnn import RcnnExtractor
 from detection.features.sppnet import SppExtractor
 from detection.structures import Image, Size
@@ -29,7 +30,7 @@ def graph_inputs(detector: Detector, image: Image, boxes: Float[Tensor, "r 4"]) 
         height, width = resized.shape[2:]
         arrays: Arrays = {"image": resized}
         arrays["boxes"] = boxes.double().cpu().numpy() * _scale(image.size, (height, width))
-        if detector.config.features.projection == "released_code":
+        if reads_image_size(detector):
             arrays["image_size"] = np.array(image.size, np.float64)
         return arrays
     if isinstance(extractor, RcnnExtractor):

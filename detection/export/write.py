@@ -83,6 +83,7 @@ def export_notes(detector: Detector) -> dict[str, str]:
         "channel_mean": [value * preprocessing.scale for value in preprocessing.mean],
         "channel_std": [value * preprocessing.scale for value in preprocessing.std],
         "nms_iou": config.postprocess.nms_iou,
+        "bbox_inset": detector.inset,
     }
     described |= graph_class(detector).input_settings(detector)
     return {

@@ -60,8 +60,8 @@ def input_pixels(
     """Return each resized box's first and last pixel (x, y; 0-based, inclusive).
 
     A box's last pixel is one before its right or lower edge. ``paper`` and ``fast_rcnn``: the edges
-    are scaled with the image. ``released_code``: the pixel numbers are scaled so that the image's
-    first and last pixels stay first and last, ``x (s - 1) / (side - 1)``.
+    are scaled with the image. ``released_code``: one factor for both axes carries the first and the
+    last pixel of the image's short side to those of the resized one, ``x (s - 1) / (min - 1)``.
     """
     corners = boxes.double()
     sides = corners.new_tensor([image_size[1], image_size[0]])
@@ -69,7 +69,7 @@ def input_pixels(
     if rule != "released_code":
         factor = new_sides / sides
         return corners[:, :2] * factor, corners[:, 2:] * factor - 1
-    factor = (new_sides - 1) / (sides - 1).clamp(min=1)
+    factor = (new_sides.min() - 1) / (sides.min() - 1).clamp(min=1)
     return corners[:, :2] * factor, (corners[:, 2:] - 1) * factor
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor, nn
 from detection.errors import CheckpointError
 
 FcName = Literal["fc6", "fc7"]
+FcStart = Literal["weights", "resampled", "random"]
+"""What fc6 and fc7 started their training from: the values of the weight file, those of its fc6
+resampled to another pyramid, or nothing."""
 
 
 class FcHead(nn.Module):
@@ -24,6 +29,9 @@ class FcHead(nn.Module):
         generator: of the initial weights, N(0, ``std``).
         std: standard deviation of the initial weights; the default 0.01 suits 4096 inputs and more.
         single: leave out fc7.
+
+    Attributes:
+        start: what the layers started from, to be said wherever their results are.
 
     Source:
         The released Zeiler_conv5.prototxt: N(0, 0.01), bias 1, dropout 0.5.
@@ -44,6 +52,7 @@ class FcHead(nn.Module):
         self.fc6 = nn.Linear(feature_dim, size)
         self.fc7 = None if single else nn.Linear(size, size)
         self.dropout = dropout
+        self.start: FcStart = "random"
         for layer in self.layers:
             nn.init.normal_(layer.weight, 0.0, std, generator=generator)
             nn.init.constant_(layer.bias, bias)
@@ -91,4 +100,54 @@ class FcHead(nn.Module):
                 for key, value in layer.state_dict().items()
             }
         )
+        head.start = "weights"
         return head
+
+    def resampled(self, channels: int, levels: Sequence[int]) -> FcHead:
+        """Return the same layers for a pyramid instead of the one grid that fc6 reads.
+
+        Args:
+            channels: of the map; fc6 reads a square grid of each.
+            levels: of the pyramid.
+        """
+        weight = resample_grid(self.fc6.weight.detach(), channels, levels)
+        head = FcHead(weight.shape[1], size=len(weight), dropout=self.dropout)
+        with torch.no_grad():
+            head.fc6.weight.copy_(weight)
+            head.fc6.bias.copy_(self.fc6.bias)
+        head.fc7 = self.fc7
+        head.start = "resampled"
+        return head
+
+
+def resample_grid(
+    weight: Float[Tensor, "f d"], channels: int, levels: Sequence[int]
+) -> Float[Tensor, "f e"]:
+    """Return the weights of a grid of cells as weights of a pyramid's bins.
+
+    A bin's weight is the sum of those of the cells that it covers, a cell that lies in several bins
+    being divided among them, over the number of levels. Laws: where every cell of a channel has the
+    same value, the products are equal; a pyramid of the grid alone changes nothing.
+
+    Args:
+        weight: of a fully connected layer that reads channels x side x side numbers.
+        channels: of the map.
+        levels: sides of the pyramid's grids.
+    """
+    side = math.isqrt(weight.shape[1] // channels)
+    grid = weight.view(len(weight), channels, side, side).double()
+    parts = []
+    for level in levels:
+        shares = _shares(side, level).to(grid)
+        bins = shares @ grid @ shares.T / len(levels)
+        parts.append(bins.flatten(1))
+    return torch.cat(parts, dim=1).to(weight)
+
+
+def _shares(cells: int, bins: int) -> Float[Tensor, "bins cells"]:
+    """Return the part of each cell of an axis that lies in each bin of the same length."""
+    edges = torch.arange(cells + 1, dtype=torch.float64)
+    limits = torch.arange(bins + 1, dtype=torch.float64) * (cells / bins)
+    first = torch.maximum(limits[:-1, None], edges[None, :-1])
+    last = torch.minimum(limits[1:, None], edges[None, 1:])
+    return (last - first).clamp(min=0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detection.config import FeatureConfig
 from detection.heads.fast_fc import FastFc, Kind, prepare_fast
-from detection.heads.fc import FcHead, FcName
+from detection.heads.fc import FcHead, FcName, FcStart
 
 
 def identity(pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u d"]:
@@ -50,13 +50,22 @@ class FcLayer:
         return replace(self, head=copy.deepcopy(self.head).to(device), fast=None).prepared(kind)
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], layer: FcName) -> FcLayer:
-        """Build fc6 and fc7 as wide as their stored tensors, on their device."""
+    def from_tensors(
+        tensors: Mapping[str, Tensor], layer: FcName, start: FcStart = "random"
+    ) -> FcLayer:
+        """Build fc6 and fc7 as wide as their stored tensors, on their device.
+
+        Args:
+            tensors: of an `FcHead`.
+            layer: which of them to read.
+            start: what they had started their training from.
+        """
         weight = tensors["fc6.weight"]
         single = "fc7.weight" not in tensors
         head = FcHead(int(weight.shape[1]), size=int(weight.shape[0]), single=single)
         head = head.to(weight.device)
         head.load_state_dict(dict(tensors))
+        head.start = start
         return FcLayer(head=head, layer=layer)
 
 

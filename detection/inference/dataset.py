@@ -14,6 +14,7 @@ from detection.detector import Detector
 from detection.ensemble import Ensemble, combine
 from detection.errors import ConfigError
 from detection.evaluation.results import format_table, metrics, write_results
+from detection.heads.layer import FcLayer
 from detection.io.progress import track
 from detection.model_io import load_detector
 from detection.proposals.dataset import propose_dataset
@@ -66,6 +67,8 @@ def evaluate(
             terms=dataset.coco,
         )
         values |= {"dataset": dataset.name, "config": config_to_dict(config)}
+        starts = {m.fc.head.start for m in members if isinstance(m.fc, FcLayer)}
+        values |= {"fc_start": " + ".join(sorted(starts))} if starts else {}
         if dataset.coco is not None:
             values["category_ids"] = list(dataset.coco.category_ids)
         write_results(target, values, detections, detector.class_names, dataset.coco)

@@ -15,6 +15,11 @@ from detection.report.loading import Run
 from detection.report.parts import Absent, Section, colour_of
 from detection.runs.config_io import difference
 
+_START = {
+    "random": ["fc layers started from random values"],
+    "resampled": ["fc6 started from another grid's weights, resampled"],
+}
+
 
 def summary(runs: Sequence[Run], judged: Sequence[Judged]) -> Section | Absent:
     """Return a card per run, the rules in words and the difference of the first two."""
@@ -44,19 +49,23 @@ def _card(run: Run, index: int) -> Section:
         "map": metrics["map"],
         "interval": metrics["interval"],
         "folder": run.folder.resolve().name,
-        "facts": _facts(run.config) if run.config else [],
+        "facts": _facts(run.config, metrics) if run.config else [],
         "unevaluated": run.detections is None,
     }
 
 
-def _facts(config: Config) -> list[str]:
-    features = config.features
-    facts = [f"{config.backbone.name}, SVMs on {features.layer}"]
+def _facts(config: Config, metrics: Mapping[str, Any]) -> list[str]:
+    features, tune = config.features, config.finetune
+    classifier = "softmax" if tune.enabled and tune.scores == "softmax" else "SVMs"
+    joint = tune.enabled and tune.joint_bbox
+    moved = config.bbox.enabled or joint
+    facts = [f"{config.backbone.name}, {classifier} on {features.layer}"]
     facts.append(EXTRACTORS[features.method].describe(features))
-    facts.append("box regression" if config.bbox.enabled else "no box regression")
-    if config.finetune.enabled:
-        facts.append(f"fine-tuned, {config.finetune.iterations:,} batches")
-    return facts
+    facts.append(f"{'joint ' if joint else ''}box regression" if moved else "no box regression")
+    if tune.enabled:
+        length = f"{tune.epochs:g} epochs" if tune.epochs else f"{tune.iterations:,} batches"
+        facts.append(f"fine-tuned, {length}")
+    return facts + _START.get(str(metrics.get("fc_start")), [])
 
 
 def _difference(judged: Sequence[Judged], resamplings: int = 1000) -> Section:

@@ -47,7 +47,7 @@ class BBoxExamples:
             Girshick et al. 2014, Appendix C: each goes to the class of the object it overlaps most.
         """
         chosen = (example.rois.best_iou > self.config.min_iou).nonzero().flatten()
-        labels, deltas = example.rois.targets(chosen)
+        labels, deltas = example.rois.targets(chosen, self.config.inset)
         self._device = example.pool5.values.device
         values = example.pool5.values[example.pool5.rows[chosen.to(self._device)]]
         values = self.normaliser.scale(values).to("cpu", torch.float16)

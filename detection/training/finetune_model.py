@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,8 @@ from detection.heads.fc import FcHead
 from detection.heads.scorer import SoftmaxScorer
 from detection.structures import FeatureMap
 from detection.training.sampling import ImageSample
+
+_LOG = logging.getLogger(__name__)
 
 
 class FineTuneModel(nn.Module):
@@ -44,13 +48,9 @@ class FineTuneModel(nn.Module):
             self.extractor = self.extractor.with_scales(config.scales)
         self.opened = self.extractor.trainable
         random = torch.Generator().manual_seed(config.seed)
-        pretrained = extractor.pretrained_fc() if config.fc_size else None
-        self.factor = 1.0 if pretrained is not None else factor
-        self.fc = None
-        if pretrained is not None:
-            self.fc = FcHead.from_module(pretrained, config.dropout)
-        elif config.fc_size:
-            self.fc = fresh_fc(extractor.feature_dim, config, random)
+        self.fc = initial_fc(extractor, config, random) if config.fc_size else None
+        known = self.fc is not None and self.fc.start != "random"
+        self.factor = 1.0 if known else factor
         if self.fc is not None and reads_fc6(extractor.config, config):
             self.fc.fc7 = None
         size = self.fc.out_features if self.fc else extractor.feature_dim
@@ -129,6 +129,40 @@ def folded(
     scorer = SoftmaxScorer(weight=weight, bias=bias)
     backbone = network.extractor.backbone.without_fc()
     return FineTuned(backbone=backbone, fc=network.fc, scorer=scorer, regressors=regressors)
+
+
+def initial_fc(extractor: Trainable, config: FineTuneConfig, random: torch.Generator) -> FcHead:
+    """Return fc6 and fc7 with the values that training starts from, and say which.
+
+    Those of the weight file where they read pool5 as it is; with ``resample_fc`` also where they
+    read a grid of another side; otherwise random ones.
+    """
+    pretrained, name = extractor.pretrained_fc(), extractor.backbone.name
+    if pretrained is not None:
+        _LOG.info("fc6 and fc7 start from the weights of %s", name)
+        return FcHead.from_module(pretrained, config.dropout)
+    other = extractor.backbone.fc
+    if other is None:
+        _LOG.info("fc6 and fc7 start from random values: the weights of %s have none", name)
+        return fresh_fc(extractor.feature_dim, config, random)
+    head = FcHead.from_module(other, config.dropout)
+    bins, channels = extractor.config.levels, extractor.backbone.channels
+    side = math.isqrt(head.fc6.in_features // channels)
+    one_map = extractor.feature_dim == channels * sum(level**2 for level in bins)
+    fits = one_map and head.fc6.in_features == channels * side**2
+    if config.resample_fc and fits:
+        _LOG.info(
+            "fc6 starts from the %d x %d grid of %s, resampled to %s", side, side, name, list(bins)
+        )
+        return head.resampled(channels, bins)
+    _LOG.warning(
+        "fc6 and fc7 start from RANDOM values: those of %s read %s numbers a box, pool5 has %s%s",
+        name,
+        f"{head.fc6.in_features:,}",
+        f"{extractor.feature_dim:,}",
+        f"; set features.levels=[{side}], or finetune.resample_fc" if fits else "",
+    )
+    return fresh_fc(extractor.feature_dim, config, random)
 
 
 def fresh_fc(feature_dim: int, config: FineTuneConfig, random: torch.Generator) -> FcHead:

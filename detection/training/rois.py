@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from detection.boxes import encode_deltas, iou
+from detection.io.device import has_float64
 from detection.structures import GroundTruth
 
 
@@ -21,7 +22,7 @@ class LabelledRoIs:
         is_object: True for the boxes that are objects.
         max_iou: the greatest IoU with the objects of each class, difficult ones included; 0 where
             there is none.
-        best_iou: the greatest IoU with any object that is trained on.
+        best_iou: the greatest IoU with any object that is trained on; both in float64.
         matched_gt: which object that is; 0 where there is none.
         gt_boxes: the objects that are trained on.
         gt_labels: their classes.
@@ -35,10 +36,13 @@ class LabelledRoIs:
     gt_boxes: Float[Tensor, "n 4"]
     gt_labels: Int[Tensor, " n"]
 
-    def targets(self, chosen: Int[Tensor, " m"]) -> tuple[Int[Tensor, " m"], Float[Tensor, "m 4"]]:
+    def targets(
+        self, chosen: Int[Tensor, " m"], inset: float = 0.0
+    ) -> tuple[Int[Tensor, " m"], Float[Tensor, "m 4"]]:
         """Return the class and the delta of each chosen RoI's matched object."""
         objects = self.matched_gt[chosen]
-        return self.gt_labels[objects], encode_deltas(self.boxes[chosen], self.gt_boxes[objects])
+        deltas = encode_deltas(self.boxes[chosen], self.gt_boxes[objects], inset=inset)
+        return self.gt_labels[objects], deltas
 
 
 def usable(truth: GroundTruth, *, difficult: bool) -> GroundTruth:
@@ -74,11 +78,14 @@ def label_rois(
     """
     objects = usable(truth, difficult=difficult)
     boxes = torch.cat((proposals, objects.boxes))
-    max_iou = torch.zeros(len(boxes), num_classes)
-    max_iou.scatter_reduce_(1, truth.labels.expand(len(boxes), -1), iou(boxes, truth.boxes), "amax")
-    best_iou, matched_gt = torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64)
+    # In float64 an overlap of 6/10 is what 0.6 reads as; in float32 it would exceed it.
+    exact = boxes.double()
+    max_iou = exact.new_zeros(len(boxes), num_classes)
+    overlaps = iou(exact, truth.boxes.double())
+    max_iou.scatter_reduce_(1, truth.labels.expand(len(boxes), -1), overlaps, "amax")
+    best_iou, matched_gt = exact.new_zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64)
     if len(objects.boxes):
-        best_iou, matched_gt = iou(boxes, objects.boxes).max(dim=1)
+        best_iou, matched_gt = iou(exact, objects.boxes.double()).max(dim=1)
     return LabelledRoIs(
         boxes=boxes,
         is_object=torch.arange(len(boxes)) >= len(proposals),
@@ -103,6 +110,6 @@ def max_by_row(
     Returns:
         On the device of ``rows``, where the feature vectors are.
     """
-    values = values.to(rows.device)
+    values = values.to(rows.device, torch.float64 if has_float64(rows.device) else torch.float32)
     out = values.new_zeros(num_rows, values.shape[1])
     return out.scatter_reduce_(0, rows[:, None].expand(-1, values.shape[1]), values, "amax")

@@ -53,14 +53,15 @@ def make_optimizer(network: FineTuneModel, config: FineTuneConfig) -> torch.opti
 
 def parameter_groups(network: FineTuneModel, config: FineTuneConfig) -> list[dict[str, Any]]:
     """Return parameter groups by learning rate and decay: weight, bias; new, fc, conv."""
-    kinds: tuple[tuple[nn.Module | None, float], ...] = (
-        (network.opened, config.conv_multiplier),
-        (network.fc, 1.0),
-        (network.fc8, config.new_layer_multiplier),
-        (network.bbox, config.new_layer_multiplier),
+    old, new = config.weight_decay if config.bias_decay else 0.0, 0.0
+    kinds: tuple[tuple[nn.Module | None, float, float], ...] = (
+        (network.opened, config.conv_multiplier, old),
+        (network.fc, 1.0, old),
+        (network.fc8, config.new_layer_multiplier, new),
+        (network.bbox, config.new_layer_multiplier, new),
     )
     groups = []
-    for module, multiplier in kinds:
+    for module, multiplier, bias_decay in kinds:
         named = [] if module is None else list(module.named_parameters())
         open_ones = [(name, value) for name, value in named if value.requires_grad]
         weights = [value for name, value in open_ones if not name.endswith("bias")]
@@ -70,7 +71,7 @@ def parameter_groups(network: FineTuneModel, config: FineTuneConfig) -> list[dic
             {
                 "params": biases,
                 "multiplier": multiplier * config.bias_multiplier,
-                "weight_decay": 0,
+                "weight_decay": bias_decay,
             },
         ]
     return [group for group in groups if group["params"]]

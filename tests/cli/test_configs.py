@@ -54,6 +54,21 @@ def test_paper_and_released_code_differ_where_the_method_does(name: str) -> None
     assert drops == ([250_000] if kind == "paper" else [30_000, 60_000])
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if "/" in name])
+def test_switches_after_the_authors_files(name: str) -> None:
+    config = load(name)
+    released = name.startswith("released_code")
+    assert config.postprocess.ties == ("last" if released else "first")
+    assert config.bbox.sizes == ("pixel_centres" if released else "edges")
+    assert config.finetune.bias_decay == (released and config.features.method == "sppnet")
+    assert config.proposals.order == "paper"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "vgg16" in name and "sppnet" in name])
+def test_pool5_of_vgg16_is_what_its_fc6_reads(name: str) -> None:
+    assert 512 * sum(level**2 for level in load(name).features.levels) == 25_088
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if "rcnn" in name and "/" in name])
 def test_rcnn_has_the_constants_of_its_release(name: str) -> None:
     config = load(name)

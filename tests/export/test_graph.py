@@ -97,7 +97,8 @@ def assert_same(graph, detector, image, boxes, atol=2e-4):
     assert scores.shape == want_scores.shape
     np.testing.assert_allclose(scores, want_scores.numpy(), atol=atol, rtol=1e-4)
     if detector.config.features.method == "rcnn":
-        moved = clip(decode_deltas(boxes, torch.from_numpy(moved)), image.size).numpy()
+        decoded = decode_deltas(boxes, torch.from_numpy(moved), inset=detector.inset)
+        moved = clip(decoded, image.size).numpy()
     else:
         moved = to_image_pixels(moved, inputs["image"].shape[2:], image.size)
     np.testing.assert_allclose(moved, want_boxes.numpy(), atol=atol * max(image.size), rtol=1e-4)
@@ -161,6 +162,17 @@ def test_the_features_are_those_of_the_configuration(features):
     graph = Onnx(detector)
     for image in PICTURES:
         assert_same(graph, detector, image, boxes_of(image, 20))
+
+
+@pytest.mark.parametrize("projection", ["paper", "released_code"])
+@pytest.mark.parametrize("method", ["sppnet", "rcnn"])
+def test_sizes_between_pixel_centres_are_those_of_the_image(method, projection):
+    detector = heads(served.detector(method, projection=projection), "svm")
+    bbox = replace(detector.config.bbox, sizes="pixel_centres")
+    detector = detector.with_config(replace(detector.config, bbox=bbox))
+    assert detector.inset == 0.5
+    for image in PICTURES:
+        assert_same(Onnx(detector), detector, image, boxes_of(image, 20))
 
 
 @pytest.mark.parametrize("runtime", [Onnx, TorchExport])

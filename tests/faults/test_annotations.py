@@ -476,7 +476,9 @@ def test_f19_an_identifier_with_a_blank_is_read_whole_where_there_is_such_an_ima
     assert [record.image_id for record in dataset.records] == ["000001", "dog 1"]
 
 
-@pytest.mark.parametrize("line", ["../x", "..", "/etc/passwd", "a/../../b", "a/./b", "a\\b", "C:x", "x\0y"])
+@pytest.mark.parametrize(
+    "line", ["../x", "..", "/etc/passwd", "a/../../b", "a/./b", "a\\b", "C:x", "x\0y"]
+)
 def test_f19_a_list_never_leads_out_of_the_folder(tree, line):
     tree.split("train", f"000001\n{line}\n")
     stops(tree, "train.txt: line 2: expected a plain identifier")

@@ -6,8 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.features.projection import input_pixels, project_boxes, windows_of_pixels
+from detection.features.scale import resized_size
 from detection.structures import ConvGeometry
-from tests.reference.projection import paper_range, released_range, released_scale_of_pixel
+from tests.reference.projection import (
+    paper_range,
+    released_range,
+    released_scale_of_pixel,
+    released_windows,
+)
 
 ZF5 = ConvGeometry(stride=16, offset=20.0)
 PADDED = ConvGeometry(stride=16, offset=0.0)
@@ -127,7 +133,30 @@ def test_the_paper_scales_edges_and_the_release_scales_pixel_numbers():
     first, last = input_pixels(box, (300, 400), (600, 800), "released_code")
     assert math.isclose(first[0, 1].item() + 1, released_scale_of_pixel(21, 600, 300))
     assert math.isclose(last[0, 1].item() + 1, released_scale_of_pixel(220, 600, 300))
-    assert math.isclose(first[0, 0].item(), 10 * 799 / 399)
+    # one factor for both axes
+    assert math.isclose(first[0, 0].item() + 1, released_scale_of_pixel(11, 600, 300))
+    assert math.isclose(last[0, 0].item() + 1, released_scale_of_pixel(110, 600, 300))
+
+
+@pytest.mark.parametrize("scale", [480, 576, 688, 874, 1200])
+@pytest.mark.parametrize("image", [(375, 500), (500, 333), (281, 500), (500, 500), (96, 500)])
+def test_windows_of_the_release_on_both_axes(scale, image):
+    """Boxes all over the image at the five scales, long axis included: no window differs."""
+    height, width = image
+    random = torch.Generator().manual_seed(scale)
+    corner = torch.rand(400, 2, generator=random) * torch.tensor([width - 2, height - 2])
+    other = torch.rand(400, 2, generator=random) * torch.tensor([width - 2, height - 2])
+    first, last = torch.minimum(corner, other).floor(), torch.maximum(corner, other).floor() + 1
+    boxes = torch.cat((first, last), dim=1)
+    size = resized_size(image, scale)
+    cells = (size[0] // 16 - 2, size[1] // 16 - 2)
+    actual = project_boxes(boxes, image, size, ZF5, cells, "released_code")
+    rule = {"step": 16, "offset0": 21, "offset": 6.5}
+    expected = [
+        released_windows((x1 + 1, y1 + 1, x2, y2), image, scale, cells, **rule)
+        for x1, y1, x2, y2 in boxes.int().tolist()
+    ]
+    assert [(x1 + 1, y1 + 1, x2, y2) for x1, y1, x2, y2 in actual.tolist()] == expected
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -135,7 +164,9 @@ def test_first_and_last_pixel_stay_first_and_last(rule):
     whole = torch.tensor([[0.0, 0, 400, 300]])
     first, last = input_pixels(whole, (300, 400), (600, 800), rule)
     assert first.tolist() == [[0, 0]]
-    assert torch.allclose(last, torch.tensor([[799.0, 599.0]], dtype=torch.float64))
+    # the release's factor is that of the short side, 599 / 299
+    long = 399 * 599 / 299 if rule == "released_code" else 799.0
+    assert torch.allclose(last, torch.tensor([[long, 599.0]], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("rule", RULES)

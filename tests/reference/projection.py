@@ -29,6 +29,28 @@ def released_scale_of_pixel(x: float, short_side: int, image_short_side: int) ->
     return (x - 1) * (short_side - 1) / (image_short_side - 1) + 1
 
 
+def released_windows(
+    box: tuple[int, int, int, int],
+    image: tuple[int, int],
+    scale: int,
+    cells: tuple[int, int],
+    *,
+    step: int,
+    offset0: float,
+    offset: float,
+) -> tuple[int, int, int, int]:
+    """Return the 1-based cells x1 y1 x2 y2 of a 1-based box: one factor for both axes.
+
+    ``image`` is (height, width), ``cells`` (rows, columns); ``scale`` the side that the shorter one
+    is resized to.
+    """
+    x1, y1, x2, y2 = (released_scale_of_pixel(v, scale, min(image)) for v in box)
+    rule = {"step": step, "offset0": offset0, "offset": offset}
+    left, right = released_range(x1, x2, cells[1], **rule)
+    top, bottom = released_range(y1, y2, cells[0], **rule)
+    return left, top, right, bottom
+
+
 def released_scale_index(box: tuple[float, ...], image_short_side: int, scales: list[int]) -> int:
     """Choose a scale for a 1-based inclusive box: the one nearest to 208 pixels a side."""
     x1, y1, x2, y2 = box

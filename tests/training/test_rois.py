@@ -1,8 +1,9 @@
 from dataclasses import replace
 
+import pytest
 import torch
 
-from detection.training.rois import label_rois
+from detection.training.rois import label_rois, max_by_row
 from detection.training.sampling import pool_of
 from tests.training.pools import CONFIG, K, truth
 
@@ -27,3 +28,14 @@ def test_an_image_without_objects_gives_background_only():
     assert pool.positives.tolist() == []
     assert pool.negatives.tolist() == [0]
     assert pool.labels.tolist() == [K]
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_so_many_tenths_of_an_object_are_not_more_and_not_less(tenths):
+    """No tenth but 5/10 is a binary fraction: rounding must not decide what a box trains."""
+    rois = label_rois(torch.tensor([[0.0, 0, tenths, 10]]), truth([[0, 0, 10, 10]], [2]), K)
+    threshold = tenths / 10
+    assert rois.best_iou[0] >= threshold
+    assert not rois.best_iou[0] > threshold
+    assert rois.max_iou[0].tolist() == [0, 0, threshold]
+    assert max_by_row(rois.max_iou[:1], torch.zeros(1, dtype=torch.int64), 1)[0, 2] == threshold
