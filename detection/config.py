@@ -57,12 +57,16 @@ class DataConfig:
 
     Attributes:
         root: a VOC folder (``VOCdevkit``, ``VOCdevkit/VOC2007``, or any folder with JPEGImages,
-            Annotations and ImageSets/Main), or a folder as another tool wrote it.
+            Annotations and ImageSets/Main), or a folder as another tool wrote it. Several, as
+            ``[a, b]`` or by naming the option again, are one data set.
         format: how the annotations are written: ``auto`` looks; ``voc`` XML, ``coco`` JSON,
             ``yolo`` text, ``csv`` one box a line.
         year: which VOC<year> below a ``VOCdevkit`` root; 0 takes the only one there is.
-        train_split: the list to train on (``ImageSets/Main/<split>.txt``), or the COCO JSON file.
-        test_split: the list to evaluate on, or the COCO JSON file.
+        train_split: the list to train on (``ImageSets/Main/<split>.txt``), or the COCO JSON file;
+            one for every root, or one for each, empty where nothing is taken.
+        test_split: the list to evaluate on, or the COCO JSON file; as ``train_split``.
+        lists: the file of a list that was drawn (``split.json`` of a run), to be used again; empty
+            draws where a folder brings no lists.
         class_names: label order; empty takes the names found in the training annotations, sorted.
         train_difficult: train on objects marked difficult. SPPnet did not (FR §4.3); the
             released code does.
@@ -77,11 +81,12 @@ class DataConfig:
         strict_splits: stop where a test image is also in the training list, instead of warning.
     """
 
-    root: str = "data/VOCdevkit"
-    format: Literal["auto", "voc", "coco", "yolo", "csv"] = "auto"
+    root: str | tuple[str, ...] = "data/VOCdevkit"
+    format: Literal["auto", "voc", "coco", "yolo", "csv", "labelme"] = "auto"
     year: int = 0
-    train_split: str = "trainval"
-    test_split: str = "test"
+    train_split: str | tuple[str, ...] = "trainval"
+    test_split: str | tuple[str, ...] = "test"
+    lists: str = ""
     class_names: tuple[str, ...] = ()
     train_difficult: bool = False
     max_pixels: int = 89_000_000
@@ -92,10 +97,19 @@ class DataConfig:
     strict_splits: bool = False
 
     def __post_init__(self) -> None:
-        """Check the ranges; names in their composed Unicode form, as the readers give them."""
+        """Check the ranges; write names and paths as the readers use them."""
         names = tuple(unicodedata.normalize("NFC", name) for name in self.class_names)
         object.__setattr__(self, "class_names", names)
-        object.__setattr__(self, "root", os.path.expanduser(self.root))  # noqa: PTH111
+        home = tuple(os.path.expanduser(root) for root in _all(self.root))  # noqa: PTH111
+        object.__setattr__(self, "root", _one_or_all(home))
+        object.__setattr__(self, "lists", os.path.expanduser(self.lists))  # noqa: PTH111
+        for name in ("train_split", "test_split"):
+            splits = _all(getattr(self, name))
+            object.__setattr__(self, name, _one_or_all(splits))
+            fits = len(home) == 1 or len(splits) in {1, len(home)}
+            expected = f"one list, or one for each of the {len(home)} roots"
+            require(fits and any(splits), f"data.{name}", expected, list(splits))
+        require(all(home) and len(home) > 0, "data.root", "one or more folders", list(home))
         require(self.max_pixels > 0, "data.max_pixels", "a positive number", self.max_pixels)
         require(
             0 <= self.max_skipped <= 1, "data.max_skipped", "a fraction in [0, 1]", self.max_skipped
@@ -105,6 +119,29 @@ class DataConfig:
         require(
             distinct and not blank, "data.class_names", "distinct names without blanks", list(names)
         )
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Every root."""
+        return _all(self.root)
+
+    def parts(self, split: Literal["train", "test"]) -> tuple[tuple[str, str], ...]:
+        """Return each root with its list to train on or to evaluate on; those with one only."""
+        roots = _all(self.root)
+        splits = _all(self.train_split if split == "train" else self.test_split)
+        number = max(len(roots), len(splits))
+        roots, splits = (given * number if len(given) == 1 else given for given in (roots, splits))
+        return tuple((root, name) for root, name in zip(roots, splits, strict=True) if name)
+
+
+def _all(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return one text, or several, as several."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _one_or_all(values: tuple[str, ...]) -> str | tuple[str, ...]:
+    """Return a single text as itself, so that both ways to write it are equal."""
+    return values[0] if len(values) == 1 else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

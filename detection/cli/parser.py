@@ -19,9 +19,10 @@ from detection.runs.config_io import (
     apply,
     config_to_dict,
     did_you_mean,
+    may_repeat,
     merge,
     read_config_file,
-    read_option,
+    read_repeated,
     section_hints,
 )
 
@@ -80,6 +81,7 @@ def add_config_options(parser: Parser, sections: Collection[str]) -> None:
             group.add_argument(
                 f"--{section}.{name}",
                 metavar=_placeholder(hint),
+                action="append" if may_repeat(section, name) else "store",
                 default=argparse.SUPPRESS,
                 help=text,
             )
@@ -101,7 +103,8 @@ def resolve_config(options: argparse.Namespace, base: Config, sections: Collecti
     for key, text in vars(options).items():
         section, dot, name = key.partition(".")
         if dot:
-            given.setdefault(section, {})[name] = read_option(section, name, text)
+            texts = text if isinstance(text, list) else [text]
+            given.setdefault(section, {})[name] = read_repeated(section, name, texts)
     departures = merge(*files, given)
     return apply(base, {name: departures[name] for name in departures if name in sections})
 

@@ -16,10 +16,12 @@ from detection.data.coco import examine_coco, twins
 from detection.data.coco_file import CocoFile, CocoImage, image_folder
 from detection.data.images import decode_image, read_file
 from detection.data.issues import Action, AnnotationIssue, Rules, composed, nearest
+from detection.data.join import TWICE
 from detection.data.overlap import shared_files
+from detection.data.roots import Source, sources_of
 from detection.data.tables import kind_of, open_tables
 from detection.data.tally import Tally
-from detection.data.voc import VocFolder, examine, open_voc_folder, read_split
+from detection.data.voc import VocFolder, examine, open_voc, read_split
 from detection.errors import DataError, ImageError
 from detection.io.parallel import parallel_map
 from detection.io.progress import track
@@ -103,6 +105,7 @@ class _Part:
 class _Checked:
     """A list's images, identifier -> file, and what was found in them."""
 
+    source: Source
     images: Mapping[str, Path]
     tally: Tally
 
@@ -122,60 +125,90 @@ def check_dataset(
         workers: processes; 0 takes one per core.
         decode: decode every image too, which finds the damaged ones.
     """
-    lists = {"train": config.train_split, "test": config.test_split}
-    checked = {
-        name: _check_list(config, name, workers, decode)
-        for name in dict.fromkeys(lists[split] for split in splits)
-    }
+    checked: dict[tuple[str, str], _Checked] = {}
+    of_split: dict[str, list[_Checked]] = {}
+    for split in splits:
+        for source in sources_of(config, split):
+            key = (str(source.root), source.split)
+            if key not in checked:
+                checked[key] = _check_list(source, workers, decode)
+            of_split.setdefault(split, []).append(checked[key])
     total = Tally()
     for part in checked.values():
         total.merge(part.tally)
-    train = checked.get(config.train_split) if "train" in splits else None
-    for name, part in checked.items():
-        _add_suspicions(total, name, part)
-    _add_class_problems(total, config, train)
+        _add_suspicions(total, part)
+    _add_class_problems(total, config, of_split.get("train"))
     _add_twins(total)
-    if len(checked) == 2:
-        first, second = checked.values()
-        for path, twin in shared_files(first.images.values(), second.images.values()):
-            also = "" if twin == path else f", there as {twin}"
-            what = f"expected in one list, got it in both{also}; choose disjoint lists"
-            total.add(_note("in both lists", str(path), what, "mend"))
-    if kind_of(config) == "voc":
-        _add_orphans(total, config, {key for part in checked.values() for key in part.images})
+    for name, parts in of_split.items():
+        _add_copies(total, parts, "stop" if name == "test" else "skip")
+    _add_shared(total, of_split)
+    for source in {part.source.root: part.source for part in checked.values()}.values():
+        if kind_of(source.config) == "voc":
+            listed = [p.images for p in checked.values() if p.source.root == source.root]
+            _add_orphans(total, source, {key for images in listed for key in images})
+    names = _names_of(list(checked.values()))
     return CheckReport(
-        images={name: len(part.images) for name, part in checked.items()},
-        objects={name: dict(part.tally.objects) for name, part in checked.items()},
+        images={name: len(part.images) for name, part in names.items()},
+        objects={name: dict(part.tally.objects) for name, part in names.items()},
         findings=_findings(total),
     )
+
+
+def _names_of(parts: Sequence[_Checked]) -> dict[str, _Checked]:
+    """Return what to call each list: by its name, of several roots with that of its root."""
+    if len({part.source.root for part in parts}) == 1:
+        return {part.source.split: part for part in parts}
+    return {f"{part.source.label} {part.source.split}": part for part in parts}
+
+
+def _add_copies(total: Tally, parts: Sequence[_Checked], action: Action) -> None:
+    """Find images of one list that a second root of it holds too."""
+    before: list[Path] = []
+    for part in parts:
+        for path, twin in shared_files(before, part.images.values()):
+            if not path.samefile(twin):
+                what = f"expected an image of its own, got the same file as {path}; remove one"
+                total.add(_note(TWICE, str(twin), what, action))
+        before += part.images.values()
+
+
+def _add_shared(total: Tally, of_split: Mapping[str, Sequence[_Checked]]) -> None:
+    """Find images to test on that are also among those to train on."""
+    train, test = (of_split.get(split, ()) for split in ("train", "test"))
+    if {id(part) for part in train} == {id(part) for part in test}:
+        return  # the same lists twice, by choice
+    first, second = ([path for p in parts for path in p.images.values()] for parts in (train, test))
+    for path, twin in shared_files(first, second):
+        also = "" if twin == path else f", there as {twin}"
+        what = f"expected in one list, got it in both{also}; choose disjoint lists"
+        total.add(_note("in both lists", str(path), what, "mend"))
 
 
 def _note(kind: str, location: str, what: str, action: Action) -> AnnotationIssue:
     return AnnotationIssue(kind=kind, location=location, what=what, action=action)
 
 
-def _check_list(config: DataConfig, name: str, workers: int, decode: bool) -> _Checked:
+def _check_list(source: Source, workers: int, decode: bool) -> _Checked:
     tally = Tally()
+    name = source.split
     try:
-        images, parts = _open(config, name, decode, tally)
+        images, parts = _open(source, decode, tally)
     except DataError as error:
         location, _, what = str(error).partition(": ")
         tally.add(_note("unreadable list", location, what, "stop"))
-        return _Checked(images={}, tally=tally)
+        return _Checked(source=source, images={}, tally=tally)
     names = [f"part {number} of {name}" for number, _ in enumerate(parts, start=1)]
     few = len(parts) < _WORTH_PROCESSES
     results = parallel_map(_check_part, parts, workers=1 if few else workers, names=names)
     tallies = dict(track(results, len(parts), f"check {name}"))
     for number in range(len(parts)):
         tally.merge(tallies.pop(number))
-    return _Checked(images=images, tally=tally)
+    return _Checked(source=source, images=images, tally=tally)
 
 
-def _open(
-    config: DataConfig, name: str, decode: bool, tally: Tally
-) -> tuple[dict[str, Path], list[_Part]]:
+def _open(source: Source, decode: bool, tally: Tally) -> tuple[dict[str, Path], list[_Part]]:
     """Read a list and cut it into parts, each with only the tables that it needs."""
-    root = Path(config.root)
+    config, name, root = source.config, source.split, source.root
     part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
     parts: list[_Part] = []
     if kind_of(config) != "voc":
@@ -190,7 +223,7 @@ def _open(
                 part(source=replace(coco, objects=objects, images=(), annotations=()), items=images)
             )
         return {str(image.image_id): root / image.file_name for image in coco.images}, parts
-    folder = open_voc_folder(root, config.year)
+    folder = open_voc(root, config.year, config.lists)
     listed = read_split(folder, name)
     for issue in listed.issues:
         tally.add(issue)
@@ -238,8 +271,9 @@ def _decode(path: Path, tally: Tally, max_pixels: int) -> None:
         tally.contents.append((hashlib.blake2b(data, digest_size=16).digest(), str(path)))
 
 
-def _add_suspicions(total: Tally, name: str, part: _Checked) -> None:
+def _add_suspicions(total: Tally, part: _Checked) -> None:
     """Report what no single image shows: a list without objects, boxes in other units."""
+    name = part.source.split
     if (
         part.images
         and not part.tally.objects
@@ -256,9 +290,10 @@ def _add_suspicions(total: Tally, name: str, part: _Checked) -> None:
         total.add(_note("boxes in percent?", name, what, "stop"))
 
 
-def _add_class_problems(total: Tally, config: DataConfig, train: _Checked | None) -> None:
-    """Compare the classes found with those configured, or else with the training list's."""
-    known = set(config.class_names or (train.tally.objects if train is not None else ()))
+def _add_class_problems(total: Tally, config: DataConfig, train: Sequence[_Checked] | None) -> None:
+    """Compare the classes found with those configured, or else with the training lists'."""
+    tallies = [part.tally for part in train or ()]
+    known = set(config.class_names or (name for tally in tallies for name in tally.objects))
     for name in sorted(set(total.objects) - known) if known else ():
         locations = total.locations[name]
         what = f"expected a known class, got {name[:60]!r}; {nearest(name, known)}"
@@ -268,7 +303,8 @@ def _add_class_problems(total: Tally, config: DataConfig, train: _Checked | None
             total.add(_note("unknown class", location, what, action), count)
     usable = Counter(dict.fromkeys(known, 1))
     if train is not None:
-        usable = train.tally.objects if config.train_difficult else train.tally.easy
+        counts = [tally.objects if config.train_difficult else tally.easy for tally in tallies]
+        usable = sum(counts, Counter[str]())
     for name in sorted(known):
         if not usable[name]:
             what = "expected objects to train on, got none, or difficult ones only; drop the class"
@@ -292,10 +328,10 @@ def _add_twins(total: Tally) -> None:
             total.add(_note("same image twice", path, what, "note"))
 
 
-def _add_orphans(total: Tally, config: DataConfig, listed: Collection[str]) -> None:
+def _add_orphans(total: Tally, source: Source, listed: Collection[str]) -> None:
     """Find annotations without an image that no list names."""
     try:
-        folder = open_voc_folder(Path(config.root), config.year)
+        folder = open_voc(source.root, source.config.year, source.config.lists)
     except DataError:
         return
     for path in sorted((folder.path / "Annotations").glob("*.xml")):

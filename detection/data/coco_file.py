@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -101,6 +102,42 @@ def find_coco(root: Path, name: Path) -> Path | None:
         if path := next(found, None):
             return path
     return None
+
+
+def find_whole_coco(root: Path) -> Path | None:
+    """Return the only COCO file of a folder that has none of the usual lists, None without one.
+
+    CVAT calls it ``annotations/instances_default.json``, Label Studio ``result.json``.
+
+    Args:
+        root: ``data.root``.
+    """
+    if any(find_coco(root, Path(name)) for name in ("trainval", "test")):
+        return None
+    paths = [*root.glob("*.json"), *root.glob("annotations/*.json")]
+    paths += root.glob("*/_annotations.coco.json")
+    found = [path for path in paths if not path.name.startswith(".") and _looks_like_coco(path)]
+    # CVAT writes further files for keypoints, captions and persons
+    instances = [path for path in found if path.name.startswith("instances_")]
+    found = instances or found
+    return found[0] if len(found) == 1 else None
+
+
+def _looks_like_coco(path: Path) -> bool:
+    """Return whether the beginning of a JSON file has one of COCO's lists."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return (
+        head.lstrip()[:1] == b"{"
+        and re.search(rb'"(images|annotations)"\s*:\s*\[', head) is not None
+    )
+
+
+_HEAD = 1 << 20
+"""Bytes of a JSON file that are looked at to tell what it is."""
 
 
 def image_folder(coco: CocoFile, root: Path) -> Path:

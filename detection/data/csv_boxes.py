@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,20 @@ def open_csv(root: Path, split: str) -> CocoFile:
         DataError: if there is no such file, or it lacks a column.
     """
     require_folder(root)
-    path, name = find_csv(root, split)
+    return _open(root, *find_csv(root, split))
+
+
+def open_whole_csv(root: Path) -> CocoFile | None:
+    """Read the only CSV file of a folder without lists; None where there are lists, or no file.
+
+    Raises:
+        DataError: if it lacks a column.
+    """
+    path = find_whole_csv(root)
+    return None if path is None else _open(root, path, path.stem)
+
+
+def _open(root: Path, path: Path, name: str) -> CocoFile:
     file = path.relative_to(root).as_posix()
     rows, issues = _read_rows(path, file)
     names = sorted({row.class_name for row in rows if row.class_name})
@@ -120,6 +134,30 @@ def find_csv(root: Path, split: str) -> tuple[Path, str]:
         f"{split}/_annotations.csv, got no such file; the CSV files are: {there}"
     )
     raise DataError(message)
+
+
+def find_whole_csv(root: Path) -> Path | None:
+    """Return the only CSV file of boxes in a folder that has none of the usual lists."""
+    for split in ("trainval", "test"):
+        try:
+            find_csv(root, split)
+        except DataError:
+            continue
+        return None
+    paths = [path for path in root.glob("*.csv") if not path.name.startswith(".")]
+    found = [path for path in paths if _has_boxes(path)]
+    return found[0] if len(found) == 1 else None
+
+
+def _has_boxes(path: Path) -> bool:
+    """Return whether the first row of a file names columns of boxes, or is a box."""
+    try:
+        _, _, cells = next(_cells(path), (0, "", []))
+    except DataError:
+        return False
+    if len(cells) < len(_NEEDED):
+        return False
+    return _is_header(cells) or all(re.fullmatch(r"-?[0-9.,]+", cell) for cell in cells[1:5])
 
 
 def _places(root: Path, path: Path, name: str) -> list[tuple[str, Path]]:

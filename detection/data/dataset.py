@@ -15,9 +15,11 @@ from detection.data.annotations import UNREADABLE
 from detection.data.coco import narrowed, read_tables
 from detection.data.coco_file import image_folder
 from detection.data.issues import Allowed, Rules
+from detection.data.join import join
 from detection.data.overlap import shared_files
+from detection.data.roots import Source, sources_of
 from detection.data.tables import kind_of, open_tables
-from detection.data.voc import open_voc_folder, read_split, read_voc
+from detection.data.voc import open_voc, read_split, read_voc
 from detection.errors import DataError
 from detection.structures import Dataset, Record, Skipped
 
@@ -50,13 +52,13 @@ def read_dataset(
     """
     names = tuple(class_names) or config.class_names
     if split == "train":
-        dataset = _read(config, config.train_split, names, strict=False, allow=())
+        dataset = _read_all(config, "train", names, strict=False, allow=())
         return _with_every_class(dataset, config)
     if not names:
         names = read_dataset(config, "train").class_names
     allow: list[Allowed] = ["degenerate"] if config.allow_degenerate else []
     allow += ["missing"] if allow_missing else []
-    dataset = _read(config, config.test_split, names, strict=True, allow=allow)
+    dataset = _read_all(config, "test", names, strict=True, allow=allow)
     pairs = shared_files(_training_files(config), (record.path for record in dataset.records))
     shared = len(pairs)
     if shared and config.strict_splits:
@@ -132,14 +134,26 @@ def may_skip(dataset: Dataset, max_skipped: float) -> float:
     return min(max(allowed / max(len(dataset.records), 1), 0.0), 1.0)
 
 
-def _read(
+def _read_all(
     config: DataConfig,
-    split: str,
+    split: Literal["train", "test"],
     class_names: Sequence[str],
     *,
     strict: bool,
     allow: Sequence[Allowed],
 ) -> Dataset:
+    """Read the list of each root; several are one data set."""
+    sources = sources_of(config, split)
+    parts = [_read(source, class_names, strict=strict, allow=allow) for source in sources]
+    if len(parts) == 1:
+        return parts[0]
+    return join(parts, [source.label for source in sources], strict=strict)
+
+
+def _read(
+    source: Source, class_names: Sequence[str], *, strict: bool, allow: Sequence[Allowed]
+) -> Dataset:
+    config = source.config
     if kind_of(config) != "voc":
         rules = Rules.of(
             strict=strict,
@@ -147,12 +161,11 @@ def _read(
             allow=allow,
             max_skipped=config.max_skipped,
         )
-        tables = open_tables(config, split)
-        return read_tables(tables, Path(config.root), split, class_names, rules)
+        tables = open_tables(config, source.split)
+        return read_tables(tables, source.root, source.split, class_names, rules)
     return read_voc(
-        Path(config.root),
-        split,
-        year=config.year,
+        open_voc(source.root, config.year, config.lists),
+        source.split,
         class_names=class_names,
         strict=strict,
         ignore_unknown_classes=config.ignore_unknown_classes,
@@ -206,15 +219,18 @@ def _select_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:
 
 
 def _training_files(config: DataConfig) -> list[Path]:
-    """Return the images that the training list names; none where there is no such list."""
-    root = Path(config.root)
+    """Return the images that the training lists name; none of a list that is not there."""
+    return [path for source in sources_of(config, "train") for path in _listed_files(source)]
+
+
+def _listed_files(source: Source) -> list[Path]:
     try:
-        if kind_of(config) != "voc":
-            listed = open_tables(config, config.train_split)
-            root = image_folder(listed, root)
+        if kind_of(source.config) != "voc":
+            listed = open_tables(source.config, source.split)
+            root = image_folder(listed, source.root)
             return [root / image.file_name for image in listed.images]
-        folder = open_voc_folder(root, config.year)
-        return [folder.image_path(key) for key in read_split(folder, config.train_split).image_ids]
+        folder = open_voc(source.root, source.config.year, source.config.lists)
+        return [folder.image_path(key) for key in read_split(folder, source.split).image_ids]
     except DataError:
         return []
 

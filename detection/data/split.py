@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Set
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
+
+from detection.errors import DataError, shown
+
+_LOG = logging.getLogger(__name__)
 
 Parts = Mapping[str, tuple[str, ...]]
 """Name of a list -> identifiers, in order."""
+
+LISTS = "split.json"
+"""The file in a run folder that keeps the lists which were drawn for it."""
+
+_SAID: set[tuple[str, str]] = set()
+"""Files and roots whose new images have been counted: once a process is enough."""
 
 _NAMES = {
     "train": ("train", "training"),
@@ -24,6 +38,113 @@ _FALLBACKS = {
 def names_of(split: str) -> tuple[str, ...]:
     """Return what a list may be called: its name, and other words for the two default names."""
     return (split, *_FALLBACKS.get(split, ()))
+
+
+def sole_list(names: Iterable[str]) -> str | None:
+    """Return the one list of a folder that has no usual ones, None where there are several.
+
+    VOC's lists of single classes, ``cat_default`` beside ``default``, are not counted.
+
+    Args:
+        names: of the lists.
+    """
+    every = set(names)
+    usual = {name for names in _NAMES.values() for name in names} | {"trainval"}
+    own = {name for name in every if not any(name.endswith(f"_{other}") for other in every)}
+    return own.pop() if len(own) == 1 and not own & usual else None
+
+
+def parts_of(lists: str, root: Path, classes: Mapping[str, Set[str]]) -> tuple[Parts, str]:
+    """Return the lists of a folder that brings none, and how they came about in words.
+
+    Args:
+        lists: the file of lists that were drawn before; empty draws.
+        root: the folder.
+        classes: identifier -> the classes of its objects.
+
+    Raises:
+        DataError: if the file cannot be read, or an image that it names is gone.
+    """
+    stored = stored_parts(Path(lists), root, classes) if lists else None
+    if stored is not None:
+        return stored, f"divided as {lists} says"
+    return seeded_parts(classes), "a fifth drawn to test on (seed 0)"
+
+
+def stored_parts(path: Path, root: Path, names: Mapping[str, object]) -> Parts | None:
+    """Return the lists that a file keeps of a folder, None where it keeps none of it.
+
+    A folder that was moved is known by its images. Images that are in no list stay out of all.
+
+    Args:
+        path: of the file.
+        root: the folder.
+        names: its images.
+
+    Raises:
+        DataError: if the file cannot be read, or an image that it names is gone.
+    """
+    every = read_lists(path)
+    parts = next((own for key, own in every.items() if _same_place(key, root)), None)
+    if parts is None:
+        moved = [own for own in every.values() if all(n in names for p in own.values() for n in p)]
+        if len(moved) != 1 or len(every) != 1:
+            _LOG.warning("%s: no lists of %s in it: drawn anew", path, root)
+            return None
+        parts = moved[0]
+    listed = {name: split for split, own in parts.items() for name in own}
+    gone = next((name for name in listed if name not in names), None)
+    if gone is not None:
+        message = (
+            f"{path}: {listed[gone]}: expected images of {root}, got {gone!r}, which is not there; "
+            "bring it back or take it out of the list"
+        )
+        raise DataError(message)
+    new = len(names) - len(listed)
+    if new and (str(path), str(root)) not in _SAID:
+        _SAID.add((str(path), str(root)))
+        _LOG.warning("%s: %d images came after %s was drawn: in no list", root, new, path)
+    return parts
+
+
+def read_lists(path: Path) -> dict[str, Parts]:
+    """Read a file of drawn lists: root -> name of the list -> identifiers.
+
+    Raises:
+        DataError: if it cannot be read or is no such file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        message = f"{path}: expected a file of drawn lists, got {error}; correct data.lists"
+        raise DataError(message) from error
+    if not _is_lists(content):
+        message = (
+            f"{path}: expected folder: {{trainval: [...], test: [...]}}, got {shown(content)}; "
+            "correct data.lists"
+        )
+        raise DataError(message)
+    return {
+        root: {name: tuple(names) for name, names in parts.items()}
+        for root, parts in content.items()
+    }
+
+
+def _is_lists(content: object) -> bool:
+    """Return whether JSON is folder -> list -> names, none of them in two lists."""
+    if not isinstance(content, dict) or not all(isinstance(p, dict) for p in content.values()):
+        return False
+    for parts in content.values():
+        names = [name for own in parts.values() if isinstance(own, list) for name in own]
+        if not all(isinstance(own, list) for own in parts.values()):
+            return False
+        if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            return False
+    return True
+
+
+def _same_place(first: str, second: Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def named_parts(paths: Mapping[str, str]) -> dict[str, tuple[str, ...]] | None:

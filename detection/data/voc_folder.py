@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detection.data.images import EXTENSIONS, read_file
 from detection.data.issues import composed
-from detection.data.split import Parts, named_parts, seeded_parts
+from detection.data.split import Parts, named_parts, parts_of
 from detection.data.voc_xml import parse_annotation
 from detection.errors import DataError
 
@@ -34,6 +34,7 @@ class VocFolder:
         twins: the same -> all such paths, where there are several.
         annotations: the same -> path below ``path``, where it is not the usual one.
         splits: name -> identifiers, where there are no lists in ``ImageSets``.
+        drawn: whether these were drawn, by chance or from a file of an earlier draw.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class VocFolder:
     twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drawn: bool = False
 
     @property
     def name(self) -> str:
@@ -85,7 +87,7 @@ class VocFolder:
         )
 
 
-def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
+def open_voc_folder(root: Path, year: int = 0, lists: str = "") -> VocFolder:
     """Find the folder in VOC layout at or below ``root``, or images with an XML file each.
 
     A folder in VOC layout is ``root`` itself, a ``VOC<year>`` in it, or one in its ``VOCdevkit``.
@@ -95,6 +97,7 @@ def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
     Args:
         root: where to look.
         year: which ``VOC<year>``; 0 takes the only one there is.
+        lists: the file of lists that were drawn before; empty draws.
 
     Raises:
         DataError: if there is none, or more than one and no year.
@@ -108,7 +111,7 @@ def open_voc_folder(root: Path, year: int = 0) -> VocFolder:
             pattern = f"VOC{year}" if year else "VOC*"
             folders = sorted(path for path in devkit.glob(pattern) if _is_voc(path))
     if not folders and not year:
-        loose = _loose_folder(root)
+        loose = _loose_folder(root, lists)
         if loose is not None:
             return loose
     if len(folders) != 1:
@@ -134,11 +137,11 @@ def _is_voc(path: Path) -> bool:
 
 
 def _voc_folder(path: Path) -> VocFolder:
-    found = _grouped(_files_below(path / "JPEGImages"))
+    found = _grouped(files_below(path / "JPEGImages"))
     images = {key: tuple(f"JPEGImages/{name}" for name in names) for key, names in found.items()}
     annotations = {
         composed(name.removesuffix(name[-4:])): f"Annotations/{name}"
-        for name in _files_below(path / "Annotations")
+        for name in files_below(path / "Annotations")
         if name.lower().endswith(".xml") and name != f"{composed(name[:-4])}.xml"
     }
     return VocFolder(
@@ -149,7 +152,7 @@ def _voc_folder(path: Path) -> VocFolder:
     )
 
 
-def _files_below(folder: Path) -> Iterator[str]:
+def files_below(folder: Path) -> Iterator[str]:
     """Yield the paths of all files below a folder, relative to it; hidden ones are passed over.
 
     Raises:
@@ -182,9 +185,9 @@ def _grouped(names: Iterator[str]) -> dict[str, tuple[str, ...]]:
     return {stem: tuple(name for _, name in sorted(names)) for stem, names in found.items()}
 
 
-def _loose_folder(root: Path) -> VocFolder | None:
+def _loose_folder(root: Path, lists: str) -> VocFolder | None:
     """Pair images and annotations that do not lie in VOC's folders; None without any pair."""
-    names = list(_files_below(root))
+    names = list(files_below(root))
     groups = _grouped(iter(names))
     pairs = dict(_pairs(groups, names))
     if not pairs:
@@ -192,20 +195,26 @@ def _loose_folder(root: Path) -> VocFolder | None:
     keys = _keys(list(pairs))
     images = {key: groups[stem][0] for stem, key in keys.items()}
     annotations = {keys[stem]: annotation for stem, annotation in pairs.items()}
-    parts = named_parts(images)
-    how = "divided by its folders"
+    parts: Parts | None = named_parts(images)
+    drawn, how = parts is None, "divided by its folders"
     if parts is None:
-        classes = {key: _classes(root / annotation) for key, annotation in annotations.items()}
-        parts = seeded_parts(classes)
-        how = "a fifth drawn to test on (seed 0)"
-    _describe(root, len(pairs), len(groups), how, parts)
-    twins = {key: groups[stem] for stem, key in keys.items() if len(groups[stem]) > 1}
-    return VocFolder(path=root, images=images, twins=twins, annotations=annotations, splits=parts)
+        classes = {key: classes_in(root / annotation) for key, annotation in annotations.items()}
+        parts, how = parts_of(lists, root, classes)
+    left_out = len(groups) - len(pairs)
+    describe(root, f"{len(pairs)} images with an XML file each", how, parts, left_out=left_out)
+    return VocFolder(
+        path=root,
+        images=images,
+        twins={key: groups[stem] for stem, key in keys.items() if len(groups[stem]) > 1},
+        annotations=annotations,
+        splits=parts,
+        drawn=drawn,
+    )
 
 
 def has_xml_pairs(root: Path) -> bool:
     """Return whether some image below a folder has an annotation of its name."""
-    names = list(_files_below(root))
+    names = list(files_below(root))
     return any(True for _ in _pairs(_grouped(iter(names)), names))
 
 
@@ -245,7 +254,7 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _classes(path: Path) -> frozenset[str]:
+def classes_in(path: Path) -> frozenset[str]:
     """Return the classes in an annotation; none where it cannot be read, which is said later."""
     try:
         annotation = parse_annotation(read_file(path), str(path))
@@ -254,12 +263,20 @@ def _classes(path: Path) -> frozenset[str]:
     return frozenset(item.class_name for item in annotation.objects)
 
 
-def _describe(root: Path, pairs: int, images: int, how: str, parts: Parts) -> None:
-    """Log once how a folder without VOC's layout is read."""
+def describe(root: Path, what: str, how: str, parts: Parts, *, left_out: int = 0) -> None:
+    """Log once how a folder that brings no usual lists is read.
+
+    Args:
+        root: the folder.
+        what: was found there.
+        how: it is divided.
+        parts: the lists.
+        left_out: images without an annotation.
+    """
     if root in _DESCRIBED:
         return
     _DESCRIBED.add(root)
     sizes = ", ".join(f"{name} {len(keys)}" for name, keys in sorted(parts.items()))
-    _LOG.info("%s: read as %d images with an XML file each, %s: %s", root, pairs, how, sizes)
-    if images > pairs:
-        _LOG.warning("%s: %d images without an XML file are left out", root, images - pairs)
+    _LOG.info("%s: read as %s, %s: %s", root, what, how, sizes)
+    if left_out:
+        _LOG.warning("%s: %d images without an XML file are left out", root, left_out)

@@ -45,7 +45,56 @@ def open_yolo(root: Path, split: str) -> CocoFile:
     require_folder(root)
     index = open_index(root)
     issues = list(index.issues)
-    images = _to_images(_find_split(index, root, split, issues))
+    return _read_images(index, root, _find_split(index, root, split, issues), issues)
+
+
+def open_whole_yolo(root: Path) -> CocoFile | None:
+    """Read all images of a folder without lists, as Label Studio and CVAT write it.
+
+    CVAT's only list is called ``train.txt`` where a task has no subsets.
+
+    Returns:
+        The tables; None where the folder has lists of its own.
+
+    Raises:
+        DataError: if the names of the classes cannot be found.
+    """
+    require_folder(root)
+    index = open_index(root)
+    if any(name in index.content for split in _USUAL for name in names_of(split)):
+        return None
+    lists = [place for split in _USUAL for place in _usual_places(root, split)]
+    darknet = lists == [root / "train.txt"] and (root / "obj.data").is_file()
+    if lists and not darknet:
+        return None
+    issues = list(index.issues)
+    place = lists[0] if lists else root / "images"
+    listed = _list(place if place.exists() else root, [root], root, issues)
+    return _read_images(index, root, listed, issues) if listed else None
+
+
+_USUAL = ("trainval", "test")
+
+
+def _usual_places(root: Path, split: str) -> list[Path]:
+    """Return the folders and lists that are called like a split, or what stands for it."""
+    return [
+        root / place
+        for name in names_of(split)
+        for place in _places_of(name)
+        if (root / place).exists()
+    ]
+
+
+def _places_of(name: str) -> tuple[str, ...]:
+    return (f"images/{name}", f"{name}/images", name, f"{name}.txt")
+
+
+def _read_images(
+    index: YoloIndex, root: Path, listed: Sequence[_Listed], issues: list[AnnotationIssue]
+) -> CocoFile:
+    """Read the labels of images."""
+    images = _to_images(listed)
     objects: dict[Identifier, list[FoundObject]] = {}
     labels = _Labels(root)
     for image in images:
@@ -90,7 +139,7 @@ def _find_split(
             missing = texts[found.index(None)]
             message = f"{index.path}: {name}: expected images in {root}, got no {missing[:80]!r}"
             raise DataError(f"{message}; correct the path")
-        for usual in (f"images/{name}", f"{name}/images", name, f"{name}.txt"):
+        for usual in _places_of(name):
             place = _locate(usual, [root], root)
             if place is not None:
                 return _list(place, bases, root, issues)

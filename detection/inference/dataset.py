@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from detection.config import Config
 from detection.data.dataset import read_dataset, unreadable
 from detection.data.image_prefetch import read_ahead, read_ahead_or_none
+from detection.data.kept_lists import with_kept_lists
 from detection.detector import Detector
 from detection.ensemble import Ensemble, combine
 from detection.errors import ConfigError
@@ -46,6 +48,8 @@ def evaluate(
         message = "--out: expected a folder for the results of several runs together, got none"
         raise ConfigError(message)
     with reopen_run(run_folder) as run:
+        if config.data.lists == run.config.data.lists:
+            config = replace(config, data=with_kept_lists(config.data, run.path))
         paths = [run.model, *others]
         members = [load_detector(path, device=config.features.device) for path in paths]
         detector = combine(members, config)

@@ -86,23 +86,42 @@ class ProposalStore:
         return self.folder / f"{name}.safetensors"
 
     def _read(self, record: Record, content: str) -> Proposals | None:
+        expected = self._header(record.image_id, content)
+        for path in (self.path(record.image_id), self._own_path(record.image_id, content)):
+            tensors, header = self._load(path)
+            if "boxes" in tensors and all(header.get(key) == expected[key] for key in expected):
+                return Proposals(image_id=record.image_id, boxes=tensors["boxes"])
+        return None
+
+    def write(self, record: Record, proposals: Proposals, content: str) -> None:
+        """Store the ranked list of an image whose content has this SHA-256.
+
+        Where another image of the same name, of another folder or as it was before, has its boxes
+        already, these stay: who works with that image needs them.
+        """
         path = self.path(record.image_id)
+        header = self._header(record.image_id, content)
+        if self._load(path, quiet=True)[1].get("image_sha256", content) != content:
+            path = self._own_path(record.image_id, content)
+        save_tensors(path, {"boxes": proposals.boxes}, header)
+
+    def _own_path(self, image_id: str, content: str) -> Path:
+        """Return the file of an image whose usual file is another's of the same name."""
+        path = self.path(image_id)
+        return path.with_name(f"{path.stem}-{content[:16]}{path.suffix}")
+
+    @staticmethod
+    def _load(path: Path, *, quiet: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the tensors and the header of a file; nothing where it is not there or damaged."""
         if not path.is_file():
-            return None
+            return {}, {}
         try:
             tensors, header = load_tensors(path)
         except CheckpointError as error:
-            logger.warning("%s; computing it again", error)
-            return None
-        expected = self._header(record.image_id, content)
-        if "boxes" not in tensors or any(header.get(key) != expected[key] for key in expected):
-            return None
-        return Proposals(image_id=record.image_id, boxes=tensors["boxes"])
-
-    def write(self, record: Record, proposals: Proposals, content: str) -> None:
-        """Store the ranked list of an image whose content has this SHA-256."""
-        header = self._header(record.image_id, content)
-        save_tensors(self.path(record.image_id), {"boxes": proposals.boxes}, header)
+            if not quiet:
+                logger.warning("%s; computing it again", error)
+            return {}, {}
+        return tensors, header
 
     def _header(self, image_id: str, content: str) -> dict[str, Any]:
         """Return everything a list of boxes depends on."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from detection.config import Config
 from detection.data.dataset import read_dataset
+from detection.data.kept_lists import with_kept_lists
 from detection.errors import DataError, DetectionError
 from detection.evaluation.results import read_coco_json
 from detection.runs.config_io import config_from_dict
@@ -207,7 +208,8 @@ def load_dataset(run: Run) -> Dataset:
     if run.config is None or run.metrics is None:
         message = f"{run.folder}: expected config.yaml and metrics.json; run detection evaluate"
         raise DataError(message)
-    dataset = read_dataset(run.config.data, "test", class_names=run.class_names)
+    data = with_kept_lists(run.config.data, run.folder)
+    dataset = read_dataset(data, "test", class_names=run.class_names)
     if len(dataset.records) != run.metrics["num_images"]:
         message = (
             f"{dataset.name}: expected the {run.metrics['num_images']} images that were evaluated, "

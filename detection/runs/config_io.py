@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import NoneType
@@ -92,10 +92,31 @@ def read_option(section: str, name: str, text: str) -> Any:
     if hint is str or get_origin(hint) is Literal:
         return _convert(text, hint, f"--{section}.{name}")
     value = _read_yaml(text)
+    if may_repeat(section, name):  # a text may hold commas
+        return _convert(value if isinstance(value, list) else text, hint, f"--{section}.{name}")
     if get_origin(hint) is tuple and not isinstance(value, list):
         strings = get_args(hint)[0] is str
         value = [part.strip() if strings else _read_yaml(part) for part in text.split(",")]
     return _convert(value, hint, f"--{section}.{name}")
+
+
+def read_repeated(section: str, name: str, texts: Sequence[str]) -> Any:
+    """Convert the texts of an option that was given once or several times.
+
+    Raises:
+        ConfigError: for a wrong type.
+    """
+    if len(texts) == 1:
+        return read_option(section, name, texts[0])
+    values = [read_option(section, name, text) for text in texts]
+    return tuple(
+        item for value in values for item in (value if isinstance(value, tuple) else (value,))
+    )
+
+
+def may_repeat(section: str, name: str) -> bool:
+    """Return whether an option is a text or several, which add up where it is given again."""
+    return bool(section_hints()[section][name] == str | tuple[str, ...])
 
 
 def read_config_file(path: Path) -> Departures:

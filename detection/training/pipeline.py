@@ -12,6 +12,7 @@ import torch
 from detection.backbones.weights import load_backbone
 from detection.config import Config
 from detection.data.dataset import may_skip, read_dataset, without_images
+from detection.data.kept_lists import with_kept_lists
 from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.evaluation.results import one_line
@@ -61,7 +62,8 @@ def train(
         if resume and run.model.exists():
             _LOG.info("%s: already trained", run.model)
             return out
-        dataset = read_dataset(config.data, "train")
+        data = with_kept_lists(config.data, out, write=workers.is_main)
+        dataset = read_dataset(data, "train")
         _LOG.info("%s", class_table(dataset))
         extractor = make_extractor(load_backbone(config.backbone), config.features)
         store = _proposed(dataset, config, workers)  # minutes: what can be wrong comes before it
