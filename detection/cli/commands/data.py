@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detection.cli.command import Command, defaults, flag, folder, option
 from detection.cli.parser import whole_number
-from detection.config import Config
+from detection.config import Config, DataConfig
 
 SPLITS = option(
     "--splits", "which lists", nargs="+", choices=("train", "test"), default=("train", "test")
@@ -50,6 +50,39 @@ def check(options: argparse.Namespace, config: Config) -> int:
     )
     print(report.format())
     return 0 if report.clean else 1
+
+
+def convert(options: argparse.Namespace, config: Config) -> None:
+    """Write a data set of any readable format as VOC, COCO or YOLO.
+
+    Boxes are equal to the bit where the format can hold them; what is lost is said. With
+    --detections these become the labels, to be corrected in an annotation tool: of a run its
+    detections/coco.json, of detect its detections.json.
+    """
+    from detection.data.convert import convert as run
+
+    labels = None
+    if options.detections is not None:
+        from detection.inference.as_labels import read_labels
+
+        labels = read_labels(options.detections, options.threshold, config.data.class_names)
+    made = run(
+        config.data,
+        options.to,
+        options.out,
+        splits=options.splits,
+        labels=labels,
+        link=options.link,
+    )
+    if made.missing:
+        print(f"only one list: {made.missing}")
+    print(f"{options.out}: {made.format()}")
+
+
+def of_folders(options: argparse.Namespace) -> Config:
+    """Start from the defaults, with the folders in ``options`` as the data set."""
+    folders = tuple(map(str, options.folders))
+    return Config(data=DataConfig(root=folders))
 
 
 def browse(options: argparse.Namespace, config: Config) -> None:
@@ -130,6 +163,25 @@ DATA_COMMANDS = {
         options=(SPLITS, flag("--no_decoding", "leave out decoding every image")),
         base=defaults,
         sections=("data", "proposals"),
+    ),
+    "convert": Command(
+        run=convert,
+        options=(
+            option("folders", "what data.root may name", nargs="+", type=Path),
+            option("--to", "the format", choices=("voc", "coco", "yolo"), required=True),
+            option("--out", "a new folder", type=Path, required=True, metavar="FOLDER"),
+            SPLITS,
+            option("--detections", "use these as labels", type=Path, metavar="FILE"),
+            option(
+                "--threshold",
+                "the lowest score of a detection to keep; without it all of detect's, and of a "
+                "run's 0 of SVMs and 0.5 of a softmax",
+                type=float,
+            ),
+            flag("--link", "hard links to the images instead of copies, where possible"),
+        ),
+        base=of_folders,
+        sections=("data",),
     ),
     "browse": Command(
         run=browse,

@@ -1,0 +1,286 @@
+"""There and back again: a data set in another format is the same data set."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from detection.cli.main import main
+from detection.config import DataConfig
+from detection.data.annotations import CheckedObject
+from detection.data.check import check_dataset
+from detection.data.convert import convert
+from detection.data.dataset import read_dataset
+from detection.data.tables import kind_of
+from detection.errors import DataError
+from detection.inference.as_labels import read_labels
+from tests.cli.lines import fail
+from tests.data.folders import VocTree, annotation_xml, object_xml, picture
+
+WIDTH, HEIGHT = 97, 61
+NAMES = ("ant", "Bälle", "c d")
+
+number = st.one_of(
+    st.integers(0, 30).map(float),
+    st.integers(0, 300).map(lambda n: n / 10),
+    st.floats(0.03125, 30, width=32),
+)
+
+
+@st.composite
+def boxes(draw):
+    """Boxes that lie in the image, wider and higher than the pixel that VOC needs."""
+    x, y, width, height = (draw(number) for _ in range(4))
+    right, bottom = (
+        draw(st.sampled_from([start + side + 1.5, end]))
+        for start, side, end in ((x, width, float(WIDTH)), (y, min(height, 29), float(HEIGHT)))
+    )
+    return x, y, right, bottom
+
+
+objects = st.tuples(st.sampled_from(NAMES), boxes(), st.booleans())
+sets = st.lists(st.lists(objects, max_size=4), min_size=2, max_size=4).filter(
+    lambda images: all(any(images[k::2]) for k in (0, 1))
+)
+
+
+def opened(root):
+    classes = {"class_names": NAMES, "drop_empty_classes": True}
+    return DataConfig(root=str(root), train_difficult=True, **classes)
+
+
+def write_source(root, images):
+    """Write a VOC folder of the images, the even ones to train on."""
+    tree = VocTree(root)
+    for number, found in enumerate(images):
+        xml = "".join(
+            object_xml(
+                name,
+                (box[0] + 1, box[1] + 1, box[2], box[3]),
+                f"<difficult>{int(hard)}</difficult>",
+            )
+            for name, box, hard in found
+        )
+        name = f"i{number}"
+        tree.image(name, picture=lambda n=number: picture(WIDTH, HEIGHT, seed=n))
+        text = annotation_xml(xml, size=(WIDTH, HEIGHT), filename=f"{name}.jpg")
+        tree.annotation(name, text)
+    for split, start in (("trainval", 0), ("test", 1)):
+        tree.split(split, "".join(f"i{n}\n" for n in range(start, len(images), 2)))
+    return opened(root)
+
+
+def records(config):
+    """Return list -> image -> its objects, sorted, and the bytes of its file."""
+    found = {}
+    for split in ("train", "test"):
+        name = getattr(config, f"{split}_split")
+        dataset = read_dataset(replace(config, train_split=name), "train")
+        for record in dataset.records:
+            truth = record.truth
+            rows = zip(
+                [dataset.class_names[label] for label in truth.labels],
+                truth.boxes.tolist(),
+                truth.difficult.tolist(),
+                strict=True,
+            )
+            own = sorted((name, tuple(box), hard) for name, box, hard in rows)
+            found[split, record.path.stem] = (own, record.path.read_bytes())
+    return found
+
+
+def plain(found):
+    return {
+        key: ([(name, box, False) for name, box, _ in own], data)
+        for key, (own, data) in found.items()
+    }
+
+
+@settings(
+    max_examples=20,
+    phases=(Phase.explicit, Phase.generate),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(images=sets, to=st.sampled_from(["voc", "coco", "yolo"]))
+def test_there_and_back_again_each_image_has_the_same_objects(tmp_path_factory, images, to):
+    folder = tmp_path_factory.mktemp("convert")
+    source = write_source(folder / "source", images)
+    there = convert(source, to, folder / "there")
+    middle = opened(folder / "there")
+    assert kind_of(middle) == to
+    back = convert(middle, "voc", folder / "back")
+    end = opened(folder / "back")
+    before, between, after = (records(config) for config in (source, middle, end))
+    keep = plain if to == "yolo" else dict
+    assert keep(before) == between == after
+    hard = sum(hard for own, _ in before.values() for _, _, hard in own)
+    said = {"yolo": "difficult flags", "coco": "difficult flags, which become crowds"}.get(to)
+    assert there.lost == ({said: hard} if said and hard else {})
+    assert there.images == back.images == len(images)
+    assert there.objects == back.objects == sum(map(len, images))
+
+
+def test_a_list_that_is_not_there_is_said_and_passed_over(tmp_path, capsys):
+    VocTree(tmp_path / "set").split("trainval", "000001\n")
+    arguments = ["convert", tmp_path / "set", "--to", "yolo", "--out", tmp_path / "out"]
+    assert main(list(map(str, arguments))) == 0
+    out = capsys.readouterr().out
+    assert "only one list: " in out
+    assert "1 images, 1 objects (trainval 1)\nlost: nothing" in out
+    assert (tmp_path / "out/labels/train/000001.txt").read_text().startswith("0 ")
+    assert (tmp_path / "out/data.yaml").read_text().startswith("path: .\ntrain: images/train\n")
+
+
+def test_what_a_format_cannot_hold_is_counted(tmp_path):
+    tree = VocTree(tmp_path / "coco")
+    rows = [
+        {"id": 1, "image_id": 7, "category_id": 5, "bbox": [3, 4, 1, 9]},
+        {"id": 2, "image_id": 7, "category_id": 5, "bbox": [3, 4, 8, 9], "iscrowd": 1},
+        {"id": 3, "image_id": 7, "category_id": 5, "bbox": [3, 4, 80, 9]},
+        {"id": 4, "image_id": 7, "category_id": 5, "bbox": [3, 4, 0, 9]},
+    ]
+    content = {
+        "images": [{"id": 7, "file_name": "000001.jpg"}],
+        "categories": [{"id": 5, "name": "dog"}],
+        "annotations": rows,
+    }
+    root = tree.root / "JPEGImages"
+    (root / "train.json").write_text(json.dumps(content))
+    lost = dict(convert(DataConfig(root=str(root)), "voc", tmp_path / "voc").lost)
+    assert lost == {
+        "boxes of a pixel or less, which VOC cannot hold (left out)": 1,
+        "crowd flags, which become difficult": 1,
+        "clipped box (mended)": 1,
+        "degenerate box (left out)": 1,
+    }
+    again = convert(DataConfig(root=str(root)), "coco", tmp_path / "again")
+    written = json.loads((tmp_path / "again/annotations/instances_trainval.json").read_text())
+    assert [image["id"] for image in written["images"]] == [7]
+    assert written["categories"] == [{"id": 5, "name": "dog"}]
+    assert [row["iscrowd"] for row in written["annotations"]] == [0, 1, 0]
+    assert again.objects == 3
+
+
+def test_images_of_one_name_in_two_roots_get_names_of_their_own(tmp_path):
+    for seed, name in enumerate("ab"):
+        tree = VocTree(tmp_path / name)
+        tree.image("000001", picture=lambda seed=seed: picture(seed=seed))
+        tree.split("trainval", "000001\n")
+    config = DataConfig(root=(str(tmp_path / "a"), str(tmp_path / "b")))
+    assert convert(config, "coco", tmp_path / "out").images == 2
+    for name in "ab":
+        written = next((tmp_path / "out" / "images" / name).rglob("000001.jpg")).read_bytes()
+        assert written == (tmp_path / name / "JPEGImages/000001.jpg").read_bytes()
+    assert len(read_dataset(DataConfig(root=str(tmp_path / "out")), "train").records) == 2
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_images_are_copied_or_linked(tmp_path, link):
+    VocTree(tmp_path / "set").split("trainval", "000001\n")
+    convert(DataConfig(root=str(tmp_path / "set")), "voc", tmp_path / "out", link=link)
+    first, second = (tmp_path / name / "JPEGImages/000001.jpg" for name in ("set", "out"))
+    assert first.samefile(second) is link
+    assert check_dataset(DataConfig(root=str(tmp_path / "out")), ("train",)).clean
+
+
+def test_nothing_is_written_into_a_folder_with_files_or_of_a_broken_set(tmp_path, capsys):
+    tree = VocTree(tmp_path / "set")
+    tree.split("trainval", "000001\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    words = ["convert", tree.root, "--to", "voc", "--out"]
+    assert "expected a new folder" in fail(capsys, *words, tmp_path / "full")
+    tree.annotation("000001", "<annotation>")
+    assert "expected XML" in fail(capsys, *words, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match="expected one VOC<year> folder"):
+        convert(DataConfig(root=str(tmp_path / "full")), "voc", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "set"]
+
+
+def detections_json(folder, images):
+    rows = {
+        str(path): {
+            "image_id": path.stem,
+            "size": [40, 60],
+            "detections": [
+                {"class": "dog", "score": score, "box": [1.25, 2.5, 30.0, 20.0]}
+                for score in (0.9, 0.3)
+            ],
+        }
+        for path in images
+    }
+    (folder / "detections.json").write_text(json.dumps(rows))
+    return folder / "detections.json"
+
+
+@pytest.mark.parametrize("to", ["voc", "coco", "yolo"])
+def test_detections_in_images_alone_become_labels(tmp_path, to):
+    (tmp_path / "photos").mkdir()
+    paths = [tmp_path / "photos" / f"{name}.jpg" for name in "ab"]
+    for seed, path in enumerate(paths):
+        picture(seed=seed).save(path)
+    file = detections_json(tmp_path, paths)
+    words = ["convert", tmp_path / "photos", "--to", to, "--out", tmp_path / "out"]
+    words += ["--detections", file, "--threshold", "0.5"]
+    assert main(list(map(str, words))) == 0
+    dataset = read_dataset(DataConfig(root=str(tmp_path / "out")), "train")
+    assert [r.path.name for r in dataset.records] == ["a.jpg", "b.jpg"]
+    assert [r.truth.boxes.tolist() for r in dataset.records] == [[[1.25, 2.5, 30, 20]]] * 2
+    assert dataset.class_names == ("dog",)
+
+
+def run_folder(folder, rows):
+    (folder / "detections").mkdir(parents=True)
+    (folder / "detections" / "coco.json").write_text(json.dumps(rows))
+    metrics = {"class_names": ["cat", "dog"], "category_ids": [3, 90]}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "config.yaml").write_text("svm: {c: 1.0}\n")
+    return folder / "detections" / "coco.json"
+
+
+def test_detections_of_a_run_become_labels_of_its_images(tmp_path):
+    tree = VocTree(tmp_path / "set")
+    tree.more("000002")
+    tree.split("test", "000001\n000002\n")
+    rows = [
+        {"image_id": "000002", "category_id": 90, "bbox": [1, 2, 20, 10], "score": score}
+        for score in (0.2, -0.5)
+    ]
+    labels = read_labels(run_folder(tmp_path / "run", rows))
+    assert {key: len(found) for key, found in labels.items()} == {"000002": 1}
+    made = convert(DataConfig(root=str(tree.root)), "voc", tmp_path / "out", labels=labels)
+    assert (made.images, made.objects, made.lists) == (1, 1, {"test": 1})
+    config = DataConfig(root=str(tmp_path / "out"), train_split="test")
+    dataset = read_dataset(config, "train")
+    assert dataset.class_names == ("dog",)
+    assert dataset.records[0].truth.boxes.tolist() == [[1, 2, 21, 12]]
+
+
+def test_detections_of_other_images_are_refused(tmp_path):
+    tree = VocTree(tmp_path / "set")
+    tree.split("trainval", "000001\n")
+    box = CheckedObject(location="", class_name="dog", box=(1, 2, 9, 9), difficult=False)
+    with pytest.raises(DataError, match=r"expected the images that were searched, got no 'other'"):
+        convert(DataConfig(root=str(tree.root)), "voc", tmp_path / "out", labels={"other": [box]})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[", "expected a file of detections"),
+        ('{"a.jpg": {"detections": [{"class": 1}]}}', "expected what detect writes"),
+        ('[{"image_id": 1}]', "expected a list of COCO results"),
+        (
+            '[{"image_id": "a", "category_id": 2, "bbox": [1, 2, 3, 4], "score": 1}]',
+            "expected names of 2 classes",
+        ),
+    ],
+)
+def test_what_holds_no_detections_is_named(tmp_path, content, words):
+    (tmp_path / "found.json").write_text(content)
+    with pytest.raises(DataError, match=words):
+        read_labels(tmp_path / "found.json")
