@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from detection.data.annotations import FoundObject
+from detection.data.foreign_paths import Finder
 from detection.data.images import read_file
 from detection.data.issues import AnnotationIssue, Corners, composed, stop_at
 from detection.data.split import names_of
@@ -61,7 +62,7 @@ def category_ids(annotations: Path) -> dict[str, Identifier]:
     Raises:
         DataError: if the file is no COCO file.
     """
-    coco = _read(annotations)
+    coco = _read(annotations, annotations.parent)
     stop_at(coco.issues)
     return {name: identifier for identifier, name in coco.categories.items()}
 
@@ -72,7 +73,7 @@ def open_coco(images: Path, annotations: Path) -> CocoFile:
     Raises:
         DataError: if the file cannot be read or has not the form of a COCO file.
     """
-    return _read(find_coco(images, annotations) or annotations)
+    return _read(find_coco(images, annotations) or annotations, images)
 
 
 def find_coco(root: Path, name: Path) -> Path | None:
@@ -150,13 +151,17 @@ def image_folder(coco: CocoFile, root: Path) -> Path:
         coco: the file.
         root: ``data.root``.
     """
-    stem = coco.path.stem.removeprefix("instances_").removeprefix("_annotations.")
-    beside = coco.path.parent
-    images = root / "images"
-    places = [root, beside, beside / "images", images, root / stem, images / stem]
     names = [image.file_name for image in coco.images[:_LOOKED_AT]]
+    places = _places(coco.path, root)
     found = (place for place in places if any(is_file(place / name) for name in names))
     return next(found, root)
+
+
+def _places(path: Path, root: Path) -> list[Path]:
+    """Return the folders where the images of a COCO file may be, the likeliest first."""
+    stem = path.stem.removeprefix("instances_").removeprefix("_annotations.")
+    beside, images = path.parent, root / "images"
+    return [root, beside, beside / "images", images, root / stem, images / stem]
 
 
 def plain_path(file_name: str) -> str:
@@ -190,8 +195,9 @@ _LOOKED_AT = 20
 class _Tables:
     """Gathers the entries that are right and the problems of the others."""
 
-    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, content: Mapping[str, Any], root: Path) -> None:
         self.path = path
+        self.finder = Finder(_places(path, root))
         self.content = content
         self.issues: list[AnnotationIssue] = []
         self.used = _used_categories(content.get("annotations"))
@@ -241,17 +247,52 @@ class _Tables:
         _require_new(name, self.categories.values(), "name")
         self.categories[identifier] = name
 
-    def add_image(self, entry: dict[str, Any], _: str) -> None:
+    def add_image(self, entry: dict[str, Any], location: str) -> None:
         """Take an image."""
         identifier = _identifier(entry, "id")
         _require_new(str(identifier), self.image_ids, "id")  # 1 and "1" would be one image
         self.image_ids.add(str(identifier))
         self.failed_images.add(identifier)  # until its entry is read to its end
-        file_name = plain_path(_text(entry, "file_name"))
+        file_name = self._file_name(_text(entry, "file_name"), location)
         sides = [_length(entry.get(side)) for side in ("height", "width")]
         size = (sides[0], sides[1]) if min(sides) > 0 else None
         self.failed_images.remove(identifier)
         self.images[identifier] = CocoImage(image_id=identifier, file_name=file_name, size=size)
+
+    def _file_name(self, text: str, location: str) -> str:
+        """Return the path of an image; one of another machine is looked for here by its end.
+
+        Raises:
+            DataError: if it leads out of the images' folder and is not found there either.
+        """
+        try:
+            return plain_path(text)
+        except DataError:
+            found = self.finder.find(text)
+            if found is None:
+                raise
+            self._note_place(text, found, location)
+            return found
+
+    def find_images(self) -> None:
+        """Look by the ends of their paths for images of which none is where its name says."""
+        first = list(self.images.values())[:_LOOKED_AT]
+        places = self.finder.places
+        if any(is_file(place / image.file_name) for place in places for image in first):
+            return
+        for key, image in self.images.items():
+            found = self.finder.find(image.file_name)
+            if found is not None:
+                self._note_place(image.file_name, found, f"{self.path}: image {key!r:.60}")
+                self.images[key] = replace(image, file_name=found)
+
+    def _note_place(self, text: str, found: str, location: str) -> None:
+        what = f"expected a file below the images' folder, got {text[:80]!r}; {found!r} is read"
+        self.issues.append(
+            AnnotationIssue(
+                kind="path of another machine", location=location, what=what, action="note"
+            )
+        )
 
     def add_object(self, entry: dict[str, Any], location: str) -> None:
         """Take an annotation."""
@@ -341,10 +382,11 @@ def _as_it_stands(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> CocoFile:
-    tables = _Tables(path, _load(path))
+def _read(path: Path, root: Path) -> CocoFile:
+    tables = _Tables(path, _load(path), root)
     tables.read("categories", tables.add_category)
     tables.read("images", tables.add_image)
+    tables.find_images()
     tables.read("annotations", tables.add_object)
     if not tables.images and not tables.issues:
         what = "expected at least one image, got none; list the images"

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from detection.data.foreign_paths import without_prefix
 from detection.data.images import EXTENSIONS, read_file
 from detection.data.issues import composed
 from detection.data.split import Parts, named_parts, parts_of
@@ -221,11 +222,14 @@ def has_xml_pairs(root: Path) -> bool:
 def _pairs(groups: Mapping[str, tuple[str, ...]], names: list[str]) -> Iterator[tuple[str, str]]:
     """Yield the stem of an image's path with its annotation: in the same folder, or the nearest."""
     by_stem: dict[str, list[str]] = {}
+    prefixed: dict[str, list[str]] = {}
     for name in names:
         if name.lower().endswith(".xml"):
-            by_stem.setdefault(composed(_last(name)[:-4]), []).append(name)
+            own = composed(_last(name)[:-4])
+            by_stem.setdefault(own, []).append(name)
+            prefixed.setdefault(without_prefix(own), []).append(name)
     for stem, images in sorted(groups.items()):
-        candidates = by_stem.get(_last(stem), [])
+        candidates = by_stem.get(_last(stem)) or prefixed.get(_last(stem), [])
         folder = images[0].rpartition("/")[0]
         own = [path for path in candidates if path.rpartition("/")[0] == folder]
         near = own or _nearest(folder, candidates)

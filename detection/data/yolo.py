@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, plain_path
+from detection.data.foreign_paths import without_prefix
 from detection.data.images import is_image_name, read_size
 from detection.data.issues import AnnotationIssue, composed
 from detection.data.label_tables import (
@@ -61,14 +62,16 @@ def open_whole_yolo(root: Path) -> CocoFile | None:
     """
     require_folder(root)
     index = open_index(root)
-    if any(name in index.content for split in _USUAL for name in names_of(split)):
+    stated = {name for split in _USUAL for name in names_of(split) if name in index.content}
+    if stated and not (stated == {"train"} and index.content["train"] == "train.txt"):
         return None
     lists = [place for split in _USUAL for place in _usual_places(root, split)]
-    darknet = lists == [root / "train.txt"] and (root / "obj.data").is_file()
-    if lists and not darknet:
+    only = root / "train.txt"
+    by_cvat = bool(stated) or (root / "obj.data").is_file()
+    if lists and not (by_cvat and only in lists and not _is_tested(root)):
         return None
     issues = list(index.issues)
-    place = lists[0] if lists else root / "images"
+    place = only if lists else root / "images"
     listed = _list(place if place.exists() else root, [root], root, issues)
     return _read_images(index, root, listed, issues) if listed else None
 
@@ -84,6 +87,10 @@ def _usual_places(root: Path, split: str) -> list[Path]:
         for place in _places_of(name)
         if (root / place).exists()
     ]
+
+
+def _is_tested(root: Path) -> bool:
+    return bool(_usual_places(root, "test"))
 
 
 def _places_of(name: str) -> tuple[str, ...]:
@@ -283,6 +290,7 @@ class _Labels:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.names: dict[str, dict[str, str]] = {}
+        self.plain: dict[str, dict[str, str]] = {}
 
     def find(self, file_name: str) -> str | None:
         """Return the path of an image's label file, from the root; None if there is none."""
@@ -290,10 +298,20 @@ class _Labels:
             folder, _, name = wanted.rpartition("/")
             if folder not in self.names:
                 self.names[folder] = self._names_in(self.root / folder)
-            own = self.names[folder].get(composed(name))
+            there = self.names[folder]
+            own = there.get(composed(name)) or self._prefixed(folder).get(composed(name))
             if own is not None:
                 return f"{folder}/{own}" if folder else own
         return None
+
+    def _prefixed(self, folder: str) -> dict[str, str]:
+        """Map names without Label Studio's prefix to those with it, where only one is meant."""
+        if folder not in self.plain:
+            plain: dict[str, list[str]] = {}
+            for name, own in self.names[folder].items():
+                plain.setdefault(without_prefix(name), []).append(own)
+            self.plain[folder] = {name: own[0] for name, own in plain.items() if len(own) == 1}
+        return self.plain[folder]
 
     @staticmethod
     def _names_in(folder: Path) -> dict[str, str]:

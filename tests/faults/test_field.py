@@ -227,12 +227,12 @@ def test_only_the_default_names_stand_for_others(tmp_path):
 
 
 def test_the_cause_comes_without_its_consequences(tmp_path):
-    images = [{"id": 7, "file_name": "..\\..\\media\\upload\\4\\a.jpg"}]
+    images = [{"id": 7, "file_name": "..\\..\\media\\upload\\4\\gone.jpg"}]
     config = DataConfig(root=str(tmp_path), format="coco", train_split="instances.json")
     write_coco(tmp_path, coco_content(images=images))
     found = check_dataset(config, ("train",)).findings
     assert [(f.kind, f.count) for f in found if f.action == "stop"] == [("bad image", 1)]
-    assert "write 'a.jpg'" in found[0].firsts[0]
+    assert "write 'gone.jpg'" in found[0].firsts[0]
 
 
 def exif(orientation):
