@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import PIL.features
 import PIL.Image
 import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
@@ -31,13 +32,20 @@ MAX_PIXELS = 89_000_000
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".jfif", ".jpe"),
+    *(".jfif", ".jpe", ".avif", ".apng", ".pnm", ".pbm"),
 )
 """File name endings, in lower case, that are looked for when an image is named without one."""
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+HAS_AVIF = PIL.features.check("avif") is True
+"""Whether Pillow reads AVIF: from 11.3 on, where it was built so."""
 
-_FORMAT_LIST = "JPEG, PNG, BMP, WEBP, GIF, TIFF or PPM"
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", *(("AVIF",) if HAS_AVIF else ()))
+
+_FORMAT_LIST = "JPEG, PNG, BMP, WEBP, GIF, TIFF or PPM" + ", or AVIF" * HAS_AVIF
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), "HEIC"),
+}
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSES = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -223,11 +231,21 @@ def _open(file: io.BytesIO | io.BufferedReader, location: str) -> PIL.Image.Imag
             )
             raise ImageError(message) from error
         message = (
-            f"{location}: expected an image ({_FORMAT_LIST}), got a file that begins with "
-            f"{head!r}; convert or remove it"
+            f"{location}: expected an image ({_FORMAT_LIST}), got {_described(head)}; convert or "
+            "remove it"
         )
         raise ImageError(message) from error
     return image
+
+
+def _described(head: bytes) -> str:
+    """Return in words what a file is that cannot be opened, by its first bytes."""
+    kind = _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
+    if kind == "AVIF" and not HAS_AVIF:
+        return f"AVIF, which Pillow {PIL.__version__} does not read here (11.3 and later can)"
+    if kind == "AVIF":
+        return "an AVIF file that is damaged"
+    return kind or f"a file that begins with {head!r}"
 
 
 def _reason(file: io.BytesIO | io.BufferedReader, head: bytes) -> str:

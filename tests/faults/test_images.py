@@ -15,9 +15,11 @@ import torch
 
 from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, DataConfig, FeatureConfig, ProposalConfig
+from detection.data import images
 from detection.data.check import check_dataset
 from detection.data.dataset import read_dataset
-from detection.data.images import decode_image, read_image, read_size, read_sizes
+from detection.data.folder import list_images
+from detection.data.images import HAS_AVIF, decode_image, read_image, read_size, read_sizes
 from detection.data.voc import read_voc
 from detection.errors import DataError
 from detection.features.factory import make_extractor
@@ -199,7 +201,10 @@ def test_f24_of_two_files_for_one_image_the_first_extension_is_taken(tmp_path):
     assert read_voc(tree.root, "train").records[0].path.suffix == ".jpg"
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+avif = pytest.param("AVIF", marks=pytest.mark.skipif(not HAS_AVIF, reason="Pillow without AVIF"))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", avif])
 def test_f24_of_several_frames_the_first_is_taken(kind):
     first, second = (PIL.Image.new("RGB", (8, 6), colour) for colour in ("red", "blue"))
     data = encoded(first, kind, save_all=True, append_images=[second])
@@ -213,7 +218,32 @@ def test_f24_of_several_frames_the_first_is_taken(kind):
     "data", [b"\0\0\1\0" + bytes(40), b"%PDF-1.7", b"\0\0\0\x18ftypheic" + bytes(40), b"<svg/>"]
 )
 def test_f24_other_kinds_of_file_are_refused_with_the_list_of_those_accepted(data):
-    refused(data, "expected an image (JPEG, PNG, BMP, WEBP, GIF, TIFF or PPM)")
+    refused(data, "expected an image (JPEG, PNG, BMP, WEBP, GIF, TIFF or PPM")
+
+
+@pytest.mark.skipif(not HAS_AVIF, reason="Pillow without AVIF")
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_f24_avif_is_read_upright(tmp_path, orientation):
+    tags = PIL.Image.Exif()
+    tags[0x0112] = orientation
+    still = PIL.Image.new("RGB", (60, 40), "red")
+    still.paste("blue", (0, 0, 60, 8))
+    (tmp_path / "a.AVIF").write_bytes(encoded(still, "AVIF", exif=tags, quality=95))
+    assert [path.name for path in list_images([tmp_path])] == ["a.AVIF"]
+    image = read_image(tmp_path / "a.AVIF")
+    assert (
+        image.size == read_size(tmp_path / "a.AVIF") == ((60, 40) if orientation == 6 else (40, 60))
+    )
+    corner = {1: (2, 30), 3: (37, 30), 6: (30, 37)}[orientation]
+    assert image.pixels[corner].tolist()[2] > 200
+
+
+def test_f24_what_avif_lacks_is_said(monkeypatch):
+    monkeypatch.setattr(images, "HAS_AVIF", False)
+    monkeypatch.setattr(images, "FORMATS", ("JPEG", "PNG"))
+    head = b"\0\0\0\x1cftypavif" + bytes(40)
+    refused(head, "got AVIF, which Pillow")
+    refused(head.replace(b"avif", b"heic"), "got HEIC; convert")
 
 
 # F25
