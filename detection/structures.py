@@ -20,7 +20,22 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-Size = tuple[int, int]
+from detection.values import Size, Skipped
+
+__all__ = [
+    "CocoTerms",
+    "ConvGeometry",
+    "Dataset",
+    "Detections",
+    "FeatureMap",
+    "GroundTruth",
+    "Image",
+    "Proposals",
+    "Record",
+    "RoIFeatures",
+    "Size",
+    "Skipped",
+]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -79,21 +94,6 @@ class Record:
     image_id: str
     path: Path
     truth: GroundTruth
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """An object or an image that was left out, or counts as missed.
-
-    Attributes:
-        file: the image or its annotation.
-        kind: a few words, the same for all of a kind.
-        reason: the object where it is one, expected, got, remedy.
-    """
-
-    file: str
-    kind: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

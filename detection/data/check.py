@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from detection.config import DataConfig
-from detection.data.annotations import UNREADABLE, CheckedImage
-from detection.data.coco import examine_coco, twins
+from detection.data.annotations import TWICE, UNREADABLE, CheckedImage
+from detection.data.coco_examine import examine_coco, twins
 from detection.data.coco_file import CocoFile, CocoImage, image_folder
-from detection.data.images import decode_image, read_file
+from detection.data.image_files import read_file, require_whole
 from detection.data.issues import Action, AnnotationIssue, Rules, composed, nearest
-from detection.data.join import TWICE
 from detection.data.overlap import shared_files
 from detection.data.roots import Source, sources_of
 from detection.data.tables import kind_of, open_tables
 from detection.data.tally import Tally
-from detection.data.voc import VocFolder, examine, open_voc, read_split
+from detection.data.voc_examine import examine
+from detection.data.voc_folder import VocFolder
+from detection.data.voc_lists import open_voc, read_split
 from detection.errors import DataError, ImageError
 from detection.io.parallel import parallel_map
 from detection.io.progress import track
@@ -263,7 +264,7 @@ def _examine_part(part: _Part) -> Iterator[CheckedImage]:
 def _decode(path: Path, tally: Tally, max_pixels: int) -> None:
     try:
         data = read_file(path)
-        decode_image(data, str(path), max_pixels=max_pixels)
+        require_whole(data, str(path), max_pixels)
     except ImageError as error:
         what = str(error).removeprefix(f"{path}: ")
         tally.add(_note("damaged image", str(path), what, "stop"))

@@ -7,23 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from detection.data.annotations import (
-    CheckedImage,
-    assemble,
-    examine_objects,
-    read_all,
-    settle_size,
-)
+from detection.data.annotations import read_all
+from detection.data.assemble import assemble
+from detection.data.coco_examine import examine_coco, twins
 from detection.data.coco_file import (
     CocoFile,
-    CocoImage,
     Identifier,
     category_ids,
     image_folder,
     open_coco,
 )
-from detection.data.issues import Allowed, AnnotationIssue, Rules, stop_at
-from detection.data.overlap import FileIdentity, identity_of
+from detection.data.issues import Allowed, Rules, stop_at
 from detection.structures import CocoTerms, Dataset
 
 __all__ = ["category_ids", "examine_coco", "read_coco"]
@@ -130,49 +124,3 @@ def _fresh_ids(taken: Iterable[Identifier], count: int) -> Iterator[int]:
 
 def _has_area(row: Mapping[str, Any]) -> bool:
     return bool(row["bbox"][2] > 0 and row["bbox"][3] > 0)
-
-
-def twins(coco: CocoFile, folder: Path) -> list[AnnotationIssue]:
-    """Return an issue for each file that the table of images lists under a second identifier."""
-    seen: dict[FileIdentity | str, CocoImage] = {}
-    issues = []
-    for image in coco.images:
-        first = seen.setdefault(identity_of(folder / image.file_name) or image.file_name, image)
-        if first is not image:
-            what = (
-                f"expected each file once, got it as image {first.image_id!r} and as image "
-                f"{image.image_id!r}; move all its objects to one"
-            )
-            location = f"{coco.path}: {image.file_name}"
-            issues.append(
-                AnnotationIssue(
-                    kind="file under two ids", location=location, what=what, action="stop"
-                )
-            )
-    return issues
-
-
-def examine_coco(
-    coco: CocoFile,
-    folder: Path,
-    images: Iterable[CocoImage],
-    rules: Rules,
-    *,
-    known: Sequence[str] = (),
-) -> Iterator[CheckedImage]:
-    """Read images' headers and say what is wrong with each and with its objects."""
-    known_names = frozenset(known)
-    for image in images:
-        issues: list[AnnotationIssue] = []
-        path = folder / image.file_name
-        location = f"{coco.path}: image {image.image_id!r}"
-        size = settle_size(path, image.size, location, rules, issues)
-        parsed = coco.objects.get(image.image_id, ()) if size is not None else ()
-        kept, more = examine_objects(parsed, size or (1, 1), rules, known_names, one_based=False)
-        yield CheckedImage(
-            image_id=str(image.image_id),
-            path=path,
-            size=size,
-            objects=kept,
-            issues=(*issues, *more),
-        )

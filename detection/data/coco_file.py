@@ -11,11 +11,11 @@ from typing import Any
 
 from detection.data.annotations import FoundObject
 from detection.data.foreign_paths import Finder
-from detection.data.images import read_file
+from detection.data.image_files import read_file
 from detection.data.issues import AnnotationIssue, Corners, composed, stop_at
 from detection.data.split import names_of
 from detection.errors import DataError, shown
-from detection.structures import Size
+from detection.values import Size
 
 Identifier = int | str
 

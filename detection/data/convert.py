@@ -12,15 +12,16 @@ from typing import Literal
 
 from detection.config import DataConfig
 from detection.data.annotations import CheckedImage, CheckedObject
-from detection.data.coco import examine_coco
+from detection.data.coco_examine import examine_coco
 from detection.data.coco_file import image_folder
 from detection.data.folder import list_images, name_images
-from detection.data.images import read_size
+from detection.data.image_files import read_size
 from detection.data.issues import AnnotationIssue, Rules, stop_at
 from detection.data.label_writers import WRITERS, Format, ImageOut, Written
 from detection.data.roots import Source, sources_of
 from detection.data.tables import kind_of, open_tables
-from detection.data.voc import examine, open_voc, read_split
+from detection.data.voc_examine import examine
+from detection.data.voc_lists import open_voc, read_split
 from detection.errors import DataError
 
 Labels = Mapping[str, Sequence[CheckedObject]]

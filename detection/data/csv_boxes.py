@@ -12,12 +12,12 @@ from pathlib import Path
 
 from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, is_file, plain_path
-from detection.data.images import EXTENSIONS, is_image_name
+from detection.data.image_files import EXTENSIONS, is_image_name
 from detection.data.issues import AnnotationIssue, Corners, composed
 from detection.data.label_tables import fault, read_text, require_folder, to_coco
 from detection.data.split import names_of
 from detection.errors import DataError, shown
-from detection.structures import Size
+from detection.values import Size
 
 _NAMES = {
     "file": ("filename", "file", "image", "path", "image_path", "image_id"),

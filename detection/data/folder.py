@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from detection.data.images import EXTENSIONS, is_image_name
+from detection.data.image_files import EXTENSIONS, is_image_name
 from detection.errors import DataError
 
 

@@ -7,72 +7,40 @@ multi-page file the first frame is taken.
 
 from __future__ import annotations
 
-import io
-import logging
-import struct
-import threading
-import warnings
 from pathlib import Path
 
-import numpy as np
-import PIL.features
 import PIL.Image
-import PIL.PngImagePlugin
-import PIL.TiffImagePlugin
 import torch
-from numpy.typing import NDArray
 
-from detection.errors import DataError, ImageError
-from detection.io.files import odd_kind
-from detection.io.image_errors import file_error, raise_unless_own
-from detection.structures import Image, Size
-
-MAX_PIXELS = 89_000_000
-"""The largest image that is decoded by default, in pixels: 267 MB as 8-bit RGB."""
-
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".jfif", ".jpe", ".avif", ".apng", ".pnm", ".pbm"),
+from detection.data.image_files import (
+    EXTENSIONS,
+    FORMATS,
+    HAS_AVIF,
+    MAX_PIXELS,
+    decode,
+    decode_opened,
+    is_image_name,
+    read_file,
+    read_header,
+    read_size,
+    read_sizes,
 )
-"""File name endings, in lower case, that are looked for when an image is named without one."""
+from detection.structures import Image
 
-HAS_AVIF = PIL.features.check("avif") is True
-"""Whether Pillow reads AVIF: from 11.3 on, where it was built so."""
-
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", *(("AVIF",) if HAS_AVIF else ()))
-
-_FORMAT_LIST = "JPEG, PNG, BMP, WEBP, GIF, TIFF or PPM" + ", or AVIF" * HAS_AVIF
-_BRANDS = {
-    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), "HEIC"),
-}
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSES = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
-_TURNING = {5, 6, 7, 8}
-_OPENING = threading.Lock()
-_LOG = logging.getLogger(__name__)
-
-_BIT_DEPTHS = (8, 10, 12, 14, 16)
-
-# Colour profiles and notes of some megabytes are real; Pillow's own limit is one. What an image may
-# take is bounded by its pixels and by the file.
-PIL.PngImagePlugin.MAX_TEXT_CHUNK = PIL.PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
-
-
-def is_image_name(name: str) -> bool:
-    """Return whether a file in a folder is to be taken for an image.
-
-    Hidden files are not, such as the ``._photo.jpg`` that macOS leaves beside each ``photo.jpg``.
-    """
-    return not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "HAS_AVIF",
+    "MAX_PIXELS",
+    "decode_image",
+    "from_pillow",
+    "is_image_name",
+    "read_file",
+    "read_header",
+    "read_image",
+    "read_size",
+    "read_sizes",
+]
 
 
 def read_image(path: Path, image_id: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -88,7 +56,8 @@ def read_image(path: Path, image_id: str | None = None, *, max_pixels: int = MAX
         DataError: where disk or memory fail.
     """
     name = path.stem if image_id is None else image_id
-    return Image(image_id=name, pixels=_decode(read_file(path), str(path), max_pixels))
+    pixels = decode(read_file(path), str(path), max_pixels)
+    return Image(image_id=name, pixels=torch.from_numpy(pixels))
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -98,7 +67,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ima
         ImageError: where the bytes are no image, truncated or too large.
         DataError: where memory does not suffice.
     """
-    return Image(image_id=name, pixels=_decode(data, name, max_pixels))
+    return Image(image_id=name, pixels=torch.from_numpy(decode(data, name, max_pixels)))
 
 
 def from_pillow(image: PIL.Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -107,233 +76,4 @@ def from_pillow(image: PIL.Image.Image, name: str, *, max_pixels: int = MAX_PIXE
     Raises:
         ImageError: where it is too large, its pixels cannot be had or have no known range.
     """
-    return Image(image_id=name, pixels=_pixels(image, name, max_pixels))
-
-
-def read_size(path: Path) -> Size:
-    """Return the upright (height, width) of an image file, reading only its header.
-
-    Raises:
-        DataError: where the file cannot be read or is no image.
-    """
-    return read_header(path)[0]
-
-
-def read_sizes(path: Path) -> tuple[Size, Size]:
-    """Return the (height, width) as shown and as stored; EXIF rotation makes them differ.
-
-    Raises:
-        DataError: where the file cannot be read or is no image.
-    """
-    return read_header(path)[:2]
-
-
-def read_header(path: Path) -> tuple[Size, Size, bool]:
-    """Return the (height, width) as shown and as stored, and whether EXIF turns or mirrors.
-
-    Raises:
-        DataError: where the file cannot be read or is no image.
-    """
-    _require_plain(path)
-    try:
-        with path.open("rb") as file, _open(file, str(path)) as image:
-            width, height = image.size
-            orientation = _orientation(image)
-            if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
-                # some versions of Pillow turn a TIFF's size when they open it, others do not
-                width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
-                orientation = image.tag_v2.get(_ORIENTATION_TAG, 1)
-    except (OSError, UnicodeEncodeError) as error:
-        raise _unreadable(path, error) from error
-    stored = (height, width)
-    upright = (width, height) if orientation in _TURNING else stored
-    return upright, stored, orientation in _TRANSPOSES
-
-
-def read_file(path: Path) -> bytes:
-    """Return a file's bytes.
-
-    Raises:
-        DataError: naming path and reason where it cannot be read.
-    """
-    _require_plain(path)
-    try:
-        return path.read_bytes()
-    except (OSError, UnicodeEncodeError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _require_plain(path: Path) -> None:
-    """Raise ImageError for what cannot be read to an end, such as a named pipe."""
-    if kind := odd_kind(path):
-        message = f"{path}: expected a readable file, got {kind}"
-        raise ImageError(message)
-
-
-def _unreadable(path: Path, error: OSError | UnicodeEncodeError) -> DataError:
-    if isinstance(error, UnicodeEncodeError):
-        return ImageError(f"{str(path)!a}: expected a name of Unicode text, got {error.reason}")
-    return file_error(str(path), error)
-
-
-def _decode(data: bytes, location: str, max_pixels: int) -> torch.Tensor:
-    if not data:
-        message = f"{location}: expected an image, got an empty file; fetch it again"
-        raise ImageError(message)
-    with _open(io.BytesIO(data), location) as image:
-        return _pixels(image, location, max_pixels)
-
-
-def _pixels(image: PIL.Image.Image, location: str, max_pixels: int) -> torch.Tensor:
-    """Decode an image whose header is read."""
-    width, height = image.size
-    if width * height > max_pixels:
-        message = (
-            f"{location}: expected at most {max_pixels:,} pixels, got {width} x {height} = "
-            f"{width * height:,}; make the image smaller or raise data.max_pixels"
-        )
-        raise ImageError(message)
-    try:
-        orientation = _orientation(image)
-        pixels = np.array(_upright(_to_rgb(image, location), orientation))
-    except ImageError:
-        raise
-    except Exception as error:  # the decoders raise whatever they like on damaged files
-        raise_unless_own(error, location)
-        message = (
-            f"{location}: expected a whole {image.format} image, got one that cannot be decoded "
-            f"({_words(error)}); fetch or save it again"
-        )
-        raise ImageError(message) from error
-    return torch.from_numpy(pixels)
-
-
-def _open(file: io.BytesIO | io.BufferedReader, location: str) -> PIL.Image.Image:
-    """Read the header."""
-    try:
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the size limit here is ours
-            image = PIL.Image.open(file, formats=FORMATS)
-    except PIL.Image.DecompressionBombError as error:
-        message = (
-            f"{location}: expected at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels, got "
-            f"more ({_words(error)}); make the image smaller"
-        )
-        raise ImageError(message) from error
-    except Exception as error:
-        raise_unless_own(error, location)
-        file.seek(0)
-        head = file.read(12)
-        if reason := _reason(file, head):
-            message = (
-                f"{location}: expected an image, got a PNG that cannot be read ({reason}); save it "
-                "again"
-            )
-            raise ImageError(message) from error
-        message = (
-            f"{location}: expected an image ({_FORMAT_LIST}), got {_described(head)}; convert or "
-            "remove it"
-        )
-        raise ImageError(message) from error
-    return image
-
-
-def _described(head: bytes) -> str:
-    """Return in words what a file is that cannot be opened, by its first bytes."""
-    kind = _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
-    if kind == "AVIF" and not HAS_AVIF:
-        return f"AVIF, which Pillow {PIL.__version__} does not read here (11.3 and later can)"
-    if kind == "AVIF":
-        return "an AVIF file that is damaged"
-    return kind or f"a file that begins with {head!r}"
-
-
-def _reason(file: io.BytesIO | io.BufferedReader, head: bytes) -> str:
-    """Return why a PNG cannot be opened, which Pillow keeps to itself; nothing for other files."""
-    if not head.startswith(b"\x89PNG\r\n"):
-        return ""
-    file.seek(0)
-    try:
-        PIL.PngImagePlugin.PngImageFile(file)
-    except Exception as error:
-        return _words(error)
-    return ""
-
-
-def _to_rgb(image: PIL.Image.Image, location: str) -> PIL.Image.Image:
-    """Return 8-bit RGB with transparent pixels composited over white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode == "F":
-        message = (
-            f"{location}: expected 8- or 16-bit pixels, got floating-point ones whose range is "
-            "unknown; convert the image to 8 bits"
-        )
-        raise ImageError(message)
-    if image.mode.startswith("I"):
-        return PIL.Image.fromarray(_high_bytes(np.array(image), location)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", rgba.size, "white")
-        return PIL.Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _high_bytes(values: NDArray[np.generic], location: str) -> NDArray[np.uint8]:
-    """Scale 16 bits to 8 by their high byte, as Pillow does with 16-bit colour.
-
-    Cameras store 10, 12 or 14 bits in 16. How many are meant is not written down: an image whose
-    largest value lies in the lowest quarter of the range is taken to have as few bits as this value
-    needs, which is logged.
-    """
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 0xFFFF:
-        message = (
-            f"{location}: expected 8- or 16-bit pixels, got values from {wide.min()} to "
-            f"{wide.max()}; convert the image to 8 bits"
-        )
-        raise ImageError(message)
-    bits = next(b for b in _BIT_DEPTHS if int(wide.max(initial=0)) < 1 << b)
-    if bits < 16:
-        _LOG.warning(
-            "%s: expected values up to 65,535 in 16 bits, got at most %d; read as %d bits",
-            location,
-            int(wide.max(initial=0)),
-            bits,
-        )
-    return (wide >> (bits - 8)).astype(np.uint8)
-
-
-def _upright(image: PIL.Image.Image, orientation: int) -> PIL.Image.Image:
-    transpose = _TRANSPOSES.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
-
-
-def _orientation(image: PIL.Image.Image) -> int:
-    """Return the EXIF orientation stored before the pixels, 1 if there is none.
-
-    A TIFF's is not among them: Pillow turns its pixels itself.
-    """
-    try:
-        return _orientation_of_exif(image.info.get("exif", b""))
-    except struct.error:  # a block that ends too early says nothing
-        return 1
-
-
-def _orientation_of_exif(block: bytes) -> int:
-    """Find tag 0x0112 in the first directory of an EXIF block."""
-    block = block.removeprefix(b"Exif\x00\x00")
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(block[:4])
-    if order is None:
-        return 1
-    (start,) = struct.unpack_from(order + "I", block, 4)
-    (count,) = struct.unpack_from(order + "H", block, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, _, value = struct.unpack_from(order + "HHIH", block, entry)
-        if tag == _ORIENTATION_TAG and kind == 3:
-            return value if value in _TRANSPOSES else 1
-    return 1
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return Image(image_id=name, pixels=torch.from_numpy(decode_opened(image, name, max_pixels)))

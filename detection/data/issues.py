@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detection.errors import DataError
-from detection.structures import Size, Skipped
+from detection.values import Size, Skipped
 
 Action = Literal["stop", "skip", "mend", "note"]
 """What a reader does about a problem: stop, leave the object or image out, change it in memory, or

@@ -9,14 +9,12 @@ from dataclasses import replace
 
 import torch
 
+from detection.data.annotations import TWICE
 from detection.data.overlap import shared_files
 from detection.errors import DataError
 from detection.structures import Dataset, Record, Skipped
 
 _LOG = logging.getLogger(__name__)
-
-TWICE = "image in two places"
-"""The kind of problem of an image that a second root or list holds too."""
 
 
 def join(parts: Sequence[Dataset], labels: Sequence[str], *, strict: bool) -> Dataset:

@@ -10,7 +10,7 @@ from detection.config import DataConfig
 from detection.data.roots import alone
 from detection.data.split import LISTS, Parts
 from detection.data.tables import drawn_tables, kind_of
-from detection.data.voc import open_voc
+from detection.data.voc_lists import open_voc
 from detection.io.files import write_json_atomic
 
 _LOG = logging.getLogger(__name__)

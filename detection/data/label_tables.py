@@ -8,7 +8,7 @@ from typing import Any
 
 from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier
-from detection.data.images import read_file
+from detection.data.image_files import read_file
 from detection.data.issues import AnnotationIssue
 from detection.errors import DataError
 

@@ -20,7 +20,7 @@ from detection.data.annotations import CheckedObject
 from detection.data.issues import Corners
 from detection.data.voc_xml import VocObject, write_voc_annotation
 from detection.data.yolo_labels import parse_labels
-from detection.structures import Size
+from detection.values import Size
 
 Format = Literal["voc", "coco", "yolo"]
 
@@ -212,13 +212,15 @@ def write_yolo(
     for name, listed in lists.items():
         for image in listed:
             places[image] = f"images/{folders[name]}/{image.file_name}"
-            text = "".join(
-                _yolo_line(item, image.size, labels, names, lost) for item in image.objects
+            lines = [_yolo_line(item, image.size, labels, names, lost) for item in image.objects]
+            lines = list(dict.fromkeys(lines))  # readers of this format count equal lines once
+            lost["objects in the place of another of their class"] += len(image.objects) - len(
+                lines
             )
-            count += len(image.objects)
+            count += len(lines)
             path = out / "labels" / folders[name] / f"{image.name}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text("".join(lines), encoding="utf-8")
     entries: dict[str, Any] = {"path": "."}
     entries |= {folder: f"images/{folder}" for folder in folders.values()}
     if "test" in entries:

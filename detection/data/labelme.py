@@ -12,12 +12,12 @@ from typing import Any
 
 from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier
-from detection.data.images import EXTENSIONS, read_file
+from detection.data.image_files import EXTENSIONS, read_file
 from detection.data.issues import AnnotationIssue, Corners, composed
 from detection.data.label_tables import fault, note, require_folder, to_coco
 from detection.data.voc_folder import files_below
 from detection.errors import DataError, shown
-from detection.structures import Size
+from detection.values import Size
 
 _HEAD = 1 << 12
 """Bytes of a JSON file that are looked at to tell what it is."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.data.issues import Corners
-from detection.structures import Size
+from detection.values import Size
 
 Field = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

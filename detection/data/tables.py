@@ -150,6 +150,8 @@ def _only(tables: CocoFile, root: Path, parts: Parts, split: str) -> CocoFile:
         images=images,
         objects={key: found for key, found in tables.objects.items() if key in ids},
         annotations=tuple(row for row in tables.annotations if row["image_id"] in ids),
+        # What is only counted is counted once, with the list to train on.
+        issues=tuple(i for i in tables.issues if split == "trainval" or i.action == "stop"),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from detection.data.foreign_paths import without_prefix
-from detection.data.images import EXTENSIONS, read_file
+from detection.data.image_files import EXTENSIONS, read_file
 from detection.data.issues import composed
 from detection.data.split import Parts, named_parts, parts_of
 from detection.data.voc_xml import parse_annotation

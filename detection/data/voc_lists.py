@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from detection.data.images import EXTENSIONS, read_file
+from detection.data.image_files import EXTENSIONS, read_file
 from detection.data.issues import AnnotationIssue, composed
 from detection.data.split import parts_of, sole_list
 from detection.data.voc_folder import VocFolder, classes_in, describe, open_voc_folder

@@ -18,7 +18,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from detection.data.issues import AnnotationIssue, Corners, composed
 from detection.errors import DataError, shown
-from detection.structures import Size
+from detection.values import Size
 
 MAX_DEPTH = 64
 """Deeper nesting is refused; VOC's own annotations are four levels deep."""

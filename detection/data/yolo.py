@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, plain_path
 from detection.data.foreign_paths import without_prefix
-from detection.data.images import is_image_name, read_size
+from detection.data.image_files import is_image_name, known_header
 from detection.data.issues import AnnotationIssue, composed
 from detection.data.label_tables import (
     fault,
@@ -24,7 +24,7 @@ from detection.data.split import names_of
 from detection.data.yolo_index import YoloIndex, open_index
 from detection.data.yolo_labels import parse_labels
 from detection.errors import DataError, ImageError, shown
-from detection.structures import Size
+from detection.values import Size
 
 
 def open_yolo(root: Path, split: str) -> CocoFile:
@@ -353,6 +353,6 @@ def _read_labels(
 def _size_of(path: Path) -> Size | None:
     """Return the (height, width) of an image; None if it cannot be read, which its reader says."""
     try:
-        return read_size(path)
+        return known_header(path)[0]
     except ImageError:
         return None

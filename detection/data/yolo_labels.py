@@ -10,7 +10,7 @@ from detection.data.annotations import FoundObject
 from detection.data.issues import AnnotationIssue, Corners
 from detection.data.label_tables import fault, note
 from detection.errors import DataError
-from detection.structures import Size
+from detection.values import Size
 
 _LARGEST = 1.01
 """A larger fraction is none; a little beyond 1 is what rounding and careless drawing leave."""

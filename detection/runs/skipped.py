@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detection.io.files import write_text_atomic
-from detection.structures import Skipped
+from detection.values import Skipped
 
 NAME = "skipped.csv"
 COLUMNS = ("split", "file", "kind", "reason")

@@ -2,8 +2,10 @@
 
 from collections import Counter
 
-from detection.data.annotations import assemble, read_all
-from detection.data.coco import examine_coco, terms_of, twins
+from detection.data.annotations import read_all
+from detection.data.assemble import assemble
+from detection.data.coco import terms_of
+from detection.data.coco_examine import examine_coco, twins
 from detection.data.coco_file import image_folder
 from detection.data.issues import Rules, stop_at
 from tests.data.folders import picture, write_bytes_or_text

@@ -4,11 +4,11 @@ from detection.data.annotations import (
     CheckedImage,
     CheckedObject,
     FoundObject,
-    assemble,
     examine_objects,
     read_all,
     settle_size,
 )
+from detection.data.assemble import assemble
 from detection.data.issues import AnnotationIssue, Rules
 from detection.errors import DataError
 from tests.data.folders import picture

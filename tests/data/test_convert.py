@@ -41,7 +41,8 @@ def boxes(draw):
 
 
 objects = st.tuples(st.sampled_from(NAMES), boxes(), st.booleans())
-sets = st.lists(st.lists(objects, max_size=4), min_size=2, max_size=4).filter(
+one_image = st.lists(objects, max_size=4, unique_by=lambda item: item[:2])
+sets = st.lists(one_image, min_size=2, max_size=4).filter(
     lambda images: all(any(images[k::2]) for k in (0, 1))
 )
 
@@ -121,6 +122,13 @@ def test_there_and_back_again_each_image_has_the_same_objects(tmp_path_factory, 
     assert there.lost == ({said: hard} if said and hard else {})
     assert there.images == back.images == len(images)
     assert there.objects == back.objects == sum(map(len, images))
+
+
+def test_yolo_holds_one_of_two_equal_objects(tmp_path):
+    source = write_source(tmp_path / "set", [[("ant", (1.0, 2.0, 30.0, 20.0), False)] * 2] * 2)
+    made = convert(source, "yolo", tmp_path / "out")
+    assert made.objects == 2
+    assert made.lost == {"objects in the place of another of their class": 2}
 
 
 def test_a_list_that_is_not_there_is_said_and_passed_over(tmp_path, capsys):

@@ -15,7 +15,7 @@ import torch
 
 from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, DataConfig, FeatureConfig, ProposalConfig
-from detection.data import images
+from detection.data import image_files
 from detection.data.check import check_dataset
 from detection.data.dataset import read_dataset
 from detection.data.folder import list_images
@@ -231,16 +231,15 @@ def test_f24_avif_is_read_upright(tmp_path, orientation):
     (tmp_path / "a.AVIF").write_bytes(encoded(still, "AVIF", exif=tags, quality=95))
     assert [path.name for path in list_images([tmp_path])] == ["a.AVIF"]
     image = read_image(tmp_path / "a.AVIF")
-    assert (
-        image.size == read_size(tmp_path / "a.AVIF") == ((60, 40) if orientation == 6 else (40, 60))
-    )
+    sizes = [(40, 60), (60, 40)]
+    assert image.size == read_size(tmp_path / "a.AVIF") == sizes[orientation == 6]
     corner = {1: (2, 30), 3: (37, 30), 6: (30, 37)}[orientation]
     assert image.pixels[corner].tolist()[2] > 200
 
 
 def test_f24_what_avif_lacks_is_said(monkeypatch):
-    monkeypatch.setattr(images, "HAS_AVIF", False)
-    monkeypatch.setattr(images, "FORMATS", ("JPEG", "PNG"))
+    monkeypatch.setattr(image_files, "HAS_AVIF", False)
+    monkeypatch.setattr(image_files, "FORMATS", ("JPEG", "PNG"))
     head = b"\0\0\0\x1cftypavif" + bytes(40)
     refused(head, "got AVIF, which Pillow")
     refused(head.replace(b"avif", b"heic"), "got HEIC; convert")
