@@ -84,7 +84,7 @@ def write_voc(
     count = 0
     images = _once(lists)
     for image in images:
-        objects = []
+        objects: list[VocObject] = []
         for item in image.objects:
             corners = _voc_corners(item.box)
             if corners[2] <= corners[0] or corners[3] <= corners[1]:

@@ -225,9 +225,9 @@ def _pairs(groups: Mapping[str, tuple[str, ...]], names: list[str]) -> Iterator[
     prefixed: dict[str, list[str]] = {}
     for name in names:
         if name.lower().endswith(".xml"):
-            own = composed(_last(name)[:-4])
-            by_stem.setdefault(own, []).append(name)
-            prefixed.setdefault(without_prefix(own), []).append(name)
+            key = composed(_last(name)[:-4])
+            by_stem.setdefault(key, []).append(name)
+            prefixed.setdefault(without_prefix(key), []).append(name)
     for stem, images in sorted(groups.items()):
         candidates = by_stem.get(_last(stem)) or prefixed.get(_last(stem), [])
         folder = images[0].rpartition("/")[0]

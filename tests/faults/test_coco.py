@@ -134,11 +134,11 @@ BAD_IMAGES = {
     "images[1]: expected a number or a text as id, got nothing": [{"file_name": "a.jpg"}],
     "image 7: expected a text as file_name, got nothing": [{"id": 7}],
     "image 7: expected a text as file_name, got int": [{"id": 7, "file_name": 5}],
-    "image 7: expected a file below the images' folder, got '../a.jpg'": [
-        {"id": 7, "file_name": "../a.jpg"}
+    "image 7: expected a file below the images' folder, got '../gone.jpg'": [
+        {"id": 7, "file_name": "../gone.jpg"}
     ],
     "got '/etc/passwd'": [{"id": 7, "file_name": "/etc/passwd"}],
-    "got 'C:": [{"id": 7, "file_name": "C:\\a.jpg"}],
+    "got 'C:": [{"id": 7, "file_name": "C:\\gone.jpg"}],
     "images[1]: expected an object, got int '5'": [5],
 }
 
