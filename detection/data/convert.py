@@ -298,7 +298,7 @@ def _list_name(sources: Sequence[Source], split: Literal["train", "test"]) -> st
 
 
 def _named(lists: Mapping[str, Sequence[_Image]]) -> dict[str, list[tuple[str, _Image]]]:
-    """Give each image a name that no other one has, the same in all lists."""
+    """Name each image as no other one is named, the same in all lists."""
     files: dict[str, _Image] = {}
     for read in lists.values():
         for image in read:

@@ -4,6 +4,7 @@
 
     RUN/config.yaml        every setting
         environment.json   versions, processor, graphics card, revision of the source
+        split.json         the lists of the images, where they were drawn
         command.txt        the command lines, one each
         log.txt            what was said
         model.safetensors  the detector

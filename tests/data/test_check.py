@@ -1,10 +1,19 @@
 """The check of a whole data set."""
 
+import subprocess
+import sys
+
 import pytest
 
 from detection.config import DataConfig
 from detection.data.check import check_dataset
-from tests.data.folders import VocTree, annotation_xml, coco_content, object_xml, write_coco
+from tests.data.folders import (
+    VocTree,
+    annotation_xml,
+    coco_content,
+    object_xml,
+    write_coco,
+)
 
 HARD = "<difficult>1</difficult>"
 
@@ -155,3 +164,12 @@ def test_one_and_two_processes_find_the_same(tmp_path, monkeypatch, layout):
     one, two = (check_dataset(config, ["train"], workers=count) for count in (1, 2))
     assert one.format() == two.format()
     assert counts(one)["clipped box"] == (3 if layout == "voc" else 4)
+
+
+def test_what_reads_label_files_loads_no_torch():
+    code = (
+        "import sys, detection.cli.main, detection.data.check, detection.data.convert\n"
+        "print({'torch', 'scipy', 'cv2', 'joblib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -18,6 +18,7 @@ from detection.errors import DataError
 from detection.inference.as_labels import read_labels
 from tests.cli.lines import fail
 from tests.data.folders import VocTree, annotation_xml, object_xml, picture
+from tests.inference.test_as_labels import run_folder
 
 WIDTH, HEIGHT = 97, 61
 NAMES = ("ant", "Bälle", "c d")
@@ -124,13 +125,6 @@ def test_there_and_back_again_each_image_has_the_same_objects(tmp_path_factory, 
     assert there.objects == back.objects == sum(map(len, images))
 
 
-def test_yolo_holds_one_of_two_equal_objects(tmp_path):
-    source = write_source(tmp_path / "set", [[("ant", (1.0, 2.0, 30.0, 20.0), False)] * 2] * 2)
-    made = convert(source, "yolo", tmp_path / "out")
-    assert made.objects == 2
-    assert made.lost == {"objects in the place of another of their class": 2}
-
-
 def test_a_list_that_is_not_there_is_said_and_passed_over(tmp_path, capsys):
     VocTree(tmp_path / "set").split("trainval", "000001\n")
     arguments = ["convert", tmp_path / "set", "--to", "yolo", "--out", tmp_path / "out"]
@@ -140,36 +134,6 @@ def test_a_list_that_is_not_there_is_said_and_passed_over(tmp_path, capsys):
     assert "1 images, 1 objects (trainval 1)\nlost: nothing" in out
     assert (tmp_path / "out/labels/train/000001.txt").read_text().startswith("0 ")
     assert (tmp_path / "out/data.yaml").read_text().startswith("path: .\ntrain: images/train\n")
-
-
-def test_what_a_format_cannot_hold_is_counted(tmp_path):
-    tree = VocTree(tmp_path / "coco")
-    rows = [
-        {"id": 1, "image_id": 7, "category_id": 5, "bbox": [3, 4, 1, 9]},
-        {"id": 2, "image_id": 7, "category_id": 5, "bbox": [3, 4, 8, 9], "iscrowd": 1},
-        {"id": 3, "image_id": 7, "category_id": 5, "bbox": [3, 4, 80, 9]},
-        {"id": 4, "image_id": 7, "category_id": 5, "bbox": [3, 4, 0, 9]},
-    ]
-    content = {
-        "images": [{"id": 7, "file_name": "000001.jpg"}],
-        "categories": [{"id": 5, "name": "dog"}],
-        "annotations": rows,
-    }
-    root = tree.root / "JPEGImages"
-    (root / "train.json").write_text(json.dumps(content))
-    lost = dict(convert(DataConfig(root=str(root)), "voc", tmp_path / "voc").lost)
-    assert lost == {
-        "boxes of a pixel or less, which VOC cannot hold (left out)": 1,
-        "crowd flags, which become difficult": 1,
-        "clipped box (mended)": 1,
-        "degenerate box (left out)": 1,
-    }
-    again = convert(DataConfig(root=str(root)), "coco", tmp_path / "again")
-    written = json.loads((tmp_path / "again/annotations/instances_trainval.json").read_text())
-    assert [image["id"] for image in written["images"]] == [7]
-    assert written["categories"] == [{"id": 5, "name": "dog"}]
-    assert [row["iscrowd"] for row in written["annotations"]] == [0, 1, 0]
-    assert again.objects == 3
 
 
 def test_images_of_one_name_in_two_roots_get_names_of_their_own(tmp_path):
@@ -241,15 +205,6 @@ def test_detections_in_images_alone_become_labels(tmp_path, to):
     assert dataset.class_names == ("dog",)
 
 
-def run_folder(folder, rows):
-    (folder / "detections").mkdir(parents=True)
-    (folder / "detections" / "coco.json").write_text(json.dumps(rows))
-    metrics = {"class_names": ["cat", "dog"], "category_ids": [3, 90]}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "config.yaml").write_text("svm: {c: 1.0}\n")
-    return folder / "detections" / "coco.json"
-
-
 def test_detections_of_a_run_become_labels_of_its_images(tmp_path):
     tree = VocTree(tmp_path / "set")
     tree.more("000002")
@@ -274,21 +229,3 @@ def test_detections_of_other_images_are_refused(tmp_path):
     box = CheckedObject(location="", class_name="dog", box=(1, 2, 9, 9), difficult=False)
     with pytest.raises(DataError, match=r"expected the images that were searched, got no 'other'"):
         convert(DataConfig(root=str(tree.root)), "voc", tmp_path / "out", labels={"other": [box]})
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("[", "expected a file of detections"),
-        ('{"a.jpg": {"detections": [{"class": 1}]}}', "expected what detect writes"),
-        ('[{"image_id": 1}]', "expected a list of COCO results"),
-        (
-            '[{"image_id": "a", "category_id": 2, "bbox": [1, 2, 3, 4], "score": 1}]',
-            "expected names of 2 classes",
-        ),
-    ],
-)
-def test_what_holds_no_detections_is_named(tmp_path, content, words):
-    (tmp_path / "found.json").write_text(content)
-    with pytest.raises(DataError, match=words):
-        read_labels(tmp_path / "found.json")

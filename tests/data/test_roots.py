@@ -1,8 +1,5 @@
 """Several folders and lists as one data set: VOC07+12."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,7 +11,7 @@ from detection.errors import ConfigError, DataError
 from detection.proposals.store import ProposalStore
 from detection.runs.config_io import config_from_dict, config_to_dict, read_repeated
 from detection.structures import Proposals
-from tests.data.folders import VocTree, annotation_xml, coco_content, object_xml, picture
+from tests.data.folders import VocTree, annotation_xml, object_xml, picture
 
 
 def tree(root, ids, *, seed=0, split="trainval", class_name="dog"):
@@ -60,16 +57,6 @@ def test_two_years_are_one_training_set(both):
     }
 
 
-def test_images_of_one_name_get_the_name_of_their_root(tmp_path):
-    for name, seed in (("a", 0), ("b", 10)):
-        tree(tmp_path / name, ["000001", f"{name}2"], seed=seed)
-    dataset = read_dataset(DataConfig(root=(str(tmp_path / "a"), str(tmp_path / "b"))), "train")
-    ids = [record.image_id for record in dataset.records]
-    assert ids == ["a/000001", "a/a2", "b/000001", "b/b2"]
-    assert ids == [record.truth.image_id for record in dataset.records]
-    assert paths(dataset) == ids
-
-
 @pytest.mark.parametrize(
     ("roots", "splits", "labels"),
     [
@@ -97,48 +84,12 @@ def test_two_lists_of_one_folder_are_one_and_no_image_counts_twice(tmp_path):
     assert {f.kind: f.count for f in check_dataset(config).findings} == {"in both lists": 2}
 
 
-def test_a_copy_in_another_root_is_left_out_of_training_and_stops_an_evaluation(both):
-    tmp = Path(both[1])
-    copy = tree(tmp, ["2008_000007"])
-    source = next(tmp.parent.glob("VOC2007/JPEGImages/000001.jpg"))
-    (tmp / "JPEGImages" / "2008_000007.jpg").write_bytes(source.read_bytes())
-    copy.split("trainval", "2008_000007\n2008_000002\n")
-    config = DataConfig(root=tuple(both), test_split="trainval")
-    dataset = read_dataset(config, "train")
-    assert [r.image_id for r in dataset.records] == ["000001", "000002", "2008_000002"]
-    assert dataset.notes == {"image in two places": 1}
-    assert [entry.file for entry in dataset.skipped] == [str(tmp / "JPEGImages/2008_000007.jpg")]
-    with pytest.raises(DataError, match=r"2008_000007.jpg: expected an image of its own, got the"):
-        read_dataset(config, "test", class_names=("cat", "dog"))
-    found = {f.kind: (f.action, f.count) for f in check_dataset(config, ("train",)).findings}
-    assert found["image in two places"] == ("skip", 1)
-
-
 def test_a_training_image_of_any_root_is_found_among_those_to_test_on(both, tmp_path):
     copied = tmp_path / "VOC2012" / "JPEGImages" / "2008_000001.jpg"
     (tmp_path / "VOC2007" / "JPEGImages" / "000009.jpg").write_bytes(copied.read_bytes())
     config = DataConfig(root=tuple(both), test_split=("test", ""), strict_splits=True)
     with pytest.raises(DataError, match=r"expected no training image, got 1 .*2008_000001.jpg"):
         read_dataset(config, "test")
-
-
-def test_coco_files_that_both_count_from_1_do_not_meet(tmp_path):
-    for name, class_name in (("a", "dog"), ("b", "ant")):
-        content = coco_content(
-            images=[{"id": 1, "file_name": f"{name}.jpg", "width": 60, "height": 40}],
-            categories=[{"id": 1, "name": class_name}],
-            annotations=[{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 6, 20, 10]}],
-        )
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "train.json").write_text(json.dumps(content))
-        picture(seed=ord(name)).save(tmp_path / name / f"{name}.jpg")
-    config = DataConfig(root=tuple(str(tmp_path / name) for name in "ab"), train_split="train")
-    dataset = read_dataset(config, "train")
-    assert [r.image_id for r in dataset.records] == ["a/1", "b/1"]
-    assert [r.path.name for r in dataset.records] == ["a.jpg", "b.jpg"]
-    assert dataset.class_names == ("ant", "dog")
-    assert [r.truth.labels.tolist() for r in dataset.records] == [[1], [0]]
-    assert dataset.coco is None
 
 
 def test_formats_may_differ_from_root_to_root(both, tmp_path):

@@ -1,14 +1,12 @@
 """The exports of annotation tools, file for file as these write them, and no option set."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from detection.config import DataConfig
 from detection.data.check import check_dataset
 from detection.data.dataset import read_dataset
-from detection.data.foreign_paths import Finder
 from detection.data.tables import kind_of
 from tests.data.folders import annotation_xml, object_xml, picture, write_bytes_or_text
 
@@ -235,74 +233,3 @@ def test_subsets_of_cvat_are_its_lists(tmp_path):
     config = DataConfig(root=str(tmp_path))
     sizes = [len(read_dataset(config, split).records) for split in ("train", "test")]
     assert sizes == [3, 2]
-
-
-@pytest.mark.parametrize(
-    ("shape", "box"),
-    [
-        ({"points": [[6, 4], [36, 9], [20, 24]], "shape_type": "polygon"}, BOX),
-        ({"points": [[20, 20], [20, 30]], "shape_type": "circle"}, (10, 10, 30, 30)),
-        ({"points": [[6, 4], [36, 9], [20, 24]]}, BOX),
-    ],
-)
-def test_of_other_shapes_the_box_around_them_is_read(tmp_path, shape, box):
-    labelme(tmp_path, shape={"label": "dog", **shape})
-    dataset = read_dataset(DataConfig(root=str(tmp_path)), "train")
-    assert dataset.records[0].truth.boxes.tolist() == [pytest.approx(box)]
-    assert dataset.notes == {"polygon": 5}
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind", "action"),
-    [
-        ({"label": "dog", "points": [[6, 4]], "shape_type": "point"}, "shape without area", "note"),
-        ({"label": "dog", "points": [[6, 4]], "shape_type": "rectangle"}, "bad shape", "stop"),
-        ({"label": "", "points": [[6, 4], [9, 9]]}, "bad shape", "stop"),
-        ({"label": "dog", "points": [[6, "4"], [9, 9]]}, "bad shape", "stop"),
-        (
-            {"label": "dog", "points": [[6, 4], [9, 9]], "shape_type": []},
-            "shape without area",
-            "note",
-        ),
-        (["dog"], "bad shape", "stop"),
-    ],
-)
-def test_a_shape_that_is_no_box_is_named(tmp_path, shape, kind, action):
-    labelme(tmp_path)
-    file = tmp_path / "img 0.json"
-    content = json.loads(file.read_text())
-    content["shapes"].append(shape)
-    file.write_text(json.dumps(content))
-    found = {f.kind: f.action for f in check_dataset(DataConfig(root=str(tmp_path))).findings}
-    assert found == {kind: action}
-
-
-def test_a_labelme_file_without_its_image_or_without_sense_is_named(tmp_path):
-    labelme(tmp_path)
-    (tmp_path / "img 0.jpg").unlink()
-    (tmp_path / "img 1.json").write_text('{"shapes": [')
-    found = check_dataset(DataConfig(root=str(tmp_path))).findings
-    assert {"bad label", "unreadable image"} <= {f.kind for f in found if f.action == "stop"}
-
-
-def test_labelme_folders_called_like_lists_are_these(tmp_path):
-    for part in ("train", "val"):
-        labelme(tmp_path / part)
-        for seed, name in enumerate(NAMES):
-            image(tmp_path / part / f"{name}.jpg", seed + 10 * len(part))
-    config = DataConfig(root=str(tmp_path))
-    assert [len(read_dataset(config, split).records) for split in ("train", "test")] == [5, 5]
-    assert read_dataset(config, "test").records[0].path.parent.name == "val"
-
-
-def test_images_are_looked_for_in_one_folder_and_never_outside_it(tmp_path):
-    for place in ("a", "b"):
-        (tmp_path / place).mkdir()
-    image(tmp_path / "b" / "x.jpg")
-    image(tmp_path / "a" / "y.jpg")
-    image(tmp_path / "secret.jpg")
-    finder = Finder([tmp_path / "a", tmp_path / "b"])
-    assert finder.find("../secret.jpg") is None
-    assert finder.find("/somewhere/x.jpg") == "x.jpg"
-    assert finder.find("/somewhere/y.jpg") is None
-    assert finder.find(str(Path("/"))) is None
