@@ -132,4 +132,8 @@ def add_and_evaluate(folder: Path, out: Path, caplog) -> None:
     assert json.loads((out / "metrics.json").read_text())["num_images"] == 2
     assert f"{out / 'split.json'}: the lists of this run are used" in caplog.text
     assert "20 images came after" in caplog.text
+    (out / "model.safetensors").unlink()  # as if the training had not come to its end
+    boxes_in = ("--proposals.folder", folder.parent / "boxes")
+    run("train", "--data.root", folder, "--out", out, *boxes_in, *SETTINGS, "--resume")
+    assert (out / "model.safetensors").is_file()
     run("report", out, "--out", out / "report.html")
