@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from detection.classification.dataset import (
 )
 from detection.config import Config
 from detection.data.dataset import read_dataset
+from detection.data.kept_lists import with_kept_lists
 from detection.errors import DataError
 from detection.pretrain_config import PretrainConfig
 
@@ -55,6 +56,22 @@ class Batch(NamedTuple):
     strengths: Float[Tensor, "n 3"]
     labels: Int[Tensor, " n"]
     indexes: Int[Tensor, " n"]
+
+
+def with_lists_of(run: Path, config: Config, *, write: bool = False) -> Config:
+    """Return the configuration that reads the lists which were drawn for a run.
+
+    Args:
+        run: the run folder.
+        config: ``pretrain.source`` and ``data``; folders of images have no drawn lists.
+        write: draw and keep the lists where the run has none yet.
+
+    Raises:
+        DataError: if the data cannot be read, or the lists not be written.
+    """
+    if config.pretrain.source == "folder":
+        return config
+    return replace(config, data=with_kept_lists(config.data, run, write=write))
 
 
 def read_labelled_images(

@@ -15,7 +15,7 @@ from torch import Tensor
 from detection.backbones.backbone import Backbone
 from detection.backbones.weights import load_backbone
 from detection.classification.augment import resize_short_side
-from detection.classification.batches import read_labelled_images
+from detection.classification.batches import read_labelled_images, with_lists_of
 from detection.classification.dataset import ClassificationSet, image_level_labels, read_examples
 from detection.classification.model_io import TrainedClassifier, load_classifier
 from detection.classification.training import count_right
@@ -57,7 +57,8 @@ def classify_views(run_folder: Path, config: Config, out: Path | None = None) ->
     """
     with reopen_run(run_folder) as run:
         trained = load_classifier(run.model)
-        test_set = read_labelled_images(config, "test", trained.class_names)
+        listed = with_lists_of(run.path, config)
+        test_set = read_labelled_images(listed, "test", trained.class_names)
         right = count_right_views(trained, test_set, config)
         count = len(test_set.examples)
         views = {view: _accuracies(counts.tolist(), count) for view, counts in right.items()}

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from detection.classification.batches import read_labelled_images
+from detection.classification.batches import read_labelled_images, with_lists_of
 from detection.classification.dataset import ClassificationSet
 from detection.classification.model_io import TrainedClassifier, save_classifier
 from detection.classification.reader_errors import explained_readers
@@ -49,8 +49,9 @@ def pretrain(
         if resume and run.model.exists():
             _LOG.info("%s: already trained", run.model)
             return out
-        train_set = read_labelled_images(config, "train")
-        test_set = read_labelled_images(config, "test", train_set.class_names)
+        listed = with_lists_of(out, config, write=workers.is_main)
+        train_set = read_labelled_images(listed, "train")
+        test_set = read_labelled_images(listed, "test", train_set.class_names)
         for images in (train_set, test_set):
             _LOG.info("%s", count_line(images))
         if workers.is_main:

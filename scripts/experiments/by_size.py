@@ -17,6 +17,7 @@ import torch
 
 from detection.boxes import area, iou
 from detection.data.dataset import read_dataset
+from detection.data.kept_lists import with_kept_lists
 from detection.evaluation.results import read_coco_json
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.runs.folder import read_run_config
@@ -50,7 +51,7 @@ if __name__ == "__main__":
     parser.add_argument("runs", type=Path, nargs="+", help="evaluated run folders")
     print(f"| run | {' | '.join(RANGES)} |\n|---|{'---|' * len(RANGES)}")
     for run in parser.parse_args().runs:
-        test = read_dataset(read_run_config(run).data, "test")
+        test = read_dataset(with_kept_lists(read_run_config(run).data, run), "test")
         detections = read_coco_json(run / "detections" / "coco.json")
         cells = []
         for low, high in RANGES.values():

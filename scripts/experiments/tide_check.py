@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from detection.data.dataset import read_dataset
+from detection.data.kept_lists import with_kept_lists
 from detection.evaluation.error_types import ERROR_TYPES, error_types
 from detection.evaluation.results import read_coco_json
 from detection.runs.folder import read_run_config
@@ -85,7 +86,7 @@ def _guesses(image_id: str, boxes: Any, labels: Any, random: np.random.Generator
 
 def run_case(run: Path) -> Case:
     """Read what an evaluated run found, and what there was to find."""
-    dataset = read_dataset(read_run_config(run).data, "test")
+    dataset = read_dataset(with_kept_lists(read_run_config(run).data, run), "test")
     detections = read_coco_json(run / "detections" / "coco.json")
     truths = [record.truth for record in dataset.records]
     return truths, list(detections.values()), len(dataset.class_names)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from detection.classification.batches import with_lists_of
 from detection.classification.model_io import load_classifier
 from detection.classification.pretrain import pretrain
 from detection.classification.training import ClassifierTraining
@@ -61,6 +63,17 @@ def test_it_learns_the_objects_of_a_voc_folder(tmp_path):
     config = replace(config, data=DataConfig(root=str(tmp_path / "voc")))
     run = pretrain(config, tmp_path / "run")
     assert load_classifier(run).class_names == ("box", "cross", "disc", "triangle")
+
+
+def test_lists_that_were_drawn_are_kept_in_the_run(tmp_path):
+    synthesize(tmp_path / "voc", train_images=8, test_images=2, max_size=(250, 330))
+    shutil.rmtree(tmp_path / "voc" / "ImageSets")
+    config = tiny_config(tmp_path, source="objects", epochs=1, head="no_spp", sizes=(32,))
+    config = replace(config, data=DataConfig(root=str(tmp_path / "voc")))
+    run = pretrain(config, tmp_path / "run")
+    assert with_lists_of(run, config).data.lists == str(run / "split.json")
+    folders = replace(config, pretrain=replace(config.pretrain, source="folder"))
+    assert with_lists_of(run, folders) == folders
 
 
 @pytest.mark.parametrize("stop", [None, RuntimeError("power cut")], ids=["sigterm", "killed"])
