@@ -143,14 +143,14 @@ def _run(words: Sequence[str]) -> int:
         parser.print_help()
         return 0
     options = parser.parse(words[1:])
-    config = Config()
-    if command.base is not None:
-        config = resolve_config(options, command.base(options), command.sections)
-        if options.print_config:
-            print(write_config(config), end="")
-            return 0
-    check_outputs(command, options)
     with _messages():
+        config = Config()
+        if command.base is not None:
+            config = resolve_config(options, command.base(options), command.sections)
+            if options.print_config:
+                print(write_config(config), end="")
+                return 0
+        check_outputs(command, options)
         return command.run(options, config) or 0
 
 

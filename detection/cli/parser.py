@@ -25,6 +25,7 @@ from detection.runs.config_io import (
     read_repeated,
     section_hints,
 )
+from detection.runs.presets import find_config
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,7 +65,8 @@ def add_config_options(parser: Parser, sections: Collection[str]) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="YAML file of settings; may be given several times, the last one holds",
+        help="YAML file of settings, or a preset that `detection configs` lists; may be given "
+        "several times, the last one holds",
     )
     parser.add_argument(
         "--print_config", action="store_true", help="show every setting as YAML and stop"
@@ -98,7 +100,7 @@ def resolve_config(options: argparse.Namespace, base: Config, sections: Collecti
     Raises:
         ConfigError: for an unknown name, a wrong type or a value out of range.
     """
-    files = [read_config_file(path) for path in options.config]
+    files = [read_config_file(find_config(path)) for path in options.config]
     given: Departures = {}
     for key, text in vars(options).items():
         section, dot, name = key.partition(".")

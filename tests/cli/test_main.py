@@ -134,7 +134,10 @@ def test_print_config_shows_files_and_options_resolved_in_order(
             ["train", "--features.method", "rccn"],
             "--features.method: expected one of sppnet, rcnn, got 'rccn'; did you mean rcnn?",
         ),
-        (["train", "--config", "gone.yaml"], "gone.yaml: cannot be read: No such file"),
+        (
+            ["train", "--config", "gone.yaml"],
+            "gone.yaml: expected a file or the name of a preset, got neither",
+        ),
         (["propose", "--data.root", "/nowhere/at/all"], "/nowhere/at/all: expected a folder"),
         (["synthesize", "--train_images", "0"], "--train_images: expected a whole number >= 1"),
         (["synthesize", "--svm.c", "1"], "--svm.c: unknown option"),

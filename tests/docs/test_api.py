@@ -21,7 +21,6 @@ def test_what_the_page_prints_is_printed():
 @pytest.mark.slow
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("configs").symlink_to(DOCS.parent / "configs")
     Path("runs/sppnet").mkdir(parents=True)
     save_detector(Path("runs/sppnet/model.safetensors"), tiny_detector())
     pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)

@@ -9,6 +9,7 @@ import pytest
 import detection
 from detection.cli.commands import COMMANDS
 from detection.cli.main import build_parser
+from detection.runs.presets import preset_names
 from tests.docs.pages import DOCS, blocks, commands
 
 ROOT = DOCS.parent
@@ -47,6 +48,14 @@ def test_files_of_the_repository_that_commands_name_exist(page):
     for block in blocks(page):
         named = re.findall(r"(?<![\w/])(?:configs|scripts)/[\w./-]*\w", block.text)
         assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_configurations_that_commands_name_are_presets_or_files_of_the_page(page):
+    titles = {block.title for block in blocks(page)}
+    for block in blocks(page):
+        named = set(re.findall(r"--config (\S+)", block.text)) - {"FILE", "NAME"}
+        assert named <= titles | set(preset_names())
 
 
 def test_every_page_is_in_the_navigation_of_the_site():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from detection.cli.command import Command
 from detection.cli.commands.classifier import CLASSIFIER_COMMANDS
+from detection.cli.commands.configs import CONFIGS_COMMANDS
 from detection.cli.commands.data import DATA_COMMANDS
 from detection.cli.commands.detector import DETECTOR_COMMANDS
 from detection.cli.commands.export import EXPORT_COMMANDS
@@ -21,4 +22,5 @@ COMMANDS: dict[str, Command] = {
     **EXPORT_COMMANDS,
     **CLASSIFIER_COMMANDS,
     **WEIGHTS_COMMANDS,
+    **CONFIGS_COMMANDS,
 }

@@ -27,11 +27,31 @@ DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
 
 
 def train(options: argparse.Namespace, config: Config) -> None:
-    """Train a detector, SPPnet or R-CNN, into its own run folder."""
+    """Train a detector, SPPnet or R-CNN, into its own run folder.
+
+    Without --config, --backbone.name and --features.method, settings start from the preset 'own'.
+    """
     from detection.training.pipeline import train as run
 
+    if _from_own(options):
+        print("settings: the preset own; detection configs lists others")
     run(config, options.out, **restart(options))
     print(f"{options.out}: trained; next: detection evaluate {options.out}")
+
+
+def _from_own(options: argparse.Namespace) -> bool:
+    """Return whether nothing says which detector to train."""
+    return not (options.config or {"backbone.name", "features.method"} & set(vars(options)))
+
+
+def _own_or_defaults(options: argparse.Namespace) -> Config:
+    """Start from the preset for images of one's own, where nothing else is named."""
+    if not _from_own(options):
+        return Config()
+    from detection.runs.config_io import apply, read_config_file
+    from detection.runs.presets import OWN, find_preset
+
+    return apply(Config(), read_config_file(find_preset(OWN)))
 
 
 def evaluate(options: argparse.Namespace, config: Config) -> None:
@@ -124,7 +144,7 @@ DETECTOR_COMMANDS = {
     "train": Command(
         run=train,
         options=(folder("--out", "the run folder", "runs/train"), *RESTART),
-        base=defaults,
+        base=_own_or_defaults,
         sections=tuple(name for name in SECTIONS if name not in {"pretrain", "classify"}),
     ),
     "evaluate": Command(

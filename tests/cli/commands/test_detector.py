@@ -26,10 +26,11 @@ def test_training_into_a_folder_that_is_locked_or_full_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
+    command = ("train", "--config", "synthetic_sppnet", "--out", out)
     with FolderLock(out):
-        assert f"{out}: locked by pid {os.getpid()}" in fail(capsys, "train", "--out", out)
+        assert f"{out}: locked by pid {os.getpid()}" in fail(capsys, *command)
     (out / "thesis.tex").write_text("x")
-    line = fail(capsys, "train", "--out", out)
+    line = fail(capsys, *command)
     assert "expected an empty folder" in line
     assert "--resume" in line
     assert (out / "thesis.tex").read_text() == "x"
