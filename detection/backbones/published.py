@@ -6,9 +6,11 @@ from collections import OrderedDict
 
 import torch
 from torch import nn
-from torchvision import models
 
 from detection.backbones.backbone import BackboneSpec
+from detection.lazy import lazy
+
+models = lazy("torchvision.models")
 
 
 def alexnet() -> BackboneSpec:

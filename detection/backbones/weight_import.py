@@ -12,10 +12,11 @@ from torch import Tensor
 from detection.backbones.backbone import PREPROCESSINGS, Backbone, BackboneSpec, Preprocessing
 from detection.backbones.caffe.caffemodel import read_caffemodel
 from detection.backbones.caffe.names import CAFFE_NETWORKS, LEVELS, caffe_tensors
+from detection.backbones.facts import KIND
 from detection.backbones.geometry import trunk_geometry
 from detection.backbones.state_dict import build_fc, check_fit, rename
 from detection.backbones.weight_files import read_state
-from detection.backbones.weights import BACKBONES, KIND
+from detection.backbones.weights import BACKBONES
 from detection.errors import ConfigError
 from detection.io.files import sha256_of_file
 from detection.io.tensors import save_tensors

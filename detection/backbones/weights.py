@@ -17,6 +17,7 @@ from detection.backbones.efficientnet_lite import (
     efficientnet_lite1,
     efficientnet_lite2,
 )
+from detection.backbones.facts import KIND
 from detection.backbones.geometry import trunk_geometry
 from detection.backbones.published import alexnet, resnet18_c4, resnet50_c4, squeezenet, vgg16
 from detection.backbones.state_dict import build_fc, fill, rename
@@ -52,9 +53,6 @@ BACKBONES: dict[str, Callable[[], BackboneSpec]] = {
 
 _MODEL = "model.safetensors"
 """In a run folder, whose name stands for the model in it."""
-
-KIND = "backbone"
-"""In the header of files that `detection weights import` wrote."""
 
 _TIMM = "timm/"
 _STRIDE = 16

@@ -7,7 +7,10 @@ import functools
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import roi_pool
+
+from detection.lazy import lazy
+
+ops = lazy("torchvision.ops")
 
 
 def pool_level(
@@ -26,7 +29,7 @@ def pool_windows(
     corners = windows.float()
     batch = corners.new_zeros(len(windows), 1)
     rois = torch.cat((batch, corners[:, :2], corners[:, 2:] - 1), dim=1)
-    pooled: Tensor = roi_pool(values[None].float(), rois, level)
+    pooled: Tensor = ops.roi_pool(values[None].float(), rois, level)
     return pooled
 
 
