@@ -150,7 +150,8 @@ class ProposalConfig:
 
     Attributes:
         backend: ``native`` is this package's numba implementation, ``opencv`` is cv2.ximgproc,
-            ``auto`` takes native where numba is installed. Both follow the same parameters.
+            ``auto`` takes native where numba is installed. Both follow the same parameters, but
+            find other boxes: a trained detector keeps the name of the one that it was trained with.
         mode: ``fast`` and ``quality`` as OpenCV defines them (2 colour spaces x 3 segmentations x 2
             similarities; 5 x 5 x 4), ``paper_fast`` as the papers used it (HSV and Lab, k =
             min_size = 50 and 100; native only).

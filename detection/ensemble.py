@@ -16,6 +16,7 @@ from detection.detector import Detector, inputs
 from detection.errors import ConfigError
 from detection.features.memory import extract_within_memory
 from detection.postprocess import Candidates, finalize, select_candidates
+from detection.proposals.search import warn_of_other_backend
 from detection.structures import Detections, Image, Proposals, RoIFeatures
 
 
@@ -162,6 +163,8 @@ def combine(detectors: Sequence[Detector], config: Config | None = None) -> Dete
     for number, other in enumerate(detectors[1:], start=2):
         _require_alike(first, other, number)
     config = config or first.config
+    for detector in detectors:
+        warn_of_other_backend(detector.config.proposals, config.proposals)
     if len(detectors) == 1 and not config.postprocess.flip:
         return first.with_config(config)
     members = tuple(

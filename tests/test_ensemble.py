@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detection.boxes import flip
-from detection.config import PostprocessConfig
+from detection.config import PostprocessConfig, ProposalConfig
 from detection.data.images import read_image
 from detection.detector import Detector
 from detection.ensemble import combine, score
@@ -144,3 +144,13 @@ def test_with_flipping_a_mirrored_image_has_the_mirrored_detections(image, recor
 def test_an_image_mirrored_twice_is_itself(image):
     assert torch.equal(image.mirrored().mirrored().pixels, image.pixels)
     assert torch.equal(image.mirrored().pixels[:, 0], image.pixels[:, -1])
+
+
+def test_a_detector_that_sees_the_boxes_of_another_backend_says_so(caplog):
+    one = detector(0)
+    trained = replace(one.config, proposals=ProposalConfig(backend="native"))
+    config = replace(trained, proposals=ProposalConfig(backend="opencv"))
+    combine([one.with_config(trained)])
+    assert caplog.text == ""
+    combine([one.with_config(trained)], config)
+    assert "proposals.backend: expected native" in caplog.text

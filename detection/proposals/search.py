@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from dataclasses import replace
 from typing import Literal
@@ -19,6 +20,8 @@ from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.structures import Image, Proposals
 
 Backend = Literal["native", "opencv"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def propose(image: Image, config: ProposalConfig, *, threads: int = 1) -> Proposals:
@@ -69,6 +72,26 @@ def resolve_backend(config: ProposalConfig) -> Backend:
     if config.backend == "auto":
         return "native" if NUMBA_AVAILABLE or config.mode == "paper_fast" else "opencv"
     return config.backend
+
+
+def with_backend(config: ProposalConfig) -> ProposalConfig:
+    """Return the configuration with its backend by name, as a trained detector keeps it.
+
+    A detector is trained on the boxes of one backend; ``auto`` could be another on another machine.
+    """
+    return config if config.import_file else replace(config, backend=resolve_backend(config))
+
+
+def warn_of_other_backend(trained: ProposalConfig, used: ProposalConfig) -> None:
+    """Warn if a detector is to see the boxes of another backend than it was trained on."""
+    known = trained.backend != "auto" and not trained.import_file and not used.import_file
+    if known and resolve_backend(used) != trained.backend:
+        _LOG.warning(
+            "proposals.backend: expected %s, whose boxes the detector was trained on, got %s; "
+            "scores and accuracy will differ from those that were measured",
+            trained.backend,
+            resolve_backend(used),
+        )
 
 
 def _search_at_size(

@@ -19,7 +19,7 @@ from detection.detector import Detector
 from detection.ensemble import Ensemble, combine
 from detection.heads.scorer import SoftmaxScorer
 from detection.model_io import load_detector
-from detection.proposals.search import propose
+from detection.proposals.search import propose, warn_of_other_backend
 from detection.serving.answers import Answer, Found, ModelAnswer, ModelCard
 from detection.structures import Detections, Image, Proposals
 
@@ -130,6 +130,8 @@ def load_service(runs: Sequence[Path], config: Config, *, device: str = "auto") 
         CheckpointError: if a model is missing or damaged.
     """
     detectors = [load_detector(run, device=device) for run in runs]
+    for detector in detectors:
+        warn_of_other_backend(detector.config.proposals, config.proposals)
     names = distinct_names([run if run.is_dir() else run.parent for run in runs])
     models = [serve_detector(d, name) for d, name in zip(detectors, names, strict=True)]
     return Service(models=tuple(models), config=config)

@@ -22,6 +22,7 @@ from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.model_io import save_detector
 from detection.proposals.dataset import propose_dataset
+from detection.proposals.search import with_backend
 from detection.proposals.store import ProposalStore
 from detection.runs.fingerprint import describe_data, require_same_data
 from detection.runs.folder import RunFolder
@@ -57,6 +58,7 @@ def train(
     Raises:
         DetectionError: naming what a user can mend.
     """
+    config = replace(config, proposals=with_backend(config.proposals))
     opened = start_run(config, out, resume=resume, override=override, overwrite=overwrite)
     with opened as (run, workers):
         if resume and run.model.exists():

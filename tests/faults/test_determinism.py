@@ -103,3 +103,8 @@ def test_f52_a_gpu_changes_scores_by_less_than_a_thousandth_of_their_spread(
         boxes = propose(image, detector.config.proposals).boxes
         scores.append(score(detector, image, boxes.to(device), detector.config).scores.cpu())
     assert (scores[0] - scores[1]).abs().max() < 1e-3 * scores[0].std()
+
+
+def test_a_run_names_the_backend_of_its_boxes(trained_once):
+    for config in (read_run_config(trained_once.run), load_detector(trained_once.run).config):
+        assert config.proposals.backend == resolve_backend(ProposalConfig())

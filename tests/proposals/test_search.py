@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from detection.structures import Image
 from tests.proposals.images import shapes
 
 NATIVE = ProposalConfig(backend="native")
+
+
+Backend = Literal["auto", "native", "opencv"]
 
 
 def image_of(pixels: np.ndarray, image_id: str = "photo") -> Image:
@@ -58,3 +63,45 @@ def test_a_large_image_is_searched_at_max_side() -> None:
     assert torch.equal(
         propose(image_of(image), small).boxes, propose(image_of(image), NATIVE).boxes
     )
+
+
+@pytest.mark.parametrize("numba", [True, False])
+def test_a_configuration_for_training_names_its_backend(
+    numba: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "NUMBA_AVAILABLE", numba)
+    expected = "native" if numba else "opencv"
+    assert search.with_backend(ProposalConfig()).backend == expected
+    assert search.with_backend(ProposalConfig(backend="opencv")).backend == "opencv"
+    assert search.with_backend(ProposalConfig(import_file="a.mat")).backend == "auto"
+
+
+@pytest.mark.parametrize(
+    ("trained", "used", "warns"),
+    [
+        ("native", "opencv", True),
+        ("opencv", "native", True),
+        ("opencv", "auto", True),
+        ("native", "auto", False),
+        ("native", "native", False),
+        ("auto", "opencv", False),
+    ],
+)
+def test_another_backend_than_that_of_the_training_is_said(
+    trained: Backend,
+    used: Backend,
+    warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(search, "NUMBA_AVAILABLE", True)
+    search.warn_of_other_backend(ProposalConfig(backend=trained), ProposalConfig(backend=used))
+    assert [record.levelname for record in caplog.records] == (["WARNING"] if warns else [])
+    if warns:
+        assert f"expected {trained}, whose boxes the detector was trained on" in caplog.text
+
+
+def test_boxes_from_a_file_have_no_backend(caplog: pytest.LogCaptureFixture) -> None:
+    trained = ProposalConfig(backend="opencv", import_file="a.mat")
+    search.warn_of_other_backend(trained, NATIVE)
+    assert caplog.text == ""
