@@ -6,7 +6,6 @@ Boxes of the next images are searched in other processes while the network works
 from __future__ import annotations
 
 import io
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,22 +36,21 @@ class Summary:
         images: how many were read.
         failed: file -> why it was not.
         seconds: from the first to the last.
-        peak_gib: the most memory that this process held.
+        peak_gib: the most memory that this process held; None where the system does not say.
     """
 
     images: int
     failed: dict[str, str]
     seconds: float
-    peak_gib: float
+    peak_gib: float | None
 
     def format(self) -> str:
         """Return a summary line, then one line per failed file."""
         rate = self.images / self.seconds if self.seconds else 0.0
-        lines = [
-            f"{self.images} images in {self.seconds:.1f} s ({rate:.2f} a second), "
-            f"peak memory {self.peak_gib:.2f} GiB"
-        ]
-        return "\n".join([*lines, *self.failed.values()])
+        line = f"{self.images} images in {self.seconds:.1f} s ({rate:.2f} a second)"
+        if self.peak_gib is not None:
+            line += f", peak memory {self.peak_gib:.2f} GiB"
+        return "\n".join([line, *self.failed.values()])
 
 
 def detect(
@@ -189,7 +187,11 @@ def write_png(path: Path, picture: PilImage.Image) -> None:
     write_bytes_atomic(path, data.getvalue())
 
 
-def peak_memory_gib() -> float:
-    """Return the peak memory of this process in GiB."""
+def peak_memory_gib() -> float | None:
+    """Return the peak memory of this process in GiB; None on Windows, which counts otherwise."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak) / (2**20 if sys.platform != "darwin" else 2**30)

@@ -228,7 +228,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _size_limit() -> str:
     """Name what limits the size of a file: this process's limit, or else the file system."""
-    if sys.platform != "win32":
+    with contextlib.suppress(ImportError):  # Windows has none
         import resource
 
         limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -18,7 +18,8 @@ from detection.ensemble import score
 from detection.features.factory import make_extractor
 from detection.io.tensors import load_tensors
 from detection.model_io import load_detector
-from detection.proposals.search import propose
+from detection.proposals.search import propose, resolve_backend
+from detection.runs.folder import read_run_config
 from tests.faults.conftest import Trained
 from tests.faults.small import FINE_TUNING, SETTINGS, run, where, write_tree
 from tests.features.contract import BOXES, picture
