@@ -73,6 +73,10 @@ def _one_line(error: BaseException) -> str | None:
             "out of memory: lower features.scales, features.batch_size, finetune.batch_size, "
             f"pretrain.batch_size or svm.cache_gib, or take features.device cpu ({error})"
         )
+    if isinstance(error, ImportError) and ("cv2" in str(error) or "libGL" in str(error)):
+        from detection.proposals.opencv import explain_import
+
+        return explain_import(error)
     if isinstance(error, ImportError | RuntimeError) and "torchvision" in str(error):
         return _mismatch(error)
     return None

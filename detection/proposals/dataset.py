@@ -98,9 +98,10 @@ def check_backend(config: ProposalConfig) -> None:
     Raises:
         ConfigError: if the backend is not installed.
     """
-    from detection.proposals.opencv import check_installation
+    from detection.proposals.opencv import check_installation, warn_of_several
     from detection.proposals.selective_search.native import warm_up
 
+    warn_of_several()
     if resolve_backend(config) == "native":
         warm_up()
     else:

@@ -84,12 +84,16 @@ def segmentation_module() -> Any:
 
 
 def check_installation() -> None:
-    """Warn where several packages share the folder ``cv2``: the next update may break it.
+    """Make sure that OpenCV has selective search.
 
     Raises:
-        ConfigError: with the commands that mend the installation, if OpenCV lacks selective search.
+        ConfigError: with the commands that mend the installation, if it has not.
     """
     segmentation_module()
+
+
+def warn_of_several() -> None:
+    """Warn where several packages share the folder ``cv2``: the next update may break it."""
     installed = installed_distributions()
     if len(installed) > 1:
         logger.warning(
@@ -97,6 +101,18 @@ def check_installation() -> None:
             ", ".join(installed),
             _commands(installed),
         )
+
+
+def explain_import(error: ImportError) -> str:
+    """Return in one line why OpenCV cannot be imported, and what mends it."""
+    installed, reason = installed_distributions(), " ".join(str(error).split())
+    mend = _commands(installed)
+    if "libGL" in reason:  # a machine without a screen
+        mend = mend.removesuffix("-headless") + "-headless"
+    return (
+        f"cv2: expected an OpenCV that can be imported, got {', '.join(installed) or 'none'} "
+        f"({reason}); {mend}"
+    )
 
 
 def installed_distributions() -> tuple[str, ...]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from detection import boxes as algebra
+from detection.cli.commands import COMMANDS
+from detection.cli.main import main
 from detection.config import ProposalConfig
 from detection.errors import ConfigError, DataError
 from detection.proposals import opencv, search
+from detection.proposals.dataset import check_backend
 from detection.proposals.opencv import selective_search_opencv
 from detection.proposals.search import propose
 from detection.proposals.selective_search.native import selective_search
@@ -101,17 +106,52 @@ def test_missing_modules_are_explained_with_the_commands(
     assert "\n" not in str(caught.value)
 
 
-@needs_contrib
 def test_two_packages_of_opencv_are_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(opencv, "installed_distributions", lambda: ("opencv-contrib-python 5",))
-    opencv.check_installation()
+    check_backend(NATIVE)
     assert not caplog.records
     both = ("opencv-python 5", "opencv-contrib-python 5")
     monkeypatch.setattr(opencv, "installed_distributions", lambda: both)
-    opencv.check_installation()
+    check_backend(NATIVE)
     assert "pip uninstall -y opencv-python opencv-contrib-python && pip" in caplog.text
+
+
+def test_the_native_search_needs_no_contributed_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = propose(image_of(shapes()), NATIVE).boxes
+    monkeypatch.delattr(cv2, "ximgproc", raising=False)
+    check_backend(NATIVE)
+    assert torch.equal(propose(image_of(shapes()), NATIVE).boxes, before)
+
+
+@pytest.mark.parametrize(
+    ("reason", "command"),
+    [
+        ("No module named 'cv2'", "pip install opencv-contrib-python"),
+        (
+            "libGL.so.1: cannot open shared object file",
+            "pip uninstall -y opencv-python && pip install opencv-contrib-python-headless",
+        ),
+    ],
+)
+def test_an_opencv_that_cannot_be_imported_is_explained_in_one_line(
+    reason: str,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise ImportError(reason)
+
+    installed = ("opencv-python 5",) if "headless" in command else ()
+    monkeypatch.setattr(opencv, "installed_distributions", lambda: installed)
+    monkeypatch.setitem(COMMANDS, "configs", replace(COMMANDS["configs"], run=fail))
+    assert main(["configs"]) == 2
+    line = capsys.readouterr().err
+    got = installed[0] if installed else "none"
+    assert line.startswith(f"error: cv2: expected an OpenCV that can be imported, got {got} (")
+    assert line.endswith(f"({reason}); {command}\n")
 
 
 def test_an_error_of_opencv_names_the_image(monkeypatch: pytest.MonkeyPatch) -> None:

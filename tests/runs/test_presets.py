@@ -121,23 +121,6 @@ def test_without_its_weights_own_is_a_preset_that_needs_none(
     assert len(captured.err.splitlines()) == 1
 
 
-def test_configs_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["configs"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    files = {p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml")}
-    hidden = {"own_sppnet_lite0", "own_sppnet_lite0_quick"}
-    names = {path.with_suffix("").as_posix() for path in files} - hidden | {"own", "own_quick"}
-    assert names <= set(lines)
-    assert all(preset.summary for preset in presets.list_presets())
-
-
-@pytest.mark.usefixtures("with_weights")
-def test_configs_with_a_name_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["configs", "own"]) == 0
-    expected = (ROOT / "configs/own_sppnet_lite0.yaml").read_text(encoding="utf-8")
-    assert capsys.readouterr().out == expected
-
-
 @pytest.mark.parametrize(("name", "result"), RESULTS.items())
 def test_published_scores_are_those_of_the_stored_results(name: str, result: str) -> None:
     stored = json.loads((ROOT / f"docs/results/{result}.json").read_text())
