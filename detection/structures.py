@@ -13,17 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int, UInt8
-
-from detection.lazy import lazy
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy("torch")
+from torch import Tensor
 
 from detection.values import Size, Skipped
 
@@ -54,7 +49,7 @@ class Image:
     """
 
     image_id: str
-    pixels: UInt8[torch.Tensor, "h w 3"]
+    pixels: UInt8[Tensor, "h w 3"]
 
     @property
     def size(self) -> Size:
@@ -86,10 +81,10 @@ class GroundTruth:
 
     image_id: str
     size: Size
-    boxes: Float[torch.Tensor, "n 4"]
-    labels: Int[torch.Tensor, " n"]
-    difficult: Bool[torch.Tensor, " n"]
-    crowd: Bool[torch.Tensor, " n"] | None = None
+    boxes: Float[Tensor, "n 4"]
+    labels: Int[Tensor, " n"]
+    difficult: Bool[Tensor, " n"]
+    crowd: Bool[Tensor, " n"] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -150,7 +145,7 @@ class Proposals:
     """
 
     image_id: str
-    boxes: Float[torch.Tensor, "r 4"]
+    boxes: Float[Tensor, "r 4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +173,7 @@ class FeatureMap:
         geometry: where the cells lie on that input.
     """
 
-    values: Float[torch.Tensor, "c h w"]
+    values: Float[Tensor, "c h w"]
     image_size: Size
     input_size: Size
     geometry: ConvGeometry
@@ -196,14 +191,14 @@ class RoIFeatures:
         rows: for each RoI its row in ``values``.
     """
 
-    values: Float[torch.Tensor, "u d"]
-    rows: Int[torch.Tensor, " r"]
+    values: Float[Tensor, "u d"]
+    rows: Int[Tensor, " r"]
 
-    def map(self, layer: Callable[[torch.Tensor], torch.Tensor]) -> RoIFeatures:
+    def map(self, layer: Callable[[Tensor], Tensor]) -> RoIFeatures:
         """Apply a row-wise layer once to each distinct vector."""
         return RoIFeatures(values=layer(self.values), rows=self.rows)
 
-    def expand(self) -> Float[torch.Tensor, "r d"]:
+    def expand(self) -> Float[Tensor, "r d"]:
         """Return one row per RoI, in the order of the boxes."""
         return self.values[self.rows]
 
@@ -223,9 +218,9 @@ class Detections:
     """
 
     image_id: str
-    boxes: Float[torch.Tensor, "n 4"]
-    scores: Float[torch.Tensor, " n"]
-    labels: Int[torch.Tensor, " n"]
+    boxes: Float[Tensor, "n 4"]
+    scores: Float[Tensor, " n"]
+    labels: Int[Tensor, " n"]
     class_names: tuple[str, ...] = ()
     num_unusable: int = 0
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from detection.config import DataConfig
 from detection.data.annotations import UNREADABLE
 from detection.data.coco import narrowed, read_tables
@@ -174,8 +176,6 @@ def _read(
 
 def _with_every_class(dataset: Dataset, config: DataConfig) -> Dataset:
     """Make sure that each class has an object to train on, or drop those that have none."""
-    import torch
-
     present: set[int] = set()
     for record in dataset.records:
         used = torch.ones_like(record.truth.difficult)
@@ -198,8 +198,6 @@ def _with_every_class(dataset: Dataset, config: DataConfig) -> Dataset:
 
 def _select_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:
     """Keep the objects of some classes only, relabelled in their order."""
-    import torch
-
     new_label = torch.full((len(dataset.class_names),), -1, dtype=torch.int64)
     new_label[list(labels)] = torch.arange(len(labels))
     records = []
