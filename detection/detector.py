@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -23,6 +26,21 @@ from detection.heads.scorer import Scorer
 from detection.postprocess import Candidates, finalize, select_candidates
 from detection.proposals.search import propose
 from detection.structures import Detections, Image, Proposals, RoIFeatures, Size
+
+_SHOWN = 8
+
+Detect = TypeVar("Detect", bound=Callable[..., Detections])
+
+
+def remembers_file(detect: Detect) -> Detect:
+    """Return the method with results that know the file they are of, so that they can be drawn."""
+
+    @functools.wraps(detect)
+    def wrapped(self: Any, image: ImageLike, proposals: Proposals | None = None) -> Detections:
+        found = detect(self, image, proposals)
+        return replace(found, source=Path(image)) if isinstance(image, str | Path) else found
+
+    return cast(Detect, wrapped)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -45,6 +63,26 @@ class Detector:
     scorer: Scorer
     regressors: BBoxRegressors | None
 
+    def __repr__(self) -> str:
+        """Return what it is made of, in a few lines."""
+        features, proposals = self.config.features, self.config.proposals
+        parts = [
+            f"{features.method} on {self.config.backbone.name}",
+            f"{type(self.scorer).__name__} on {features.layer}",
+            "box regression" if self.regressors is not None else "no box regression",
+        ]
+        names = ", ".join(self.class_names[:_SHOWN])
+        more = len(self.class_names) - _SHOWN
+        boxes = f"{proposals.max_boxes} boxes" if proposals.max_boxes else "all boxes"
+        scales = ", ".join(map(str, features.scales))
+        return (
+            f"Detector: {', '.join(parts)}\n"
+            f"  {len(self.class_names)} classes: {names}{f' and {more} more' if more > 0 else ''}\n"
+            f"  {boxes}, short side {scales}, on {self.device}, "
+            f"decision threshold {self.decision_threshold:.2f}"
+        )
+
+    @remembers_file
     def detect(self, image: ImageLike, proposals: Proposals | None = None) -> Detections:
         """Detect the objects of every class in one image (RC §2.2, SPP §4.1).
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from detection.boxes import flip
 from detection.config import Config
 from detection.data.image_like import ImageLike
-from detection.detector import Detector, inputs
+from detection.detector import Detector, inputs, remembers_file
 from detection.errors import ConfigError
 from detection.features.memory import extract_within_memory
 from detection.postprocess import Candidates, finalize, select_candidates
@@ -48,6 +48,11 @@ class Ensemble:
         """Where everything between the image and its detections is computed."""
         return self.members[0].device
 
+    def __repr__(self) -> str:
+        """Return its members, one after the other."""
+        return "\n".join([f"Ensemble of {len(self.members)}:", *map(repr, self.members)])
+
+    @remembers_file
     def detect(self, image: ImageLike, proposals: Proposals | None = None) -> Detections:
         """Detect the objects of every class in one image.
 

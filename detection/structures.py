@@ -10,22 +10,31 @@ width, height)``. Sizes are ``(height, width)``. Labels run from 0 to K-1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from detection.lazy import lazy
 from detection.values import Size, Skipped
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+showing = lazy("detection.report.showing")  # drawings stand above the values that they show
+postprocess = lazy("detection.postprocess")
 
 __all__ = [
     "CocoTerms",
     "ConvGeometry",
     "Dataset",
+    "Detection",
     "Detections",
     "FeatureMap",
     "GroundTruth",
@@ -203,9 +212,46 @@ class RoIFeatures:
         return self.values[self.rows]
 
 
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """One object that was found.
+
+    Attributes:
+        box: image pixels, x1 y1 x2 y2.
+        score: of its class.
+        label: 0..K-1.
+        class_name: its name; the label as text where there are no names.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: int
+    class_name: str
+
+
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Detections:
-    """The detections of one image, best first.
+    """The detections of one image, best first: a sequence of `Detection`.
+
+    Examples:
+        >>> detections = Detections(
+        ...     image_id="000012",
+        ...     boxes=torch.tensor([[10.0, 20.0, 30.0, 60.0], [0.0, 0.0, 9.0, 9.0]]),
+        ...     scores=torch.tensor([0.75, 0.5]),
+        ...     labels=torch.tensor([1, 0]),
+        ...     class_names=("cat", "dog"),
+        ... )
+        >>> detections
+        Detections of 000012: 2 detections: dog 1, cat 1
+          dog 0.75  box 10 20 30 60
+          cat 0.50  box 0 0 9 9
+        >>> [one.class_name for one in detections if one.score > 0.6]
+        ['dog']
+        >>> len(detections.filter(classes=["cat"])), detections[0].label
+        (1, 1)
 
     Attributes:
         image_id: stable identifier.
@@ -215,6 +261,7 @@ class Detections:
         class_names: label -> name; empty where nobody said.
         num_unusable: scores and moved boxes that were not finite and are left out; an evaluation
             refuses them.
+        source: the file that the image was read from, where it was; for drawings.
     """
 
     image_id: str
@@ -223,6 +270,7 @@ class Detections:
     labels: Int[Tensor, " n"]
     class_names: tuple[str, ...] = ()
     num_unusable: int = 0
+    source: Path | None = None
 
     def above(self, threshold: float) -> Detections:
         """Return the detections with at least this score."""
@@ -302,6 +350,144 @@ class Detections:
             )
         ]
 
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        """Return the detections one by one, best first."""
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, rows: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> Detections: ...
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Detection | Detections:
+        """Return one detection, or some: by a slice, a list of rows or a mask."""
+        if not isinstance(rows, int):
+            return self._take(rows)
+        label = int(self.labels[rows])
+        x1, y1, x2, y2 = self.boxes[rows].tolist()
+        name = self.class_names[label] if self.class_names else str(label)
+        score = float(self.scores[rows])
+        return Detection(box=(x1, y1, x2, y2), score=score, label=label, class_name=name)
+
+    def __repr__(self) -> str:
+        """Return how many there are of each class, and the best."""
+        title = f"Detections of {self.image_id}: {self.summary()}"
+        best = self[:_SHOWN]
+        width = max((len(one.class_name) for one in best), default=0)
+        lines = [
+            f"  {one.class_name:<{width}} {one.score:.2f}  box {_whole(one.box)}" for one in best
+        ]
+        more = [f"  and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return "\n".join([title, *lines, *more])
+
+    def summary(self) -> str:
+        """Return how many there are of each class: ``3 detections: cat 2, dog 1``."""
+        counts = Counter(one.class_name for one in self).most_common()
+        shown = ", ".join(f"{name} {count}" for name, count in counts[:_SHOWN])
+        more = f" and {len(counts) - _SHOWN} more classes" if len(counts) > _SHOWN else ""
+        plural = "" if len(self) == 1 else "s"
+        return f"{len(self)} detection{plural}" + (f": {shown}{more}" if counts else "")
+
+    def _take(self, rows: slice | Sequence[int] | Tensor) -> Detections:
+        """Return some of the detections, whatever is known of each."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in self._per_row()})
+
+    def _per_row(self) -> list[str]:
+        """Return the names of the fields that hold something of each detection."""
+        names = [field.name for field in fields(self)]
+        return [name for name in names if isinstance(getattr(self, name), Tensor)]
+
+    def filter(
+        self,
+        *,
+        score: float | None = None,
+        classes: Collection[str | int] | None = None,
+        min_area: float = 0.0,
+    ) -> Detections:
+        """Return the detections that meet all conditions.
+
+        Args:
+            score: at least this, as in ``above``.
+            classes: names or labels.
+            min_area: of the box, in square pixels.
+        """
+        chosen = self if score is None else self.above(score)
+        sides = chosen.boxes[:, 2:] - chosen.boxes[:, :2]
+        kept = sides.prod(dim=1) >= min_area
+        if classes is not None:
+            of_class = [one.class_name in classes or one.label in classes for one in chosen]
+            kept &= torch.tensor(of_class, dtype=torch.bool)
+        return chosen[kept]
+
+    def merge(self, *others: Detections) -> Detections:
+        """Return these and other detections of the same image, best first."""
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(part, name) for part in (self, *others)])
+            for name in self._per_row()
+        }
+        merged = replace(self, **joined)
+        return merged[merged.scores.argsort(descending=True, stable=True)]
+
+    def nms(self, iou: float) -> Detections:
+        """Return the detections without those that overlap a better one of their class by more."""
+        kept: Tensor = postprocess.multiclass_nms(self.boxes, self.scores, self.labels, iou)
+        return self[kept.sort().values]
+
+    def plot(self, image: Any = None, *, max_side: int = 0) -> PIL.Image.Image:
+        """Return a Pillow image with the detections drawn.
+
+        Args:
+            image: what was detected on, as ``detect`` takes it; None reads the file again.
+            max_side: shrink a larger image to this longer side; 0 keeps its size.
+
+        Raises:
+            DataError: if ``detect`` was not given a file, and no image is passed.
+        """
+        picture: PIL.Image.Image = showing.draw(self, image, max_side)
+        return picture
+
+    def save(self, path: str | Path, image: Any = None) -> None:
+        """Write a drawing (``.png``, ``.jpg``) or a table (``.json``, ``.csv``).
+
+        Args:
+            path: the file to write.
+            image: to draw on, as for ``plot``.
+
+        Raises:
+            ConfigError: for another ending.
+            DataError: if there is no image to draw on, or the file cannot be written.
+        """
+        showing.save(self, Path(path), image)
+
+    def to_pandas(self) -> Any:
+        """Return a pandas data frame: ``class score x1 y1 x2 y2``.
+
+        Raises:
+            ConfigError: if pandas is not installed.
+        """
+        return showing.to_pandas(self)
+
+    def to_supervision(self) -> Any:
+        """Return ``supervision.Detections``.
+
+        Raises:
+            ConfigError: if supervision is not installed.
+        """
+        return showing.to_supervision(self)
+
+    def _repr_html_(self) -> str:
+        text: str = showing.to_html(self)
+        return text
+
+    def _repr_png_(self) -> bytes | None:
+        data: bytes | None = showing.to_png(self)
+        return data
+
     @staticmethod
     def none(image_id: str) -> Detections:
         """No detection at all."""
@@ -317,3 +503,7 @@ def _coco_id(image_id: str) -> int | str:
     """Return an image id for COCO: an integer if it is written as one."""
     plain = image_id.isascii() and image_id.isdecimal() and str(int(image_id)) == image_id
     return int(image_id) if plain else image_id
+
+
+def _whole(box: Sequence[float]) -> str:
+    return " ".join(f"{value:.0f}" for value in box)

@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import torch
 
+from detection.config import Config
+from detection.ensemble import Ensemble
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.structures import Image, Proposals
 from detection.tiny import tiny_detector
@@ -24,3 +26,16 @@ def test_boxes_stay_where_they_are_with_regression_switched_off():
     assert len(stayed.boxes) == len(moved.boxes) == 4
     assert {tuple(box) for box in stayed.boxes.tolist()} == {tuple(box) for box in boxes.tolist()}
     assert not any((boxes == box).all(dim=1).any() for box in moved.boxes)
+
+
+def test_the_repr_of_a_detector_fits_on_a_screen():
+    text = repr(tiny_detector())
+    assert len(text.splitlines()) == 3
+    assert text.startswith("Detector: sppnet on squeezenet, SvmScorer on pool5, ")
+    assert "2 classes: cat, dog\n" in text
+    many = replace(tiny_detector(), class_names=tuple(f"class {n}" for n in range(1000)))
+    assert "1000 classes: class 0, " in repr(many)
+    assert "and 992 more" in repr(many)
+    assert len(repr(many)) < 400
+    both = Ensemble(class_names=("cat", "dog"), config=Config(), members=(tiny_detector(),) * 2)
+    assert repr(both) == f"Ensemble of 2:\n{text}\n{text}"

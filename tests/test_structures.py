@@ -97,3 +97,55 @@ def test_above_keeps_scores_that_are_equal():
     assert detections_of().above(0.75).scores.tolist() == [0.75]
     assert detections_of().above(0.75).class_names == ("cat", "dog")
     assert len(detections_of().above(0.76).boxes) == 0
+
+
+def test_a_repr_fits_on_a_screen():
+    many = detections_of()[[0, 1] * 500]
+    assert repr(many).splitlines() == [
+        "Detections of 000012: 1000 detections: dog 500, cat 500",
+        *["  dog 0.75  box 10 20 30 60", "  cat -1.25  box 0 0 6 7"] * 2,
+        "  dog 0.75  box 10 20 30 60",
+        "  and 995 more",
+    ]
+    assert repr(Detections.none("a")) == "Detections of a: 0 detections"
+    assert repr(detections_of(1)).startswith("Detections of 000012: 1 detection: dog 1\n")
+
+
+def test_detections_are_a_sequence():
+    detections = detections_of()
+    assert len(detections) == 2
+    assert [one.class_name for one in detections] == ["dog", "cat"]
+    assert detections[-1] == detections[1]
+    assert detections[1:].labels.tolist() == [0]
+    assert detections[torch.tensor([False, True])].labels.tolist() == [0]
+    assert detections[[1, 0]].scores.tolist() == [-1.25, 0.75]
+    assert list(Detections.none("a")) == []
+    with pytest.raises(IndexError):
+        detections[2]
+    assert detections_of(class_names=())[0].class_name == "1"
+
+
+def test_a_filter_keeps_what_meets_all_conditions():
+    detections = detections_of()
+    assert len(detections.filter()) == 2
+    assert detections.filter(score=0.0).labels.tolist() == [1]
+    assert detections.filter(classes={"cat"}).labels.tolist() == [0]
+    assert detections.filter(classes=[1]).labels.tolist() == [1]
+    assert detections.filter(min_area=40).labels.tolist() == [1]
+    assert detections.filter(min_area=38.5).labels.tolist() == [1, 0]
+    assert len(detections.filter(classes=["cat"], score=0.0)) == 0
+    assert detections.filter(classes=["cat"]).image_id == "000012"
+
+
+def test_merged_detections_are_best_first():
+    merged = detections_of().merge(detections_of(1, scores=torch.tensor([0.0])), detections_of(0))
+    assert merged.scores.tolist() == [0.75, 0.0, -1.25]
+    assert merged.labels.tolist() == [1, 1, 0]
+
+
+def test_nms_removes_what_overlaps_a_better_one_of_its_class():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 10]])
+    scores = torch.tensor([0.9, 0.8, 0.7])
+    detections = detections_of(boxes=boxes, scores=scores, labels=torch.tensor([0, 0, 1]))
+    assert detections.nms(0.7).scores.tolist() == pytest.approx([0.9, 0.7])  # 0.8 overlaps by 0.8
+    assert len(detections.nms(0.85)) == 3

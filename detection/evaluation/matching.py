@@ -102,7 +102,7 @@ def align(
             message = f"{image_detections.image_id}: expected one set of detections, got two"
             raise DataError(message)
         by_id[image_detections.image_id] = image_detections
-    return [by_id.get(truth.image_id) or Detections.none(truth.image_id) for truth in truths]
+    return [by_id.get(truth.image_id, Detections.none(truth.image_id)) for truth in truths]
 
 
 def _check(detections: Detections, num_classes: int) -> None:
