@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +35,8 @@ def name_images(inputs: Sequence[Path], paths: Sequence[Path]) -> dict[Path, str
 def list_images(inputs: Sequence[Path]) -> list[Path]:
     """Return the image files in ``inputs`` and, sorted, those directly inside its folders.
 
-    A file is taken whatever its name; in a folder the extension decides, and hidden files are
-    passed over. One that is named twice is taken once.
+    A file is taken whatever its name; in a folder, and of what a pattern (``**/*.jpg``) matches,
+    the extension decides, and hidden files are passed over. One that is named twice is taken once.
 
     Raises:
         DataError: for a path that is not there, and if no image is left.
@@ -47,6 +48,9 @@ def list_images(inputs: Sequence[Path]) -> list[Path]:
             paths += sorted(inside)
         elif path.exists():
             paths.append(path)
+        elif glob.has_magic(str(path)):
+            found = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207 - a pattern may be absolute
+            paths += sorted(f for f in found if is_image_name(f.name) and f.is_file())
         else:
             message = f"{path}: expected an image or a folder of images, got no such file"
             raise DataError(message)

@@ -48,3 +48,15 @@ def test_each_image_has_an_identifier_of_its_own(tmp_path, monkeypatch, inputs, 
     paths = list_images(arguments)
     assert sorted(name_images(arguments, paths).values()) == expected
     assert len(set(paths)) == len(paths)
+
+
+def test_a_pattern_names_the_images_that_it_matches(tmp_path):
+    for name in ("a/1.jpg", "a/b/2.JPG", "a/b/.3.jpg", "a/notes.txt", "[x]/4.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = list_images([tmp_path / "a/**/*"])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a/1.jpg", "a/b/2.JPG"]
+    literal = tmp_path / "[x]/4.jpg"
+    assert list_images([literal]) == [literal]
+    with pytest.raises(DataError, match="expected images"):
+        list_images([tmp_path / "*.jpg"])

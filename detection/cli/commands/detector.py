@@ -66,18 +66,29 @@ def evaluate(options: argparse.Namespace, config: Config) -> None:
 
 
 def detect(options: argparse.Namespace, config: Config) -> int:
-    """Find objects in images: drawings and a JSON file.
+    """Find objects in images and videos: drawings and a JSON file.
 
-    Settings start from those of the run. The exit code is 1 if an image could not be read.
+    A video becomes a drawn one, and a file with a line of JSON a frame. Settings start from those
+    of the run. The exit code is 1 if an image could not be read.
     """
     from detection.ensemble import combine
     from detection.inference.images import detect as run
+    from detection.inference.video import detect_video, is_video
     from detection.model_io import load_detector
 
-    detector = load_detector(options.run, device=options.device)
+    detector = combine(
+        [load_detector(options.run, device=options.device)], _on_device(config, options.device)
+    )
+    videos = [path for path in options.inputs if is_video(path)]
+    for path in videos:
+        shown = {"threshold": options.threshold, "draw": not options.no_drawings}
+        print(detect_video(detector, path, options.out, **shown).format())
+    images = [path for path in options.inputs if path not in videos]
+    if not images:
+        return 0
     summary = run(
-        combine([detector], _on_device(config, options.device)),
-        options.inputs,
+        detector,
+        images,
         options.out,
         threshold=options.threshold,
         draw=not options.no_drawings,
@@ -162,14 +173,16 @@ DETECTOR_COMMANDS = {
         run=detect,
         options=(
             RUN,
-            option("inputs", "images and folders of images", nargs="+", type=Path),
+            option(
+                "inputs", "images, folders of images, patterns and videos", nargs="+", type=Path
+            ),
             folder("--out", "where to write", "runs/detect"),
             option(
                 "--threshold",
                 "the lowest score to show; without it 0 of SVMs and 0.5 of a softmax",
                 type=float,
             ),
-            flag("--no_drawings", "write detections.json only"),
+            flag("--no_drawings", "write detections.json and JSON lines only"),
             option(
                 "--coco",
                 "also write them as COCO results; category_id is the class's place in the class "
