@@ -14,7 +14,8 @@ from torch import Tensor
 
 from detection.errors import CheckpointError, ConfigError
 from detection.io.files import sha256_of_file
-from detection.io.tensors import check_plain, load_tensors
+from detection.io.reading import require_plain
+from detection.io.tensors import load_tensors
 
 PUBLISHED = "IMAGENET1K_V1"
 """The one of torchvision's sets of weights that is taken."""
@@ -121,7 +122,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     if path.suffix == ".safetensors":
         tensors, metadata = load_tensors(path)
         return without_wrapper(tensors), metadata
-    check_plain(path, "a state dict")
+    require_plain(path, "a state dict", CheckpointError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols

@@ -14,6 +14,7 @@ import safetensors
 
 from detection.backbones.facts import FACTS, KIND, BackboneFacts, download_path
 from detection.backbones.weight_packages import PACKAGES, WeightPackage, package_path
+from detection.io.reading import odd_kind
 
 _HEADINGS = (
     *("backbone", "preprocessing", "pool5 R-CNN", "SPPnet", "fc layers"),
@@ -154,6 +155,8 @@ def _has_timm() -> bool:
 
 def _read_header(path: Path) -> dict[str, Any]:
     """Return a file's header without reading its tensors; empty for other kinds of file."""
+    if odd_kind(path):
+        return {}
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))

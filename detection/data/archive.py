@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from detection.errors import DataError
 from detection.io.progress import track
+from detection.io.reading import odd_kind
 
 MAX_BYTES = 16 << 30
 """The extracted files may take this much together; VOC2012 takes 2 GB."""
@@ -36,6 +37,9 @@ def extract_tar(
     Raises:
         DataError: if the archive is damaged or holds what is refused.
     """
+    if odd := odd_kind(archive):
+        message = f"{archive}: expected a tar archive, got {odd}"
+        raise DataError(message)
     try:
         with tarfile.open(archive, "r:") as tar:
             members = _checked_members(tar, archive, max_bytes, max_members)

@@ -22,8 +22,8 @@ import PIL.TiffImagePlugin
 from numpy.typing import NDArray
 
 from detection.errors import DataError, ImageError
-from detection.io.files import odd_kind
 from detection.io.image_errors import file_error, raise_unless_own
+from detection.io.reading import read_plain, require_plain
 from detection.values import Size
 
 MAX_PIXELS = 89_000_000
@@ -98,7 +98,7 @@ def read_header(path: Path) -> tuple[Size, Size, bool]:
     Raises:
         DataError: where the file cannot be read or is no image.
     """
-    _require_plain(path)
+    require_plain(path, "a readable file", ImageError)
     try:
         with path.open("rb") as file, _open(file, str(path)) as image:
             width, height = image.size
@@ -142,18 +142,10 @@ def read_file(path: Path) -> bytes:
     Raises:
         DataError: naming path and reason where it cannot be read.
     """
-    _require_plain(path)
     try:
-        return path.read_bytes()
+        return read_plain(path, "a readable file", ImageError)
     except (OSError, UnicodeEncodeError) as error:
         raise _unreadable(path, error) from error
-
-
-def _require_plain(path: Path) -> None:
-    """Raise ImageError for what cannot be read to an end, such as a named pipe."""
-    if kind := odd_kind(path):
-        message = f"{path}: expected a readable file, got {kind}"
-        raise ImageError(message)
 
 
 def _unreadable(path: Path, error: OSError | UnicodeEncodeError) -> DataError:

@@ -18,6 +18,7 @@ from detection.data.voc_xml import VocObject, write_voc_annotation
 from detection.errors import DataError
 from detection.io.files import write_json_atomic
 from detection.io.progress import track
+from detection.io.reading import read_plain
 from detection.structures import Size
 
 _LOG = logging.getLogger(__name__)
@@ -97,8 +98,8 @@ def _is_done(root: Path, settings: Mapping[str, Any]) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        done = json.loads((root / _STAMP).read_text(encoding="utf-8")) == settings
-    except (OSError, ValueError):
+        done = json.loads(read_plain(root / _STAMP, "JSON")) == settings
+    except (OSError, DataError, ValueError):
         done = False
     if not done:
         message = f"{root}: expected a new folder, got one that holds other data; choose another"

@@ -21,6 +21,7 @@ from detection.evaluation.coco_ap import CocoResult, evaluate_coco
 from detection.evaluation.matching import match_detections
 from detection.evaluation.voc_ap import VocResult, describe_rule, score_matches
 from detection.io.files import remove_leftovers, write_json_atomic, write_text_atomic
+from detection.io.reading import read_plain
 from detection.structures import CocoTerms, Detections, GroundTruth
 
 CONFIDENCE = 0.95
@@ -265,7 +266,7 @@ def read_coco_json(path: Path) -> dict[str, Detections]:
     """
     label_of = _label_reader(Path(path).absolute().parent.parent / "metrics.json")
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = json.loads(read_plain(path, "a file of detections"))
         by_image: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             by_image.setdefault(str(row["image_id"]), []).append(row)

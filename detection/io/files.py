@@ -12,7 +12,6 @@ import math
 import os
 import platform
 import shutil
-import stat
 import sys
 import time
 import uuid
@@ -22,6 +21,7 @@ from typing import Any
 
 from detection.errors import DataError, ImageError
 from detection.io.image_errors import file_error
+from detection.io.reading import require_plain
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 1 << 20
@@ -139,9 +139,7 @@ def sha256_of_file(path: Path) -> str:
         DataError: if disk or network fail.
     """
     digest = hashlib.sha256()
-    if kind := odd_kind(path):
-        message = f"{path}: expected a readable file, got {kind}"
-        raise ImageError(message)
+    require_plain(path, "a readable file", ImageError)
     try:
         with Path(path).open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -235,24 +233,6 @@ def _size_limit() -> str:
         if limit != resource.RLIM_INFINITY:
             return f"a limit of {limit:,} bytes"
     return "the file system's limit"
-
-
-def odd_kind(path: Path) -> str:
-    """Return what a path is where it is neither a plain file nor a folder nor missing, else "".
-
-    To open a named pipe waits for a writer, for ever where there is none; a device has no end.
-    """
-    try:
-        mode = Path(path).stat().st_mode
-    except (OSError, ValueError):  # opening it raises the reason
-        return ""
-    kinds = {
-        stat.S_IFIFO: "a named pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "")
 
 
 def explain(error: OSError, path: Path, need: int) -> DataError:

@@ -19,10 +19,8 @@ import torch
 from torch import Tensor
 
 from detection.errors import CheckpointError, shown
-from detection.io.files import odd_kind, to_plain, write_bytes_atomic
-
-MAX_BYTES = 4 << 30
-"""The largest file that is read: eight times the weights of VGG16."""
+from detection.io.files import to_plain, write_bytes_atomic
+from detection.io.reading import require_plain
 
 _HEADER = "header"
 _DIGEST = "sha256"
@@ -53,7 +51,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             value that is not finite.
     """
     path = Path(path)
-    check_plain(path, "a safetensors file")
+    require_plain(path, "a safetensors file", CheckpointError)
     try:
         _read_ahead(path)
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
@@ -72,25 +70,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         message = f"{path}: header: expected names and values, got {shown(header)}"
         raise CheckpointError(message)
     return tensors, header
-
-
-def check_plain(path: Path, expected: str) -> None:
-    """Check that a file can be read into memory.
-
-    Args:
-        path: the file; one that is missing is left to who opens it.
-        expected: what it is to be.
-
-    Raises:
-        CheckpointError: if it is a named pipe, a device or a socket, or larger than ``MAX_BYTES``.
-    """
-    if kind := odd_kind(path):
-        message = f"{path}: expected {expected}, got {kind}"
-        raise CheckpointError(message)
-    size = path.stat().st_size if path.is_file() else 0
-    if size > MAX_BYTES:
-        message = f"{path}: expected {expected} of at most {MAX_BYTES:,} bytes, got {size:,}"
-        raise CheckpointError(message)
 
 
 def _read_ahead(path: Path) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from detection.errors import DataError
 from detection.io.interrupts import raise_if_interrupted
+from detection.io.reading import require_plain
 from detection.proposals.store import ProposalStore
 from detection.structures import Dataset, Proposals
 
@@ -54,6 +55,7 @@ def read_mat(path: Path) -> dict[str, Float32[np.ndarray, "r 4"]]:
     """
     import scipy.io
 
+    require_plain(path, "a MATLAB file", DataError)
     try:
         content: dict[str, Any] = scipy.io.loadmat(str(path), variable_names=["images", "boxes"])
     except Exception as error:  # scipy lets through whatever a broken file makes happen

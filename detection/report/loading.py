@@ -14,6 +14,7 @@ from detection.data.dataset import read_dataset
 from detection.data.kept_lists import with_kept_lists
 from detection.errors import DataError, DetectionError
 from detection.evaluation.results import read_coco_json
+from detection.io.reading import read_plain
 from detection.runs.config_io import config_from_dict
 from detection.runs.folder import read_run_config
 from detection.structures import Dataset, Detections
@@ -130,7 +131,7 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_plain(path, "a JSON object"))
     except (OSError, ValueError) as error:
         message = f"{path}: cannot be read: {error}"
         raise DataError(message) from error

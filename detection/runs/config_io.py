@@ -20,6 +20,7 @@ import yaml
 from detection.config import Config
 from detection.errors import ConfigError, shown
 from detection.io.interrupts import raise_if_interrupted
+from detection.io.reading import require_plain
 
 Departures = dict[str, dict[str, Any]]
 """Section -> field -> value: where a configuration departs from another."""
@@ -126,6 +127,7 @@ def read_config_file(path: Path) -> Departures:
         ConfigError: if the file cannot be read or is not YAML, for an unknown name and a wrong
             type; the message names the file.
     """
+    require_plain(path, "a configuration", ConfigError)
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)

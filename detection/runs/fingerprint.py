@@ -9,6 +9,7 @@ from typing import Any
 
 from detection.errors import DataError
 from detection.io.files import write_json_atomic
+from detection.io.reading import read_plain
 from detection.structures import Dataset
 
 NAME = "data.json"
@@ -69,7 +70,7 @@ def num_bytes(path: Path) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_plain(path, "JSON"))
     except (OSError, ValueError) as error:
         message = f"{path}: expected JSON, got {error}; resume with --override to write it anew"
         raise DataError(message) from error

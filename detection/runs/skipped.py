@@ -7,7 +7,9 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from detection.errors import DataError
 from detection.io.files import write_text_atomic
+from detection.io.reading import read_plain
 from detection.values import Skipped
 
 NAME = "skipped.csv"
@@ -40,8 +42,8 @@ def write_skipped(folder: Path, skipped: Mapping[str, Sequence[Skipped]]) -> Pat
 def _read(path: Path) -> list[list[str]]:
     """Return the rows of an earlier file; none if it is missing or of another kind."""
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, ValueError, csv.Error):
+        rows = list(csv.reader(read_plain(path, "a list").decode().splitlines()))
+    except (OSError, DataError, ValueError, csv.Error):
         return []
     whole = rows[:1] == [list(COLUMNS)] and all(len(row) == len(COLUMNS) for row in rows)
     return rows[1:] if whole else []

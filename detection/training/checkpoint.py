@@ -30,7 +30,7 @@ from detection.io.files import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from detection.io.tensors import check_plain
+from detection.io.reading import read_plain
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def load_latest(folder: Path) -> Checkpoint | None:
 def _entries(folder: Path) -> list[_Entry]:
     """Read the manifest, oldest first; nothing where there is none or it is damaged."""
     try:
-        rows = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        rows = json.loads(read_plain(folder / _MANIFEST, "a list of checkpoints", CheckpointError))
         return [
             _Entry(
                 file=Path(row["file"]).name,
@@ -149,9 +149,8 @@ def _entries(folder: Path) -> list[_Entry]:
 
 def _read(path: Path, entry: _Entry) -> dict[str, Any]:
     """Read one file whose content must have the hash in the manifest."""
-    check_plain(path, "a checkpoint")
     try:
-        data = path.read_bytes()
+        data = read_plain(path, "a checkpoint", CheckpointError)
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
         raise CheckpointError(message) from error

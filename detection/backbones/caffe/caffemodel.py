@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from detection.backbones.caffe.protobuf import FIXED32, FIXED64, VARINT, Field, Message, Source
 from detection.errors import CheckpointError
-from detection.io.files import odd_kind
+from detection.io.reading import odd_kind
 
 _MAX_AXES = 32
 _LEGACY_AXES = (1, 2, 3, 4)
