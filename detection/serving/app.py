@@ -66,6 +66,7 @@ def make_app(service: Service, limits: Limits, examples: Sequence[Path] = ()) ->
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         worker.close()
+        service.search.close()
 
     app = FastAPI(
         title="detection",
@@ -75,6 +76,7 @@ def make_app(service: Service, limits: Limits, examples: Sequence[Path] = ()) ->
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.stop = worker.close
     _add_interface(app, worker, limits)
     _add_settings(app, service, limits, examples)
     headers = _add_pages(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -62,12 +63,14 @@ class Guard:
         refusal = self._refusal(str(scope["method"]), headers)
         if refusal is not None:
             status, why = refusal
-            await _drain(receive)
+            # Who asks whether to send the body is told not to: reading it would say "continue".
+            if headers.get("expect", "").lower() != "100-continue":
+                await _drain(receive)
             response = JSONResponse({"detail": why}, status, {"Connection": "close"})
             await response(scope, receive, send_with_headers)
             return
         limited = _limited(receive, self._rules.max_upload_bytes)
-        await self._app(scope, limited, send_with_headers)
+        await _answer(self._app, scope, limited, send_with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         """Return the status and reason with which a request is refused."""
@@ -81,12 +84,31 @@ class Guard:
             return None
         origin = headers.get("origin")
         if origin is not None and _host_of(origin) != host.lower():
-            return 403, f"Origin: expected a page of this server, got {origin!r}"
+            status = 400 if _host_of(origin) is None else 403
+            return status, f"Origin: expected a page of this server, got {origin!r}"
         length = headers.get("content-length", "0")
         limit = self._rules.max_upload_bytes
         if not length.isdecimal() or int(length) > limit + FRAMING_BYTES:
             return 413, too_large(limit)
         return None
+
+
+async def _answer(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let the application answer, or say that the server stops where its time has run out."""
+    started = False
+
+    async def note(message: Message) -> None:
+        nonlocal started
+        started = True
+        await send(message)
+
+    try:
+        await app(scope, receive, note)
+    except asyncio.CancelledError:
+        if started:
+            raise
+        headers = {"Retry-After": "10", "Connection": "close"}
+        await JSONResponse({"detail": "the server stops"}, 503, headers)(scope, receive, send)
 
 
 def too_large(limit: int) -> str:

@@ -9,10 +9,17 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detection.config import Config
 from detection.data.folder import list_images
 from detection.errors import ConfigError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from detection.serving.connections import Patience
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +40,7 @@ class Options:
         max_upload_mib: the largest file.
         queue: how many images may wait.
         examples: a folder of images for the page.
+        max_connections: open at once.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +48,7 @@ class Options:
     max_upload_mib: int = 20
     queue: int = 16
     examples: Path | None = None
+    max_connections: int = 128
 
 
 def serve(runs: Sequence[Path], config: Config, options: Options, *, device: str = "auto") -> None:
@@ -57,9 +66,8 @@ def serve(runs: Sequence[Path], config: Config, options: Options, *, device: str
         DataError: if there is no example image in the folder.
     """
     require_libraries()
-    import uvicorn
-
     from detection.serving.app import Limits, make_app
+    from detection.serving.connections import Patience, allowed_connections
     from detection.serving.service import load_service
 
     examples = list_images([options.examples])[:MAX_EXAMPLES] if options.examples else []
@@ -73,14 +81,37 @@ def serve(runs: Sequence[Path], config: Config, options: Options, *, device: str
             loopback_only=is_loopback(options.host),
         )
         _LOG.info("%s: ready; stop with Ctrl-C", address_of(listener))
-        settings = uvicorn.Config(
-            make_app(service, limits, examples),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
-        uvicorn.Server(settings).run(sockets=[listener])
+        patience = Patience(connections=allowed_connections(options.max_connections))
+        make_server(make_app(service, limits, examples), patience).run(sockets=[listener])
+
+
+def make_server(app: FastAPI, patience: Patience) -> uvicorn.Server:
+    """Return a server of bounded connections that answers what is queued when it is stopped."""
+    import uvicorn
+
+    from detection.serving.connections import BACKLOG, bounded_protocol
+    from detection.serving.quiet_log import Counted
+
+    class Server(uvicorn.Server):  # type: ignore[misc]
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Before open connections are waited for: what is queued has its answer, 503, at once.
+            app.state.stop()
+            await super().shutdown(sockets)
+
+    settings = uvicorn.Config(
+        app,
+        http=bounded_protocol(patience),
+        backlog=BACKLOG,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    for name in ("asyncio", "uvicorn.error", "detection.serving.app"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(one, Counted) for one in logger.filters):
+            logger.addFilter(Counted())
+    return Server(settings)
 
 
 def require_libraries() -> None:

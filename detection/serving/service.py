@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from detection.detector import Detector
 from detection.ensemble import Ensemble, combine
 from detection.heads.scorer import SoftmaxScorer
 from detection.model_io import load_detector
-from detection.proposals.search import propose, warn_of_other_backend
+from detection.proposals.search import warn_of_other_backend
+from detection.proposals.timed_search import TimedSearch
 from detection.serving.answers import Answer, Found, ModelAnswer, ModelCard
 from detection.structures import Detections, Image, Proposals
 
@@ -80,10 +81,17 @@ class Service:
     Attributes:
         models: the detectors.
         config: how images are decoded and proposals searched, for all of them.
+        search: finds the boxes; within ``proposals.time_limit``, if there is one.
     """
 
     models: tuple[Served, ...]
     config: Config
+    search: TimedSearch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the search."""
+        search = TimedSearch(self.config.proposals, threads=torch.get_num_threads())
+        object.__setattr__(self, "search", search)
 
     def answer(self, upload: Upload) -> Answer:
         """Decode an image, search its boxes and let every detector score them.
@@ -92,13 +100,12 @@ class Service:
             upload: the file.
 
         Raises:
-            DataError: if it is no image, damaged or too large.
+            DataError: if it is no image, damaged or too large, or its search takes too long.
         """
         start = time.perf_counter()
         image = decode_image(upload.data, upload.name, max_pixels=self.config.data.max_pixels)
         decoded = time.perf_counter()
-        threads = torch.get_num_threads()
-        proposals = propose(image, self.config.proposals, threads=threads)
+        proposals = self.search.propose(image)
         proposed = time.perf_counter()
         height, width = image.size
         return Answer(
@@ -113,7 +120,7 @@ class Service:
 
     def warm_up(self) -> None:
         """Compile and allocate now what the first image would wait for."""
-        proposals = propose(_WARM_UP, self.config.proposals)
+        proposals = self.search.propose(_WARM_UP)
         for model in self.models:
             model.answer(_WARM_UP, proposals)
 

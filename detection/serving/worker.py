@@ -47,13 +47,16 @@ class Worker(Generic[Job, Result]):
             return self._count()
 
     def submit(self, job: Job) -> Future[Result]:
-        """Queue a job; cancelling the future frees its slot.
+        """Queue a job; cancelling the future frees its slot. A closed worker cancels it at once.
 
         Raises:
             QueueFullError: if no slot is free.
         """
         future: Future[Result] = Future()
         with self._changed:
+            if self._closed:
+                future.cancel()
+                return future
             if self._count() >= self.places:
                 raise QueueFullError(max(1, math.ceil(self._last_seconds)))
             self._jobs.append((job, future))

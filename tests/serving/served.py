@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image as PilImage
 
 from detection.benchmark.instrument import untrained_detector
 from detection.config import Config, ProposalConfig
 from detection.serving.app import Limits, make_app
-from detection.serving.server import address_of, listen
+from detection.serving.connections import Patience
+from detection.serving.server import address_of, listen, make_server
 from detection.serving.service import Service, serve_detector
 from detection.structures import Image
 from tests.training import tiny
@@ -59,16 +59,11 @@ def post(client, data, name="a.png", **options):
 
 
 @contextlib.contextmanager
-def listening(its_service, examples=(), **limits):
+def listening(its_service, examples=(), patience=None, **limits):
     """Run a server on a free port; return its address."""
     listener = listen("127.0.0.1", 0)
-    settings = uvicorn.Config(
-        make_app(its_service, Limits(**limits), examples),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
-    server = uvicorn.Server(settings)
+    app = make_app(its_service, Limits(**limits), examples)
+    server = make_server(app, patience or Patience(connections=300))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from detection.cli.command import Command, folder, of_run, option
@@ -11,12 +12,16 @@ from detection.cli.parser import whole_number
 from detection.config import Config
 from detection.io.interrupts import forget
 
+MAX_PIXELS, TIME_LIMIT = 24_000_000, 60.0
+"""What an image may have, and the seconds of its search, where the settings allow more."""
+
 
 def serve(options: argparse.Namespace, config: Config) -> None:
     """Show a page in the browser that finds objects in images, and a JSON interface.
 
-    Settings start from those of the first run; all runs score the same boxes. Needs the extra
-    'serve'.
+    Settings start from those of the first run; all runs score the same boxes. An image may have
+    data.max_pixels, here 24 million at most, and its search may take proposals.time_limit, here 60
+    seconds unless the run says otherwise. Needs the extra 'serve'.
     """
     from detection.serving.server import Options
     from detection.serving.server import serve as run
@@ -27,12 +32,28 @@ def serve(options: argparse.Namespace, config: Config) -> None:
         max_upload_mib=options.max_upload_mib,
         queue=options.queue,
         examples=options.examples,
+        max_connections=options.max_connections,
     )
     try:
         run([options.run, *options.others], config, settings, device=options.device)
     except KeyboardInterrupt:  # the ordinary end
         forget()
         print("stopped")
+
+
+def bounded(options: argparse.Namespace) -> Config:
+    """Start from the run's configuration with bounds for images that anybody may send.
+
+    A search takes about 100 bytes and, on a slow core, a few microseconds per pixel.
+    """
+    config = of_run(options)
+    pixels = min(config.data.max_pixels, MAX_PIXELS)
+    seconds = config.proposals.time_limit or TIME_LIMIT
+    return replace(
+        config,
+        data=replace(config.data, max_pixels=pixels),
+        proposals=replace(config.proposals, time_limit=seconds),
+    )
 
 
 def port_number(text: str) -> int:
@@ -54,10 +75,11 @@ SERVE_COMMANDS = {
             option("--port", "0 takes a free one", type=port_number, default=8000),
             option("--max_upload_mib", "the largest file", type=whole_number, default=20),
             option("--queue", "images that may wait", type=whole_number, default=16),
+            option("--max_connections", "open at once", type=whole_number, default=128),
             folder("--examples", "images to try on the page"),
             DEVICE,
         ),
-        base=of_run,
+        base=bounded,
         sections=("data", "proposals"),
     ),
 }
