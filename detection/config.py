@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal
 
-from detection.errors import require
+from detection.errors import is_line, require
 from detection.pretrain_config import ClassifyConfig, PretrainConfig
 
 Method = Literal["sppnet", "rcnn"]
@@ -119,6 +119,8 @@ class DataConfig:
         require(
             distinct and not blank, "data.class_names", "distinct names without blanks", list(names)
         )
+        plain = all(map(is_line, self.class_names))
+        require(plain, "data.class_names", "names without control characters", list(names))
 
     @property
     def roots(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ process.
 """
 
 import reprlib
+import unicodedata
 
 
 class DetectionError(Exception):
@@ -53,6 +54,15 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)[:_LONGEST]
 
 
+def is_line(text: str) -> bool:
+    """Return whether a text is one line that every terminal, table and file shows as it is.
+
+    Control characters, ends of lines, halves of letters and marks that turn the direction of a line
+    are not.
+    """
+    return not any(unicodedata.category(letter) in _ODD or letter in _TURNING for letter in text)
+
+
 class _Short(reprlib.Repr):
     """Cuts nested values where they are wide or deep."""
 
@@ -68,3 +78,5 @@ class _Short(reprlib.Repr):
 
 _SHORT = _Short()
 _LONGEST = 200
+_ODD = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -23,8 +23,8 @@ from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
 from detection.io.tensors import load_tensors, save_tensors
-from detection.model_parts import as_float, check_fc, check_header, check_heads
-from detection.runs.config_io import config_from_dict, config_to_dict
+from detection.model_parts import as_float, check_fc, check_header, check_heads, stored_config
+from detection.runs.config_io import config_to_dict
 
 MODEL_NAME = "model.safetensors"
 SCHEMA = 1
@@ -131,7 +131,7 @@ def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
     tensors, header = load_tensors(path)
     _check_schema(path, header)
     check_header(path, header)
-    config = _config(header, device)
+    config = _config(path, header, device)
     tensors = as_float(path, tensors)
     check_fc(path, tensors, header["feature_dim"], config.features.layer)
     check_heads(path, tensors, header, config.features.layer)
@@ -175,8 +175,8 @@ def _check_schema(path: Path, header: Mapping[str, Any]) -> None:
         raise CheckpointError(message)
 
 
-def _config(header: Mapping[str, Any], device: str) -> Config:
-    config = config_from_dict(header["config"])
+def _config(path: Path, header: Mapping[str, Any], device: str) -> Config:
+    config = stored_config(path, header)
     return replace(
         config,
         features=replace(config.features, device=device),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from detection.errors import CheckpointError, shown
+from detection.config import MAX_LEVELS, Config
+from detection.errors import CheckpointError, ConfigError, is_line, shown
 from detection.io.tensors import is_finite
+from detection.runs.config_io import config_from_dict
 
-_FIELDS = ("class_names", "config", "feature_dim", "preprocessing")
+DETECTOR_FIELDS = ("class_names", "config", "feature_dim", "preprocessing")
+CLASSIFIER_FIELDS = ("class_names", "config", "levels", "preprocessing")
+
 _SMALLEST, _LARGEST = 1e-30, 1e30
 """Factors that leave features finite in float32."""
 
@@ -20,37 +24,38 @@ _MAX_DIM = 1 << 24
 """Longest feature: 64 MiB of float32."""
 
 
-def check_header(path: Path, header: Mapping[str, Any]) -> None:
-    """Make sure that a detector's header has its fields, each of its kind.
+def check_header(
+    path: Path, header: Mapping[str, Any], fields: Sequence[str] = DETECTOR_FIELDS
+) -> None:
+    """Make sure that a model's header has its fields, each of its kind.
 
     Raises:
         CheckpointError: naming those that are missing, or the first that is wrong.
     """
-    missing = [name for name in _FIELDS if name not in header]
+    missing = [name for name in fields if name not in header]
     if missing:
         message = f"{path}: expected a header with {', '.join(missing)}, got none; write it again"
         raise CheckpointError(message)
-    rules = {
-        "class_names": ("a list of different names", _are_names),
-        "config": ("sections with options", lambda value: isinstance(value, dict)),
-        "feature_dim": (
-            "a whole number",
-            lambda value: type(value) is int and 0 < value < _MAX_DIM,
-        ),
-        "preprocessing": ("a name", lambda value: isinstance(value, str)),
-        "svm_factor": ("a positive number", _is_positive),
-        "bbox_reads": ("pool5 or scored", lambda value: value in ["pool5", "scored"]),
-        "fc_start": (
-            "weights, resampled or random",
-            lambda value: value in ["weights", "resampled", "random"],
-        ),
-    }
-    for name, (expected, holds) in rules.items():
+    for name, (expected, holds) in _RULES.items():
         if name in header and not holds(header[name]):
             message = (
                 f"{path}: {name}: expected {expected}, got {shown(header[name])}; write it again"
             )
             raise CheckpointError(message)
+
+
+def stored_config(path: Path, header: Mapping[str, Any]) -> Config:
+    """Return the configuration in a model's header.
+
+    Raises:
+        CheckpointError: naming the file and the option that is unknown or out of range.
+    """
+    try:
+        return config_from_dict(header["config"], str(path))
+    except ConfigError as error:
+        said = str(error)
+        message = said if said.startswith(str(path)) else f"{path}: {said}"
+        raise CheckpointError(message) from error
 
 
 def check_fc(path: Path, tensors: Mapping[str, Tensor], feature_dim: int, layer: str) -> None:
@@ -147,15 +152,35 @@ def _are_names(value: object) -> bool:
 
 
 def _is_name(name: str) -> bool:
-    """Return True for a text that a file, a table and a terminal can show.
-
-    Names of a data set come without blanks around them; within one a line may end.
-    """
-    odd = any("\ud800" <= c <= "\udfff" or (ord(c) < 32 and c not in "\t\n\r") for c in name)
-    return bool(name) and name == name.strip() and not odd and "\x7f" not in name
+    """Return whether a text is a name; those of a data set come without blanks around them."""
+    return bool(name) and name == name.strip() and is_line(name)
 
 
 def _is_positive(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return _SMALLEST < value < _LARGEST
+
+
+def _are_levels(value: object) -> bool:
+    """Return whether a value is a pyramid's levels, or None for a network without a pyramid."""
+    if value is None:
+        return True
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_LEVELS:
+        return False
+    return all(type(n) is int and 1 <= n <= MAX_LEVELS for n in value)
+
+
+_RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "class_names": ("a list of different names", _are_names),
+    "config": ("sections with options", lambda value: isinstance(value, dict)),
+    "feature_dim": ("a whole number", lambda value: type(value) is int and 0 < value < _MAX_DIM),
+    "levels": ("the levels of a pyramid", _are_levels),
+    "preprocessing": ("a name", lambda value: isinstance(value, str)),
+    "svm_factor": ("a positive number", _is_positive),
+    "bbox_reads": ("pool5 or scored", lambda value: value in ["pool5", "scored"]),
+    "fc_start": (
+        "weights, resampled or random",
+        lambda value: value in ["weights", "resampled", "random"],
+    ),
+}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from detection.data.images import EXTENSIONS, MAX_PIXELS, read_image
 from detection.data.issues import nearest
-from detection.errors import DataError
+from detection.errors import DataError, is_line
 from detection.structures import Dataset, Image, Size
 
 Rectangle = tuple[int, int, int, int]
@@ -99,6 +99,10 @@ def _check_class_folders(root: Path, folders: Mapping[str, Path], names: Sequenc
     if not names:
         message = f"{root}: expected a folder for each class, got none; make root/<class>/*.jpg"
         raise DataError(message)
+    for name in names:
+        if not is_line(name):
+            message = f"{root}: expected names of classes in one line, got {name[:60]!r}; rename it"
+            raise DataError(message)
     for name in sorted(folders.keys() - set(names)):
         message = f"{folders[name]}: expected a known class, got {name!r}; {nearest(name, names)}"
         raise DataError(message)

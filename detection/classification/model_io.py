@@ -18,7 +18,14 @@ from detection.errors import CheckpointError
 from detection.heads.fc import FcHead
 from detection.io.tensors import load_tensors, save_tensors
 from detection.model_io import MODEL_NAME, part, preprocessing_name
-from detection.runs.config_io import config_from_dict, config_to_dict
+from detection.model_parts import (
+    CLASSIFIER_FIELDS,
+    as_float,
+    check_fc,
+    check_header,
+    stored_config,
+)
+from detection.runs.config_io import config_to_dict
 
 SCHEMA = 1
 """Raised when the meaning of a tensor or a header field changes."""
@@ -78,11 +85,15 @@ def load_classifier(path: Path) -> TrainedClassifier:
             "detection pretrain"
         )
         raise CheckpointError(message)
-    config = config_from_dict(header["config"], str(path))
+    check_header(path, header, CLASSIFIER_FIELDS)
+    config = stored_config(path, header)
     backbone_config = replace(config.backbone, preprocessing=header["preprocessing"])
+    tensors = as_float(path, tensors)
     trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("trunk.")}
     backbone = load_backbone(backbone_config, stored=trunk)
-    size, feature_dim = tensors["fc.fc6.weight"].shape
+    weight = tensors.get("fc.fc6.weight", torch.empty(0))
+    size, feature_dim = weight.shape if weight.ndim == 2 else (0, 0)
+    check_fc(path, {**tensors, "fc.fc6.weight": weight}, feature_dim, "fc7")
     fc = FcHead(int(feature_dim), size=int(size), dropout=config.pretrain.dropout)
     model = Classifier(backbone, fc, len(header["class_names"]), header["levels"])
     try:

@@ -19,7 +19,7 @@ from detection.data.issues import (
     settle_box,
     stop_at,
 )
-from detection.errors import DataError, ImageError
+from detection.errors import DataError, ImageError, is_line
 from detection.values import Size
 
 UNREADABLE = "unreadable image"
@@ -139,6 +139,14 @@ def examine_objects(
             issues.append(
                 AnnotationIssue(
                     kind="unknown class", location=item.location, what=what, action=action
+                )
+            )
+            continue
+        if not is_line(item.class_name):
+            what = f"expected a name in one line, got {item.class_name[:60]!r}; correct it"
+            issues.append(
+                AnnotationIssue(
+                    kind="odd class name", location=item.location, what=what, action="stop"
                 )
             )
             continue

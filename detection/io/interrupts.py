@@ -8,11 +8,14 @@ there, and what was dropped is remembered here.
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from types import FrameType
+from typing import Any
 
 _CAME = threading.Event()
 _LATER = 0.02
@@ -64,12 +67,14 @@ def remembered(*, last: bool = False) -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGINT, _note)
+    before, sys.unraisablehook = sys.unraisablehook, functools.partial(_drop, sys.unraisablehook)
     again = hasattr(signal, "SIGALRM") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
     if again:
         signal.signal(signal.SIGALRM, _note)
     try:
         yield
     finally:
+        sys.unraisablehook = before
         if again:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -89,11 +94,29 @@ def _note(number: int, frame: FrameType | None) -> None:
     later with errors of their own.
     """
     _CAME.set()
-    alarm = getattr(signal, "SIGALRM", None)  # Windows has none
+    alarm = getattr(signal, "SIGALRM", None)
     if alarm and signal.getsignal(alarm) is _note and _is_importing(frame):
-        signal.setitimer(signal.ITIMER_REAL, _LATER)
+        _try_again()
         return
     raise KeyboardInterrupt
+
+
+def _drop(before: Callable[[Any], object], error: Any) -> None:
+    """Try an interrupt again that came where Python can only print it, such as a ``__del__``.
+
+    What it leaves half done there fails in its turn, which is nobody's fault.
+    """
+    if not _CAME.is_set():
+        before(error)
+    elif isinstance(error.exc_value, KeyboardInterrupt):
+        _try_again()
+
+
+def _try_again() -> None:
+    """Raise the interrupt in a moment, where somebody else has not taken the clock."""
+    alarm = getattr(signal, "SIGALRM", None)  # Windows has none
+    if alarm and signal.getsignal(alarm) is _note:
+        signal.setitimer(signal.ITIMER_REAL, _LATER)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -50,3 +50,42 @@ def test_a_label_map_of_another_length_is_refused(tmp_path):
     save_tensors(path, tensors, {**header, "class_names": ["blue", "green"]})
     with pytest.raises(CheckpointError, match="fit together and 2 classes, got"):
         load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "header", "said"),
+    [
+        ({}, {"schema": True}, "expected a classifier of schema 1"),
+        ({}, {"class_names": ["a\nb", "c", "d"]}, "class_names: expected a list of different"),
+        ({}, {"config": None}, "config: expected sections with options, got None"),
+        ({}, {"config": {"features": {"scales": [10**9]}}}, "m: features.scales: expected one"),
+        ({}, {"levels": [1] * 10_000}, "levels: expected the levels of a pyramid, got"),
+        ({}, {"levels": "none"}, "levels: expected the levels of a pyramid, got 'none'"),
+        ({"fc8.bias": torch.zeros(3).long()}, {}, "fc8.bias: expected real numbers, got torch.int"),
+        (
+            {"fc.fc6.bias": torch.zeros(3) > 0},
+            {},
+            "fc.fc6.bias: expected real numbers, got torch.b",
+        ),
+        (
+            {"fc8.bias": torch.full((3,), 1e300, dtype=torch.float64)},
+            {},
+            "expected numbers that float32",
+        ),
+        ({"fc.fc6.weight": torch.zeros(3)}, {}, "fc.fc6.bias: expected (0,), got"),
+        ({"fc.fc6.weight": None}, {}, "fc.fc6.bias: expected (0,), got"),
+        ({}, {"levels": ...}, "expected a header with levels, got none"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused_by_name(tmp_path, tensors, header, said):
+    path = tmp_path / "m"
+    save_classifier(path, trained(tmp_path, levels=(1, 2)))
+    all_tensors, whole = load_tensors(path)
+    changed = {
+        name: value for name, value in {**all_tensors, **tensors}.items() if value is not None
+    }
+    save_tensors(path, changed, {k: v for k, v in {**whole, **header}.items() if v is not ...})
+    with pytest.raises(CheckpointError) as caught:
+        load_classifier(path)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(path))

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.folders import VocTree
+from detection.classification.dataset import read_image_folder
+from detection.config import DataConfig
+from detection.data.dataset import read_dataset
+from detection.errors import ConfigError, DataError, is_line
+from tests.data.folders import VocTree, annotation_xml, object_xml
 from tests.faults.conftest import Trained
-from tests.faults.small import SETTINGS, run, scene, where
+from tests.faults.small import HEIGHT, SETTINGS, WIDTH, run, scene, where
 
-NAMES = ("<script>alert(1)</script>/..", '猫 & "x"\nline' + "y" * 300)
+NAMES = ("<script>alert(1)</script>/..", '猫 & "x" line' + "y" * 300)
 
 
 @pytest.fixture
@@ -96,3 +100,51 @@ def test_images_of_one_name_have_identifiers_and_drawings_of_their_own(
         assert scores == [drawn["score"] for drawn in entry["detections"]]
         assert (out / entry["drawing"]).is_file()
     assert len({entry["drawing"] for entry in by_id.values()}) == 3
+
+
+ODD_NAMES = ("cat\ndog", "cat\r", "a\tb", "a\x1b[2J", "a\x7f", "a\x85b", "a\u2028b", "a\u202eb")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_that_are_no_line_are_refused_in_configurations(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"data.class_names: expected names without control"):
+        DataConfig(class_names=(f"{name}x", "dog"))
+
+
+@pytest.mark.parametrize("form", ["voc", "coco", "folder"])
+def test_names_that_are_no_line_are_refused_in_data_sets(tmp_path: Path, form: str) -> None:
+    name = "cat\ndog"
+    picture, _ = scene(0)
+    if form == "folder":
+        (tmp_path / name).mkdir()
+        picture.save(tmp_path / name / "1.jpg")
+        with pytest.raises(DataError, match="expected names of classes in one line"):
+            read_image_folder(tmp_path)
+        return
+    if form == "voc":
+        tree = VocTree(tmp_path)
+        picture.save(tree.root / "JPEGImages" / "1.jpg")
+        tree.annotation("1", annotation_xml(object_xml(name), size=(WIDTH, HEIGHT)))
+        tree.split("train", "1\n")
+        root, split, where_ = tree.root, "train", "1.xml: object 1"
+    else:
+        picture.save(tmp_path / "1.jpg")
+        table = {
+            "images": [{"id": 1, "file_name": "1.jpg", "width": WIDTH, "height": HEIGHT}],
+            "categories": [{"id": 1, "name": name}],
+            "annotations": [
+                {"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81}
+            ],
+        }
+        (tmp_path / "a.json").write_text(json.dumps(table))
+        root, split, where_ = tmp_path, "a.json", "a.json: annotation"
+    config = DataConfig(root=str(root), format=form, train_split=split)
+    with pytest.raises(DataError, match=r"expected a name in one line, got 'cat.n") as caught:
+        read_dataset(config, "train")
+    assert where_ in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["café", "猫", "🐈\u200d⬛", "a b", "<b>", "क्षि", "L'été «1»"])
+def test_names_in_any_script_are_taken(name: str) -> None:
+    assert DataConfig(class_names=(name,)).class_names == (name,)
+    assert is_line(name)

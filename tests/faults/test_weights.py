@@ -307,6 +307,10 @@ ACCEPTED_ONCE = {
         lambda tensors, header: header.update(class_names=["blue\x1b[2J", "red"]),
         "class_names: expected a list of different names",
     ),
+    "a name of two lines": (
+        lambda tensors, header: header.update(class_names=["blue\nred", "red"]),
+        "class_names: expected a list of different names",
+    ),
     "a name of nothing": (
         lambda tensors, header: header.update(class_names=["", "red"]),
         "class_names: expected a list of different names",

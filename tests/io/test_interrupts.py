@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,3 +131,41 @@ def test_an_interrupt_within_an_import_waits_for_its_end(
         assert half_imported.whole
         time.sleep(20)
     assert time.monotonic() - began < 5
+
+
+DESTRUCTOR = """
+import os, signal, time
+from detection.io.interrupts import remembered
+
+class Freed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    with remembered():
+        Freed()
+        time.sleep(20)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_within_a_destructor_is_neither_lost_nor_printed() -> None:
+    command = (sys.executable, "-c", DESTRUCTOR)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+def test_other_errors_of_destructors_are_shown_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda error: shown.append(error.exc_value))
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError
+
+    with remembered():
+        Broken()
+    assert [type(one) for one in shown] == [ValueError]
