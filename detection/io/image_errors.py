@@ -74,7 +74,8 @@ def raise_unless_own(error: Exception, location: str) -> None:
         DataError: for want of memory, and for a disk or network that fails.
     """
     raise_if_interrupted(error)
-    if isinstance(error, MemoryError):
+    # Pillow's decoders have no other way to say it.
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
         message = f"{location}: {NO_MEMORY}"
         raise DataError(message) from error
     if isinstance(error, OSError) and error.errno is not None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import os
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError, ImageError
+from detection.io.dask_cluster import dask_cluster, watched
 from detection.io.image_errors import NO_MEMORY
 from detection.io.interrupts import held_back, raise_if_interrupted
 
@@ -25,10 +24,6 @@ _KINDS: dict[str, type[DetectionError]] = {
     kind.__name__: kind
     for kind in (DetectionError, ConfigError, DataError, ImageError, CheckpointError)
 }
-
-
-_CONNECT = 10
-"""Seconds in which a scheduler has to answer."""
 
 
 class WorkerTraceback(Exception):  # noqa: N818
@@ -164,7 +159,7 @@ def _in_processes(
     # Each process would otherwise start a thread per core.
     threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with (
-        _cluster(backend, count),
+        _cluster(backend, count) as client,
         _quiet(),
         joblib.parallel_config(backend=backend, n_jobs=count, **threads),
     ):
@@ -179,11 +174,15 @@ def _in_processes(
         try:
             with held_back():
                 outcomes = parallel(tasks())
+            if client is not None:
+                outcomes = watched(outcomes, client)
             for outcome in outcomes:
                 waiting.pop(outcome[0], None)
                 yield outcome
         except Exception as error:
             raise_if_interrupted(error)
+            if isinstance(error, DetectionError):
+                raise
             raise DataError(_explain(error, waiting, timeout)) from error
 
 
@@ -200,14 +199,16 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _cluster(backend: str, count: int) -> Iterator[None]:
+def _cluster(backend: str, count: int) -> Iterator[Any]:
     """Make the backends of other libraries known to joblib, and start a cluster if there is none.
+
+    Yields Dask's client; None for the others.
 
     Raises:
         ConfigError: if the library is not installed.
     """
     if backend not in {"dask", "ray"}:
-        yield
+        yield None
         return
     try:
         library = importlib.import_module(
@@ -220,52 +221,10 @@ def _cluster(backend: str, count: int) -> Iterator[None]:
         raise ConfigError(message) from error
     if backend == "ray":
         library.register_ray()
-        yield
+        yield None
         return
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_quiet_dask())
-        try:
-            library.get_client()
-        except ValueError:
-            stack.enter_context(_dask_client(library, count))
-        yield
-
-
-def _dask_client(library: ModuleType, count: int) -> Any:
-    """Connect to the scheduler of DASK_SCHEDULER_ADDRESS, or start local processes.
-
-    Raises:
-        ConfigError: if there is no scheduler at that address.
-    """
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    if not address:
-        with held_back():
-            return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=None)
-    try:
-        return library.Client(address, timeout=_CONNECT)
-    except Exception as error:  # of the address, of the network, of a scheduler of another version
-        raise_if_interrupted(error)
-        with contextlib.suppress(Exception):  # half a client would be the next call's
-            library.default_client().close(timeout=1)
-        reason = str(error) or type(error).__name__
-        message = (
-            "DASK_SCHEDULER_ADDRESS: expected a scheduler such as tcp://host:8786, got "
-            f"{address!r} ({reason}); start one with dask scheduler, or unset it for local "
-            "processes"
-        )
-        raise ConfigError(message) from error
-
-
-@contextlib.contextmanager
-def _quiet_dask() -> Iterator[None]:
-    """Leave it to the one line of error to say that a scheduler is gone."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with dask_cluster(library, count) as client:
+        yield client
 
 
 def _explain(error: Exception, waiting: dict[int, str], timeout: float | None) -> str:
@@ -274,6 +233,11 @@ def _explain(error: Exception, waiting: dict[int, str], timeout: float | None) -
         return (
             f"{_list(waiting)}: a worker process was killed while these were under way, perhaps "
             "for lack of memory; use fewer workers, or run again to continue"
+        )
+    if type(error).__name__ in {"FutureCancelledError", "CancelledError"}:
+        return (
+            f"{_list(waiting)}: the scheduler was lost while these were under way; run again to "
+            "continue"
         )
     if timeout is not None and type(error).__name__ == "TimeoutError":
         return f"{_list(waiting)}: took longer than {timeout:g} s"

@@ -16,6 +16,7 @@ from detection.io.device import resolve_device
 from detection.io.interrupts import raise_if_interrupted
 from detection.runs.folder import RunFolder, open_run
 from detection.runs.torchrun import world_size
+from detection.training.heartbeat import heartbeat
 
 
 class Workers:
@@ -84,6 +85,7 @@ def start_run(
     resolve_device(config.features.device)  # a device that is not there is said before anything
     workers = start_workers(config.features.device)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(heartbeat(workers.rank, workers.count))
         run = RunFolder(path=Path(out), config=config)
         if workers.is_main:
             opened = open_run(out, config, resume=resume, override=override, overwrite=overwrite)

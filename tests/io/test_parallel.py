@@ -10,7 +10,7 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from detection.errors import ConfigError, DataError, DetectionError, ImageError
-from detection.io import parallel
+from detection.io import dask_cluster
 from detection.io.parallel import parallel_map, resolve_workers
 
 
@@ -179,7 +179,7 @@ def test_a_scheduler_that_is_away_is_one_line(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(parallel, "_CONNECT", 1)
+    monkeypatch.setattr(dask_cluster, "_CONNECT", 1)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
     mapped = parallel_map(square, [1, 2], workers=2, names=["a", "b"], backend="dask")
     with pytest.raises(ConfigError, match=rf"^DASK_SCHEDULER_ADDRESS: .*{address}"):

@@ -1,0 +1,180 @@
+"""A Dask cluster that is used and watched: a worker or a scheduler that falls silent is named.
+
+Dask itself waits five minutes for a worker that is stopped, and for ever where all are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+from detection.errors import ConfigError, DataError
+from detection.io.interrupts import held_back, raise_if_interrupted
+from detection.io.patience import VARIABLE, silent_seconds
+
+R = TypeVar("R")
+
+_CONNECT = 10
+"""Seconds in which a scheduler has to answer."""
+
+_LOOK = 2.0
+"""Seconds between two looks at the workers."""
+
+_LOGGERS = ("distributed", "tornado", "asyncio")
+
+
+@contextlib.contextmanager
+def dask_cluster(library: ModuleType, count: int) -> Iterator[Any]:
+    """Yield the current client, or one of DASK_SCHEDULER_ADDRESS, or of ``count`` local processes.
+
+    Args:
+        library: ``distributed``.
+        count: of the local processes.
+
+    Raises:
+        ConfigError: if there is no scheduler at that address.
+    """
+    with _quiet_dask():
+        try:
+            yield library.get_client()
+            return
+        except ValueError:
+            client = _connect(library, count)
+        try:
+            yield client
+        finally:
+            with contextlib.suppress(Exception):  # what is lost need not be closed
+                client.close(timeout=1)
+
+
+def _connect(library: ModuleType, count: int) -> Any:
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        with held_back():
+            return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=None)
+    try:
+        return library.Client(address, timeout=_CONNECT)
+    except Exception as error:  # of the address, of the network, of a scheduler of another version
+        raise_if_interrupted(error)
+        with contextlib.suppress(Exception):  # half a client would be the next call's
+            library.default_client().close(timeout=1)
+        reason = str(error) or type(error).__name__
+        message = (
+            "DASK_SCHEDULER_ADDRESS: expected a scheduler such as tcp://host:8786, got "
+            f"{address!r} ({reason}); start one with dask scheduler, or unset it for local "
+            "processes"
+        )
+        raise ConfigError(message) from error
+
+
+@contextlib.contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Leave it to the one line of error to say that a scheduler is gone.
+
+    Dask gives its loggers levels of their own; a filter on each holds back what any of them says.
+    """
+    names = [n for n in logging.root.manager.loggerDict if n.partition(".")[0] in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in {*names, *_LOGGERS}]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
+def watched(outcomes: Iterable[R], client: Any) -> Iterator[R]:
+    """Yield the outcomes as they come; stop where a worker or the scheduler falls silent.
+
+    Args:
+        outcomes: of tasks on the cluster.
+        client: of the cluster.
+
+    Raises:
+        DataError: naming the worker, or the scheduler.
+    """
+    came: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    watch = Watch(silent_seconds())
+    done = threading.Event()
+    for target, arguments in ((_pump, (outcomes, came)), (_ask, (client, watch, done))):
+        threading.Thread(target=target, args=arguments, daemon=True).start()
+    try:
+        while True:
+            try:
+                kind, value = came.get(timeout=1.0)
+            except queue.Empty:
+                if lost := watch.lost():
+                    message = (
+                        f"proposals.parallel: expected a cluster that answers, got {lost}; mend "
+                        f"it and run again to continue, or raise {VARIABLE}"
+                    )
+                    raise DataError(message) from None
+                continue
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        done.set()
+
+
+class Watch:
+    """Remembers when each worker was last heard of.
+
+    Args:
+        limit: seconds of silence.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._answered = time.monotonic()
+        self._heard: dict[str, tuple[float, float]] = {}
+
+    def note(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take what the scheduler says of its workers."""
+        now = time.monotonic()
+        heard = {name: float(worker.get("last_seen", 0.0)) for name, worker in workers.items()}
+        self._heard = {
+            name: old if (old := self._heard.get(name, (-1.0, now)))[0] == seen else (seen, now)
+            for name, seen in heard.items()
+        }
+        self._answered = now
+
+    def lost(self) -> str:
+        """Return who has been silent for too long; "" where nobody has."""
+        now = time.monotonic()
+        if now - self._answered > self._limit:
+            return f"a scheduler that has been silent for {now - self._answered:.0f} s"
+        for name, (_, since) in self._heard.items():
+            if now - since > self._limit:
+                return f"the worker {name} that has been silent for {now - since:.0f} s"
+        return ""
+
+
+def _pump(outcomes: Iterable[Any], came: queue.SimpleQueue[tuple[str, Any]]) -> None:
+    """Hand on what comes, in a thread: to wait for it has no end of its own."""
+    try:
+        for outcome in outcomes:
+            came.put(("outcome", outcome))
+    except BaseException as error:  # it is raised where it is waited for
+        came.put(("error", error))
+    else:
+        came.put(("end", None))
+
+
+def _ask(client: Any, watch: Watch, done: threading.Event) -> None:
+    """Ask the scheduler now and then, in a thread: it may never answer."""
+    while not done.wait(_LOOK):
+        with contextlib.suppress(Exception):
+            identity = client.sync(client.scheduler.identity, callback_timeout=_LOOK)
+            watch.note(identity["workers"])

@@ -1,0 +1,126 @@
+"""A worker or a scheduler that falls silent ends the work with a message; a slow one does not."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection.errors import ConfigError, DataError
+from detection.io import dask_cluster, patience
+from detection.io.dask_cluster import Watch, watched
+
+
+class Cluster:
+    """A client whose scheduler says what a test says."""
+
+    def __init__(self, *seen: float, answers: bool = True) -> None:
+        self.scheduler = self
+        self.identity = object()
+        self._seen = [itertools.repeat(first) if first < 0 else itertools.count() for first in seen]
+        self._answers = answers
+
+    def sync(self, function: object, callback_timeout: float) -> dict[str, Any]:
+        if not self._answers:
+            raise TimeoutError
+        workers = {f"tcp://{n}": {"last_seen": next(s)} for n, s in enumerate(self._seen)}
+        return {"workers": workers}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "_LOOK", 0.05)
+    monkeypatch.setenv(patience.VARIABLE, "1.5")
+
+
+def never() -> Iterator[int]:
+    yield 1
+    threading.Event().wait(60)
+
+
+def test_a_silent_worker_is_named() -> None:
+    outcomes = watched(never(), Cluster(0, -1))
+    assert next(outcomes) == 1
+    said = r"got the worker tcp://1 that has been silent for 2 s; .*DETECTION_SILENT_SECONDS"
+    with pytest.raises(DataError, match=said):
+        next(outcomes)
+
+
+def test_a_scheduler_that_does_not_answer_is_named() -> None:
+    with pytest.raises(DataError, match="got a scheduler that has been silent for 2 s"):
+        list(watched(never(), Cluster(0, answers=False)))
+
+
+def test_a_slow_item_of_a_living_worker_is_waited_for() -> None:
+    def slow() -> Iterator[int]:
+        time.sleep(4)
+        yield 7
+
+    assert list(watched(slow(), Cluster(0, 0))) == [7]
+
+
+def test_an_error_is_raised_where_it_is_waited_for() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise KeyError("a")
+
+    outcomes = watched(broken(), Cluster(0))
+    assert next(outcomes) == 1
+    with pytest.raises(KeyError, match="a"):
+        next(outcomes)
+
+
+def test_a_worker_that_is_gone_is_no_longer_waited_for() -> None:
+    watch = Watch(0.0)
+    watch.note({"a": {"last_seen": 1.0}, "b": {"last_seen": 1.0}})
+    watch.note({"b": {"last_seen": 2.0}})
+    assert "worker a" not in watch.lost()
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+def test_a_patience_that_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(patience.VARIABLE, text)
+    with pytest.raises(ConfigError, match=r"DETECTION_SILENT_SECONDS: expected a positive number"):
+        patience.silent_seconds()
+
+
+STOPPED = """
+import os, signal, threading, time, sys
+from detection.errors import DataError
+from detection.io.parallel import parallel_map
+
+def work(number):
+    time.sleep(0.3)
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return number
+
+if __name__ == "__main__":
+    names = [f"{n}.jpg" for n in range(9)]
+    try:
+        print(list(parallel_map(work, range(9), workers=2, names=names, backend="dask")))
+    except DataError as error:
+        print(error)
+    sys.stdout.flush()
+    for child in __import__("multiprocessing").active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    os._exit(0)
+"""
+
+
+def test_a_stopped_worker_of_a_real_cluster_ends_the_work_with_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    done = subprocess.run(
+        (sys.executable, str(script)), capture_output=True, text=True, check=False, timeout=240
+    )
+    assert "that has been silent for" in done.stdout, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
