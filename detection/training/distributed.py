@@ -86,12 +86,30 @@ def start_run(
     workers = start_workers(config.features.device)
     with contextlib.ExitStack() as stack:
         stack.enter_context(heartbeat(workers.rank, workers.count))
+        stack.enter_context(_losses_named(workers.count))
         run = RunFolder(path=Path(out), config=config)
         if workers.is_main:
             opened = open_run(out, config, resume=resume, override=override, overwrite=overwrite)
             run = stack.enter_context(opened)
         workers.wait()
         yield run, workers
+
+
+@contextlib.contextmanager
+def _losses_named(count: int) -> Iterator[None]:
+    """Say in one line that another of ``count`` processes has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        if count == 1 or not any(word in said.lower() for word in ("gloo", "nccl", "c10d")):
+            raise
+        raise_if_interrupted(error)
+        message = (
+            "torchrun: expected every process to answer, got the end of one of them "
+            f"({said.rpartition('] ')[2]:.90}); start again with --resume"
+        )
+        raise ConfigError(message) from error
 
 
 def start_workers(device: str = "auto") -> Workers:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 
@@ -104,12 +105,13 @@ class Watch:
         return ""
 
 
-def _connect(count: int) -> dist.Store:
+def _connect(count: int) -> Any:
     """Return the store that torchrun, or the first process, has opened."""
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     wait = timedelta(seconds=silent_seconds())
-    store = dist.TCPStore(address, port, count, is_master=False, timeout=wait)
-    return dist.PrefixStore("detection-heartbeat", store)
+    library: Any = dist  # its stubs lack both
+    store = library.TCPStore(address, port, count, is_master=False, timeout=wait)
+    return library.PrefixStore("detection-heartbeat", store)
 
 
 def _end(rank: int, lost: str, *, first: bool) -> None:

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from detection.errors import ConfigError
-from detection.training.distributed import Workers, start_workers
+from detection.training.distributed import Workers, _losses_named, start_workers
 from detection.training.finetune import fine_tune
 from tests.training import tiny
 
@@ -32,3 +32,15 @@ def test_torchrun_without_accelerate_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ConfigError, match=r"pip install .*\[ddp\]"):
         start_workers("cpu")
+
+
+GLOO = "[/w/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:3977: Connection reset by peer."
+
+
+def test_a_process_that_ended_is_one_line():
+    said = r"got the end of one .*reset by peer.*--resume"
+    with pytest.raises(ConfigError, match=said), _losses_named(2):
+        raise RuntimeError(GLOO)
+    for count, said in ((1, GLOO), (2, "shapes differ")):
+        with pytest.raises(RuntimeError, match=r"peer|shapes"), _losses_named(count):
+            raise RuntimeError(said)
