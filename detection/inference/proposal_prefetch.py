@@ -23,6 +23,7 @@ from detection.config import Config, ProposalConfig
 from detection.data.images import read_image
 from detection.errors import DataError, DetectionError, ImageError
 from detection.io.interrupts import held_back, uncovered
+from detection.io.orphans import end_with_parent
 from detection.io.parallel import resolve_workers
 from detection.proposals.dataset import check_backend
 from detection.proposals.search import propose, resolve_backend
@@ -57,7 +58,7 @@ def search_ahead(
     while left:
         with (
             ProcessPoolExecutor(
-                workers, mp_context=context, initializer=_prepare, initargs=(config.proposals,)
+                workers, mp_context=context, initializer=_begin, initargs=(config.proposals,)
             ) as pool,
             _emptied(pool),
         ):
@@ -118,6 +119,12 @@ def _prepare(config: ProposalConfig) -> None:
     """Import and compile before the first search; the search reports what is not installed."""
     with contextlib.suppress(DetectionError):
         check_backend(config)
+
+
+def _begin(config: ProposalConfig) -> None:
+    """Begin a process."""
+    end_with_parent()
+    _prepare(config)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from detection.errors import CheckpointError, ConfigError, DataError, DetectionE
 from detection.io.dask_cluster import dask_cluster, watched
 from detection.io.image_errors import NO_MEMORY
 from detection.io.interrupts import held_back, raise_if_interrupted
+from detection.io.orphans import end_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -119,10 +120,11 @@ def _attempt(function: Callable[[T], R], index: int, item: T) -> tuple[int, Any,
 
 
 def _attempt_from(
-    folder: str, function: Callable[[T], R], index: int, item: T
+    folder: str, parent: int, function: Callable[[T], R], index: int, item: T
 ) -> tuple[int, Any, Any]:
     """Attempt it in a folder: loky keeps its processes, and each the folder that it began in."""
     if folder:
+        end_with_parent(parent)
         os.chdir(folder)
     return _attempt(function, index, item)
 
@@ -154,7 +156,7 @@ def _in_processes(
     def tasks() -> Iterator[Any]:
         for index, item in items:
             waiting[index] = names[index]
-            yield joblib.delayed(_attempt_from)(folder, function, index, item)
+            yield joblib.delayed(_attempt_from)(folder, os.getpid(), function, index, item)
 
     # Each process would otherwise start a thread per core.
     threads = {"inner_max_num_threads": 1} if backend == "loky" else {}

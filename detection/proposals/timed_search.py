@@ -16,6 +16,7 @@ from detection.config import ProposalConfig
 from detection.errors import DataError, ImageError
 from detection.io.image_errors import NO_MEMORY
 from detection.io.interrupts import held_back, uncovered
+from detection.io.orphans import end_with_parent
 from detection.proposals.dataset import check_backend
 from detection.proposals.search import propose
 from detection.structures import Image, Proposals
@@ -46,7 +47,7 @@ class TimedSearch:
         # See search_ahead for why no plain fork.
         context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
         self._pool = ProcessPoolExecutor(
-            1, mp_context=context, initializer=check_backend, initargs=(self._config,)
+            1, mp_context=context, initializer=_begin, initargs=(self._config,)
         )
         with held_back():
             ready = self._pool.submit(int)
@@ -98,6 +99,12 @@ class TimedSearch:
             for process in list(pool._processes.values()):
                 process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(config: ProposalConfig) -> None:
+    """Begin a process."""
+    end_with_parent()
+    check_backend(config)
 
 
 def _find(
