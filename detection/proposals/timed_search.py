@@ -98,7 +98,7 @@ class TimedSearch:
         if pool is not None:
             for process in list(pool._processes.values()):
                 process.kill()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _begin(config: ProposalConfig) -> None:

@@ -43,6 +43,11 @@ def test_every_named_test_exists() -> None:
             assert name in names_in(path), f"{fault}: {path}::{name}"
 
 
+def test_every_test_named_anywhere_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TABLE.read_text(encoding="utf-8"))
+    assert [f"{path}::{name}" for path, name in named if name not in names_in(path)] == []
+
+
 def test_every_test_of_a_fault_stands_in_its_row() -> None:
     """A test that calls itself after a fault belongs to a file that the fault's row names."""
     files = {row[0]: row[3] for row in rows()}

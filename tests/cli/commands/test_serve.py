@@ -81,3 +81,19 @@ def test_a_port_that_is_taken_is_one_line(run, capsys):
 def test_a_wrong_option_is_one_line(run, capsys, options, message):
     assert main(["serve", str(run), *options]) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("options", "pixels", "seconds"),
+    [
+        ([], 24_000_000, "60.0"),
+        (["--data.max_pixels", "50000000", "--proposals.time_limit", "0"], 50_000_000, "0.0"),
+    ],
+)
+def test_what_a_stranger_can_take_is_bounded_unless_asked_for(
+    run, capsys, options, pixels, seconds
+):
+    assert main(["serve", str(run), "--print_config", *options]) == 0
+    printed = capsys.readouterr().out
+    assert f"max_pixels: {pixels}" in printed
+    assert f"time_limit: {seconds}" in printed
