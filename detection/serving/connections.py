@@ -12,8 +12,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 RESERVED_DESCRIPTORS = 64
 """Descriptors that are not connections: libraries, images, pipes of worker processes."""
 
-BACKLOG = 32
+BACKLOG = 128
 """Connections that the system may hand over at once, before any of them is looked at."""
+
+QUEUED = 1024
+"""Connections that wait in the system, which takes no descriptor; it resets those beyond."""
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"

@@ -89,10 +89,15 @@ def make_server(app: FastAPI, patience: Patience) -> uvicorn.Server:
     """Return a server of bounded connections that answers what is queued when it is stopped."""
     import uvicorn
 
-    from detection.serving.connections import BACKLOG, bounded_protocol
+    from detection.serving.connections import BACKLOG, QUEUED, bounded_protocol
     from detection.serving.quiet_log import Counted
 
     class Server(uvicorn.Server):  # type: ignore[misc]
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for one in sockets or ():
+                one.listen(QUEUED)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             # Before open connections are waited for: what is queued has its answer, 503, at once.
             app.state.stop()

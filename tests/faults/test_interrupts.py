@@ -69,6 +69,12 @@ def test_an_interrupt_in_compiled_code_blames_no_image(
     assert not list((tmp_path / "out").rglob("metrics.json"))
 
 
+def computed(process: int) -> float:
+    """Return the seconds that a process has computed for."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("searched", [0, 1, 10])
 def test_ctrl_c_of_a_terminal_is_one_line(tmp_path: Path, workers: str, searched: int) -> None:
@@ -81,7 +87,8 @@ def test_ctrl_c_of_a_terminal_is_one_line(tmp_path: Path, workers: str, searched
         text=True,
         start_new_session=True,
     )
-    time.sleep(0.1)  # from here on the command itself has begun
+    while computed(child.pid) < 0.15:  # from here on the command itself has begun
+        time.sleep(0.01)
     while len(list((tmp_path / "boxes").rglob("*.safetensors"))) < searched:
         assert child.poll() is None
         time.sleep(0.01)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from detection.errors import ConfigError, DataError
+from detection.errors import DataError
 from detection.io import dask_cluster, patience
 from detection.io.dask_cluster import Watch, watched
 
@@ -82,13 +82,6 @@ def test_a_worker_that_is_gone_is_no_longer_waited_for() -> None:
     watch.note({"a": {"last_seen": 1.0}, "b": {"last_seen": 1.0}})
     watch.note({"b": {"last_seen": 2.0}})
     assert "worker a" not in watch.lost()
-
-
-@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
-def test_a_patience_that_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv(patience.VARIABLE, text)
-    with pytest.raises(ConfigError, match=r"DETECTION_SILENT_SECONDS: expected a positive number"):
-        patience.silent_seconds()
 
 
 STOPPED = """

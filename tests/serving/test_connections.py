@@ -204,18 +204,6 @@ def held_waiting(address):
         return json.loads(received(client).partition(b"\r\n\r\n")[2])["waiting"]
 
 
-def test_lines_that_repeat_are_counted(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("detection.serving.quiet_log.time.monotonic", lambda: now[0])
-    counted, shown = Counted(period=10), []
-    for number in range(2000):
-        now[0] = number / 100
-        record = logging.makeLogRecord({"name": "a", "msg": "bad request %d", "args": (number,)})
-        if counted.filter(record):
-            shown.append(record.getMessage())
-    assert shown == ["bad request 0", "bad request 1000 (999 more of these since)"]
-
-
 def test_the_server_counts_its_lines_and_takes_no_more_than_it_can_hold():
     app = served.client_of(served.service()).app
     server = make_server(app, Patience(connections=7))
