@@ -351,6 +351,10 @@ class SvmConfig:
             (ours).
         cache_gib: memory for cached negatives; beyond it the easiest are dropped, and the log
             reports it (ours).
+        checkpoint_every: retrainings between checkpoints that ``--resume`` continues from, also
+            written once a minute; 0 writes none. On disk they take up to ``cache_gib`` for the
+            negatives, twice that while one replaces another, and what the box regressors learn
+            from (ours).
     """
 
     solver: Literal["newton", "sklearn"] = "newton"
@@ -373,6 +377,7 @@ class SvmConfig:
     seed: int = 0
     tolerance: float = 1e-3
     cache_gib: float = 3.0
+    checkpoint_every: int = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -384,7 +389,7 @@ class SvmConfig:
         for name in ("positive_iou", "negative_iou"):
             iou = getattr(self, name)
             require(0 < iou <= 1, f"svm.{name}", "an IoU in (0, 1]", iou)
-        _not_negative("svm", self, "max_hard", "random_negatives")
+        _not_negative("svm", self, "max_hard", "random_negatives", "checkpoint_every")
         ordered = self.easy_score <= self.hard_score
         require(ordered, "svm.easy_score", "at most svm.hard_score", self.easy_score)
         newton_on_hinge = self.solver == "newton" and self.loss == "hinge"

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from detection.detector import Detector
 from detection.heads.layer import FcLayer
 from detection.structures import Image, Proposals
-from detection.training.svms import HeadLayer
+from detection.training.svm_training import HeadLayer
 
 
 def count_flops(detector: Detector, image: Image, proposals: Proposals) -> dict[str, float]:

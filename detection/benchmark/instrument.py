@@ -20,7 +20,7 @@ from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.heads.svm import Svms
-from detection.training.svms import HeadLayer
+from detection.training.svm_training import HeadLayer
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

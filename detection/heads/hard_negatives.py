@@ -8,7 +8,8 @@ trains all classes on the same matrix: when one class has enough new negatives, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,14 +17,11 @@ from torch import Tensor
 
 from detection.config import SvmConfig
 from detection.errors import DataError
+from detection.heads.negative_cache import NegativeCache
 from detection.heads.svm import Svms, fit_linear_svms, svm_objective
 from detection.io.device import storage_for
-from detection.kernels import tall_matmul
 
 logger = logging.getLogger(__name__)
-
-BLOCK_BYTES = 1 << 28
-"""Rows of the cache are kept in blocks of about this size: a larger cache moves no old rows."""
 
 
 class HardNegativeMiner:
@@ -37,6 +35,11 @@ class HardNegativeMiner:
         config: the constants.
         class_names: for messages.
         initial: where the SVMs start; the first images' negatives are all taken even so.
+
+    Attributes:
+        svms: as last trained.
+        cache: the negatives.
+        retrainings: how often the SVMs were trained.
 
     Raises:
         DataError: if a class has no positive.
@@ -64,6 +67,7 @@ class HardNegativeMiner:
         self._new = torch.zeros(num_classes, dtype=torch.int64)
         self._images = 0
         self._trained = False
+        self.retrainings = 0
         self._image_numbers: dict[str, int] = {}
         self._check_positives(num_classes)
 
@@ -118,6 +122,32 @@ class HardNegativeMiner:
             self.retrain()
         return self.svms
 
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that ``restore`` needs: tensors, and values that JSON can hold.
+
+        Law: a miner with the same positives that is restored goes on, bit for bit, as this one.
+        """
+        cache = {f"cache.{name}": value for name, value in self.cache.state().items()}
+        tensors = {"weight": self.svms.weight, "bias": self.svms.bias, "new": self._new, **cache}
+        return tensors, {
+            "images": self._images,
+            "retrainings": self.retrainings,
+            "trained": self._trained,
+            "names": list(self._image_numbers),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Take over what ``state`` returned."""
+        device = self._positives.device
+        self.svms = Svms(weight=tensors["weight"], bias=tensors["bias"]).to(device)
+        self._new = tensors["new"]
+        prefix = "cache."
+        cached = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        self.cache.restore(cached)
+        self._images, self._trained = values["images"], values["trained"]
+        self.retrainings = values["retrainings"]
+        self._image_numbers = {name: number for number, name in enumerate(values["names"])}
+
     def retrain(self) -> None:
         """Fit all classes to the positives and the cache, then drop the easy negatives.
 
@@ -129,6 +159,7 @@ class HardNegativeMiner:
         start = self.svms if self._trained else None
         self.svms = fit_linear_svms(blocks, targets, self.config, start, self.class_names)
         self._trained = True
+        self.retrainings += 1
         self._new.zero_()
         cached = len(self.cache)
         self.cache.drop(self.svms, self.config.easy_score)
@@ -172,121 +203,3 @@ def hardest(
     keep = torch.zeros(len(best), dtype=torch.bool, device=best.device)
     keep[best.topk(most).indices] = True
     return negative & keep[:, None]
-
-
-class NegativeCache:
-    """Rows of features, each once, with the classes that each is a negative of.
-
-    Rows are bfloat16: half the memory and half the time of a solver that reads them from memory.
-
-    Args:
-        feature_dim: length of a row.
-        num_classes: K.
-        device: where rows come from and SVMs are trained; memberships lie there.
-        storage: where the rows are kept; None for ``device``.
-    """
-
-    def __init__(
-        self,
-        feature_dim: int,
-        num_classes: int,
-        device: torch.device,
-        storage: torch.device | None = None,
-    ) -> None:
-        self._storage = storage or device
-        self.blocks: list[Float[Tensor, "n d"]] = []
-        self.members: Bool[Tensor, "n k"] = torch.zeros(
-            0, num_classes, dtype=torch.bool, device=device
-        )
-        self._keys: Int[Tensor, "n 2"] = torch.zeros(0, 2, dtype=torch.int64)
-        self._feature_dim = feature_dim
-        self._rows_of_block = max(1, BLOCK_BYTES // (2 * feature_dim))
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def counts(self) -> Int[Tensor, " k"]:
-        """Return the number of negatives of each class."""
-        return self.members.sum(dim=0).cpu()
-
-    def scores(self, svms: Svms) -> Float[Tensor, "n k"]:
-        """Return the scores of all rows."""
-        if not self.blocks:
-            return self.members.float()
-        svms = svms.to(self.members.device)
-        return tall_matmul.times(self.blocks, svms.weight).add_(svms.bias)
-
-    def add(
-        self, image_number: int, values: Float[Tensor, "r d"], negative: Bool[Tensor, "r k"]
-    ) -> Int[Tensor, " k"]:
-        """Cache the rows that are negatives of some class; return how many are new for each."""
-        negative = negative.clone()
-        cached = (self._keys[:, 0] == image_number).nonzero().flatten()
-        rows = self._keys[cached, 1].to(negative.device)
-        # A row that is cached for one class may now be hard for another: it is not stored twice.
-        fresh = negative[rows] & ~self.members[cached]
-        self.members = self.members.index_put((cached,), self.members[cached] | fresh)
-        negative[rows] = False
-        chosen = negative.any(dim=1).nonzero().flatten()
-        self._append(values[chosen].to(self._storage, torch.bfloat16))
-        self.members = torch.cat((self.members, negative[chosen]))
-        keys = torch.stack((torch.full_like(chosen, image_number), chosen), dim=1)
-        self._keys = torch.cat((self._keys, keys.cpu()))
-        return (fresh.sum(dim=0) + negative.sum(dim=0)).cpu()
-
-    def drop(self, svms: Svms, easy_score: float) -> None:
-        """Take a row from every class that scores it below ``easy_score``; drop the empty.
-
-        The hardest negative of each class stays whatever its score: an SVM needs one.
-        """
-        scores = self._member_scores(svms)
-        self.members = self.members & ((scores >= easy_score) | _hardest(scores))
-        self._keep(self.members.any(dim=1))
-
-    def limit(self, svms: Svms, max_bytes: int) -> None:
-        """Drop the rows that every class finds easiest until the cache fits ``max_bytes``."""
-        most = max(self.members.shape[1], max_bytes // (2 * self._feature_dim))
-        if len(self) <= most:
-            return
-        scores = self._member_scores(svms)
-        value = scores.masked_fill(_hardest(scores), torch.inf).amax(dim=1)
-        keep = torch.zeros(len(self), dtype=torch.bool, device=value.device)
-        keep[value.topk(most).indices] = True
-        logger.warning(
-            "SVMs: the negative cache holds %d of %d rows, the hardest; raise svm.cache_gib to "
-            "keep all",
-            most,
-            len(self),
-        )
-        self._keep(keep)
-
-    def _member_scores(self, svms: Svms) -> Float[Tensor, "n k"]:
-        return self.scores(svms).masked_fill(~self.members, -torch.inf)
-
-    def _append(self, rows: Float[Tensor, "n d"]) -> None:
-        # Growing one large tensor would copy all rows with every image, and need twice the memory.
-        if self.blocks and len(self.blocks[-1]) + len(rows) <= self._rows_of_block:
-            self.blocks[-1] = torch.cat((self.blocks[-1], rows))
-        elif len(rows):
-            self.blocks.append(rows)
-
-    def _keep(self, kept: Bool[Tensor, " n"]) -> None:
-        if bool(kept.all()):
-            return
-        old, self.blocks = self.blocks, []
-        start = 0
-        stored = kept.to(self._storage)
-        for i, block in enumerate(old):
-            self._append(block[stored[start : start + len(block)]])
-            start += len(block)
-            # Lets go of the old block at once: never are two whole caches in memory.
-            old[i] = block[:0]
-        self.members = self.members[kept]
-        self._keys = self._keys[kept.cpu()]
-
-
-def _hardest(scores: Float[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
-    """Mark the best scored row of each class."""
-    if not len(scores):
-        return scores.bool()
-    return torch.arange(len(scores), device=scores.device)[:, None] == scores.argmax(dim=0)

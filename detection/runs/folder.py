@@ -38,7 +38,11 @@ from detection.runs.environment import describe_environment
 logger = logging.getLogger(__name__)
 
 _CONFIG = "config.yaml"
+_MODEL = "model.safetensors"
 _LOCK = ".lock"
+_DATA = ("data.json", "skipped.csv")
+_STARTED = frozenset((_CONFIG, _LOCK, "environment.json", "command.txt", "log.txt", *_DATA))
+"""What a training writes before there is anything to continue from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,7 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The trained detector."""
-        return self.path / "model.safetensors"
+        return self.path / _MODEL
 
     @property
     def metrics(self) -> Path:
@@ -85,6 +89,8 @@ def open_run(
 ) -> Iterator[RunFolder]:
     """Start a run in a folder of its own, locked against a second one.
 
+    A run that ended before there was anything to continue from counts as none.
+
     Args:
         path: a new or empty folder, unless ``resume`` or ``overwrite``.
         config: written as config.yaml.
@@ -103,6 +109,9 @@ def open_run(
             _clear(path)
         elif resume and (path / _CONFIG).is_file():
             _compare(path, config, override=override)
+        elif _has_only_started(path):
+            for name in _DATA:
+                (path / name).unlink(missing_ok=True)
         elif any(entry.name != _LOCK for entry in path.iterdir()):
             message = (
                 f"{path}: expected an empty folder, got one with files; continue with --resume, "
@@ -142,6 +151,16 @@ def read_run_config(path: Path) -> Config:
         message = f"{path}: expected a run folder with {_CONFIG}, got {what}"
         raise DataError(message)
     return apply(Config(), read_config_file(path / _CONFIG))
+
+
+def is_unfinished(path: Path) -> bool:
+    """Return whether a folder holds a run without its result."""
+    return (Path(path) / _CONFIG).is_file() and not (Path(path) / _MODEL).exists()
+
+
+def _has_only_started(path: Path) -> bool:
+    """Return whether a folder holds a run that has made nothing yet, and nothing else."""
+    return (path / _CONFIG).is_file() and {entry.name for entry in path.iterdir()} <= _STARTED
 
 
 def _clear(path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from detection.config import BBoxConfig
@@ -13,6 +14,34 @@ from detection.heads.bbox_regressor import BBoxRegressors, fit_bbox_regressors
 from detection.heads.normalisation import Normaliser
 from detection.io.device import has_float64
 from detection.training.examples import TrainingExample
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class BoxExamples:
+    """RoIs that box regressors may learn from.
+
+    Attributes:
+        labels: the class of the object that each overlaps most.
+        features: pool5, normalised, in float16.
+        deltas: from the RoI to that object.
+    """
+
+    labels: Int[Tensor, " m"]
+    features: Float[Tensor, "m d"]
+    deltas: Float[Tensor, "m 4"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return them by name."""
+        return {"labels": self.labels, "features": self.features, "deltas": self.deltas}
+
+    @staticmethod
+    def joined(parts: Sequence[BoxExamples]) -> BoxExamples:
+        """Return the examples of several images, at least one, as one."""
+        return BoxExamples(
+            labels=torch.cat([part.labels for part in parts]),
+            features=torch.cat([part.features for part in parts]),
+            deltas=torch.cat([part.deltas for part in parts]),
+        )
 
 
 class BBoxExamples:
@@ -40,8 +69,11 @@ class BBoxExamples:
         self._features: list[list[Tensor]] = [[] for _ in range(num_classes)]
         self._deltas: list[list[Tensor]] = [[] for _ in range(num_classes)]
 
-    def add(self, example: TrainingExample) -> None:
+    def add(self, example: TrainingExample) -> BoxExamples:
         """Take the RoIs that overlap an object by more than ``min_iou``, objects included.
+
+        Returns:
+            What was taken, for ``put``.
 
         Source:
             Girshick et al. 2014, Appendix C: each goes to the class of the object it overlaps most.
@@ -51,7 +83,20 @@ class BBoxExamples:
         self._device = example.pool5.values.device
         values = example.pool5.values[example.pool5.rows[chosen.to(self._device)]]
         values = self.normaliser.scale(values).to("cpu", torch.float16)
-        for label, feature, delta in zip(labels.tolist(), values, deltas, strict=True):
+        taken = BoxExamples(labels=labels, features=values, deltas=deltas)
+        self.put(taken)
+        return taken
+
+    def put(self, examples: BoxExamples, device: torch.device | None = None) -> None:
+        """Take examples again, in the order in which ``add`` returned them.
+
+        Args:
+            examples: of any number of images.
+            device: where the features were computed; None where ``add`` saw it.
+        """
+        self._device = device or self._device
+        rows = zip(examples.labels.tolist(), examples.features, examples.deltas, strict=True)
+        for label, feature, delta in rows:
             self._put(label, feature, delta)
 
     def fit(self) -> BBoxRegressors:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ from detection.model_io import save_detector
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.search import with_backend
 from detection.proposals.store import ProposalStore
+from detection.runs.config_io import config_to_dict
 from detection.runs.fingerprint import describe_data, require_same_data
 from detection.runs.folder import RunFolder
 from detection.runs.skipped import write_skipped
@@ -33,7 +35,9 @@ from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FeatureSource
 from detection.training.finetune import fine_tune
 from detection.training.finetune_model import FineTuned
-from detection.training.svms import HeadLayer, train_heads
+from detection.training.mining_checkpoint import MiningCheckpoints
+from detection.training.svm_training import HeadLayer
+from detection.training.svms import train_heads
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,7 +80,10 @@ def train(
         images = training_images(dataset, store, extractor, config)
         network = tuned_network(images, config, run, resume=resume, workers=workers)
         if workers.is_main:
-            save_detector(run.model, train_detector(network, config))
+            checkpoints = mining_checkpoints(run, describe_data(dataset), resume=resume)
+            save_detector(run.model, train_detector(network, config, checkpoints))
+            if checkpoints:
+                checkpoints.remove()
             _LOG.info("%s: written", run.model)
     return out
 
@@ -121,18 +128,40 @@ def tuned_network(
     return TrainedNetwork(images=images, fc=fc, tuned=tuned)
 
 
-def train_detector(network: TrainedNetwork, config: Config) -> Detector:
+def mining_checkpoints(
+    run: RunFolder, described: dict[str, Any], *, resume: bool
+) -> MiningCheckpoints | None:
+    """Return the checkpoints of the last stage; None if ``svm.checkpoint_every`` is 0.
+
+    Args:
+        run: where they are kept.
+        described: the data, as ``describe_data`` returns them.
+        resume: whether to go on from those that are there.
+    """
+    if not run.config.svm.checkpoint_every:
+        return None
+    config = config_to_dict(run.config)
+    sections = ("data", "proposals", "backbone", "features", "svm", "bbox", "finetune")
+    identity = {"data": described["sha256"], **{name: config[name] for name in sections}}
+    every = run.config.svm.checkpoint_every
+    return MiningCheckpoints(run.checkpoints / "mining", identity, resume=resume, every=every)
+
+
+def train_detector(
+    network: TrainedNetwork, config: Config, checkpoints: MiningCheckpoints | None = None
+) -> Detector:
     """Return the trained detector; both methods go through the same stages.
 
     Args:
         network: fine-tuned or not.
         config: everything there is to choose.
+        checkpoints: of the last stage; None writes none.
     """
     tuned = network.tuned
     softmax = tuned.scorer if tuned and config.finetune.scores == "softmax" else None
     joint = tuned.regressors if tuned else None
     bbox = replace(config.bbox, enabled=config.bbox.enabled and joint is None)
-    heads = train_heads(network.images, network.fc, config.svm, bbox, softmax)
+    heads = train_heads(network.images, network.fc, config.svm, bbox, softmax, checkpoints)
     return Detector(
         class_names=network.images.class_names,
         config=config,

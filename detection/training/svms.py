@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from detection.config import BBoxConfig, SvmConfig
 from detection.heads.bbox_regressor import BBoxRegressors
-from detection.heads.hard_negatives import HardNegativeMiner
 from detection.heads.normalisation import Normaliser, fit_normaliser
-from detection.heads.scorer import Scorer, SvmScorer
+from detection.heads.scorer import Scorer
 from detection.io.progress import track
-from detection.training.bbox_targets import BBoxExamples
+from detection.training.bbox_targets import BBoxExamples, BoxExamples
 from detection.training.examples import TrainingExample, TrainingImages
-from detection.training.rois import max_by_row
+from detection.training.loop import GracefulStop
+from detection.training.mining_checkpoint import MiningCheckpoints, MiningState, Part
+from detection.training.svm_training import (
+    FixedScorer,
+    HeadLayer,
+    Objects,
+    SvmTraining,
+    objects_of,
+)
 
 _LOG = logging.getLogger(__name__)
 
-Sample = tuple[str, Float[Tensor, "u d"], Float[Tensor, "u k"]]
-"""An image, the distinct feature rows of its boxes, and their largest IoU for each class."""
-
-HeadLayer = Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
+_NAMES = ("svm_factor", "pool5_factor")
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -65,8 +67,12 @@ def train_heads(
     svm: SvmConfig,
     bbox: BBoxConfig,
     scorer: Scorer | None = None,
+    checkpoints: MiningCheckpoints | None = None,
 ) -> TrainedHeads:
     """Train one SVM and one box regressor per class (RC §2.3 and Appendix C, SPP §4.1).
+
+    Law: stopping anywhere, however hard, and going on from the checkpoint ends with the same heads,
+    bit for bit, as never stopping.
 
     Args:
         images: with their proposals and features.
@@ -74,78 +80,104 @@ def train_heads(
         svm: constants of the SVMs.
         bbox: constants of the regressors.
         scorer: an existing classifier, instead of SVMs.
+        checkpoints: of this pass; None writes none.
 
     Raises:
         DataError: naming a class without examples.
+        SystemExit: with checkpoints, 143 after SIGTERM and 130 after SIGINT, the state saved.
     """
     if scorer is not None and not bbox.enabled:
         return TrainedHeads(scorer=scorer, regressors=None)
-    normaliser, pool5_normaliser = fit_normalisers(images, fc, svm, bbox)
-    _LOG.info(
-        "features scaled by %.4g (SVMs), %.4g (pool5)", normaliser.factor, pool5_normaliser.factor
-    )
+    saved = checkpoints.load() if checkpoints else None
+    if saved is None:
+        normaliser, pool5_normaliser = fit_normalisers(images, fc, svm, bbox)
+    else:
+        normaliser, pool5_normaliser = (Normaliser(factor=saved.started.values[n]) for n in _NAMES)
+    factors = (normaliser.factor, pool5_normaliser.factor)
+    _LOG.info("features scaled by %.4g (SVMs), %.4g (pool5)", *factors)
+    scores: SvmTraining | FixedScorer
+    if scorer is not None:
+        scores = FixedScorer(scorer)
+    else:
+        found = None if saved is None else Objects(**saved.started.tensors)
+        objects = found or objects_of(images, fc, normaliser, svm)
+        scores = SvmTraining(objects, images, fc, normaliser, svm)
     num_classes, dim = len(images.class_names), images.source.extractor.feature_dim
-    scores = FixedScorer(scorer) if scorer is not None else SvmTraining(images, fc, normaliser, svm)
     moved = BBoxExamples(num_classes, dim, pool5_normaliser, bbox) if bbox.enabled else None
-    for example in track(images.examples(), len(images.records), "examples"):
-        scores.add(example)
-        if moved is not None:
-            moved.add(example)
+    training = HeadTraining(scores, moved, checkpoints)
+    if saved is None:
+        training.start(dict(zip(_NAMES, factors, strict=True)))
+    training.run(images, saved)
     regressors = moved.fit() if moved is not None else None
     return TrainedHeads(scorer=scores.finish(), regressors=regressors)
 
 
-class SvmTraining:
-    """Hard-negative mining on the layer that the SVMs read; it has seen every object already."""
+class HeadTraining:
+    """The pass over the training images, and its checkpoints.
+
+    Args:
+        scores: what the scorer learns.
+        moved: what the box regressors learn from; None without them.
+        checkpoints: None writes none.
+    """
 
     def __init__(
-        self, images: TrainingImages, fc: HeadLayer, normaliser: Normaliser, config: SvmConfig
+        self,
+        scores: SvmTraining | FixedScorer,
+        moved: BBoxExamples | None,
+        checkpoints: MiningCheckpoints | None,
     ) -> None:
-        self._fc = fc
-        self._normaliser = normaliser
-        values, labels = [], []
-        positives = images.positives(config.positive_iou)
-        for pool5, its_labels in track(positives, len(images.records), "objects"):
-            values.append(normaliser.scale(pool5.map(fc).expand()))
-            labels.append(its_labels.to(values[-1].device))
-        self._miner = HardNegativeMiner(
-            torch.cat(values),
-            torch.cat(labels),
-            len(images.class_names),
-            config,
-            class_names=images.class_names,
-        )
-        if config.random_negatives:
-            self._miner.start(self._samples(images, config))
+        self._scores = scores
+        self._moved = moved
+        self._checkpoints = checkpoints
+        self._fresh: list[BoxExamples] = []
 
-    def _samples(self, images: TrainingImages, config: SvmConfig) -> Iterator[Sample]:
-        drawn = images.random_boxes(config.random_negatives, config.seed)
-        for example in track(drawn, len(images.records), "random negatives"):
-            yield self._rows(example)
+    def start(self, factors: dict[str, float]) -> None:
+        """Save what does not change any more, of a pass that starts."""
+        if self._checkpoints:
+            self._checkpoints.start(Part(tensors=self._scores.fixed(), values=factors))
 
-    def _rows(self, example: TrainingExample) -> Sample:
-        features = example.pool5.map(self._fc)
-        max_iou = max_by_row(example.rois.max_iou, features.rows, len(features.values))
-        return example.record.image_id, self._normaliser.scale(features.values), max_iou
+    def run(self, images: TrainingImages, saved: MiningState | None) -> None:
+        """See every image that was not seen before the pass was interrupted."""
+        if saved is not None:
+            self._restore(saved, images.source.extractor.device)
+        if saved is None or saved.state is None:
+            self._scores.begin(images)
+            self._save(0)
+        first, count = (saved.images if saved else 0), len(images.records)
+        left = replace(images, records=images.records[first:])
+        with GracefulStop() if self._checkpoints else contextlib.nullcontext() as stop:
+            examples = track(left.examples(), count - first, "examples")
+            for done, example in enumerate(examples, first + 1):
+                self._add(example)
+                signalled = stop.signal if stop else 0
+                if signalled or done == count or self._due():
+                    self._save(done)
+                if signalled:
+                    message = "stopped by signal %d after image %d; state saved"
+                    _LOG.warning(message, signalled, done)
+                    raise SystemExit(128 + signalled)
 
-    def add(self, example: TrainingExample) -> None:
-        """Take the hard negatives of one image."""
-        self._miner.add(*self._rows(example))
+    def _add(self, example: TrainingExample) -> None:
+        self._scores.add(example)
+        if self._moved is not None:
+            taken = self._moved.add(example)
+            if self._checkpoints and len(taken.labels):
+                self._fresh.append(taken)
 
-    def finish(self) -> Scorer:
-        """Return the SVMs."""
-        return SvmScorer(normaliser=self._normaliser, svms=self._miner.finish())
+    def _due(self) -> bool:
+        return self._checkpoints is not None and self._checkpoints.due(self._scores.retrainings)
 
+    def _save(self, images: int) -> None:
+        if self._checkpoints is None:
+            return
+        examples = BoxExamples.joined(self._fresh).tensors() if self._fresh else {}
+        self._checkpoints.save(images, self._scores.retrainings, self._scores.state(), examples)
+        self._fresh.clear()
 
-class FixedScorer:
-    """A classifier that is already trained."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-
-    def add(self, example: TrainingExample) -> None:
-        """Ignore an image."""
-
-    def finish(self) -> Scorer:
-        """Return the classifier."""
-        return self._scorer
+    def _restore(self, saved: MiningState, device: torch.device) -> None:
+        if saved.state is not None:
+            self._scores.restore(saved.state)
+        if self._moved is not None:
+            for tensors in saved.examples:
+                self._moved.put(BoxExamples(**tensors), device)

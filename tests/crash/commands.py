@@ -1,5 +1,7 @@
 """Commands on a tiny data set, to be interrupted: how each is called, what is its result."""
 
+import contextlib
+import io
 from dataclasses import replace
 
 from detection.backbones import weights
@@ -13,6 +15,7 @@ from tests.classification.tiny_classifier import tiny_blueprint, tiny_config, wr
 from tests.training import tiny
 
 IMAGES = {"train": 6, "test": 5}
+MANY = {"train": 40, "test": 5}
 
 
 def prepare(folder):
@@ -34,8 +37,23 @@ def prepare(folder):
         proposals=ProposalConfig(folder="proposals", workers=1, min_side=6, max_boxes=150),
     )
     (folder / "detector.yaml").write_text(write_config(only_of(config, "pretrain", "classify")))
+    write_set(folder / "many", MANY)
+    (folder / "miner.yaml").write_text(write_config(only_of(mining(config, folder), "pretrain")))
     classes = write_class_folders(folder / "classes", pictures=4)
     (folder / "classifier.yaml").write_text(write_config(tiny_config(classes)))
+
+
+def mining(config, folder):
+    """Return a configuration whose time goes into hard negatives."""
+    return replace(
+        config,
+        data=replace(config.data, root=str(folder / "many")),
+        features=replace(config.features, layer="pool5"),
+        proposals=replace(config.proposals, folder=str(folder / "boxes")),
+        svm=replace(config.svm, random_negatives=5, first_images=2, retrain_after=15),
+        bbox=replace(config.bbox, max_examples=40),
+        finetune=replace(config.finetune, enabled=False),
+    )
 
 
 def only_of(config, *without):
@@ -43,11 +61,11 @@ def only_of(config, *without):
     return replace(config, **{name: getattr(Config(), name) for name in without})
 
 
-def write_set(root):
+def write_set(root, images=IMAGES):
     """Draw the images of both lists in VOC layout."""
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / part).mkdir(parents=True)
-    records = tiny.records(root / "JPEGImages", sum(IMAGES.values()))
+    records = tiny.records(root / "JPEGImages", sum(images.values()))
     for record in records:
         boxes, labels = record.truth.boxes.tolist(), record.truth.labels.tolist()
         objects = [
@@ -62,7 +80,7 @@ def write_set(root):
         path = root / "Annotations" / f"{record.image_id}.xml"
         write_voc_annotation(path, record.path.name, record.truth.size, objects)
     names = [record.image_id for record in records]
-    for split, chosen in (("train", names[: IMAGES["train"]]), ("test", names[IMAGES["train"] :])):
+    for split, chosen in (("train", names[: images["train"]]), ("test", names[images["train"] :])):
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(chosen))
 
 
@@ -94,6 +112,27 @@ class Train:
         )
 
 
+class Mine:
+    """SVMs and regressors of a network that is not fine-tuned, the boxes known."""
+
+    needs = None
+    again = ("--resume",)
+
+    def words(self, folder):
+        return ["train", "--config", folder / "miner.yaml", "--out", "run"]
+
+    def result(self, place):
+        found = place / "found"
+        words = ["evaluate", place / "run", "--out", found, "--evaluation.bootstrap", "0"]
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = run_command(words)
+        if code:
+            message = f"{place}: cannot be evaluated"
+            raise AssertionError(message)
+        detections = files_below(found / "detections")
+        return {"model": sha256_of_file(place / "run/model.safetensors")} | detections
+
+
 class Pretrain:
     """A classifier."""
 
@@ -120,7 +159,13 @@ class Evaluate:
         return files_below(place / "result")
 
 
-COMMANDS = {"propose": Propose(), "train": Train(), "pretrain": Pretrain(), "evaluate": Evaluate()}
+COMMANDS = {
+    "propose": Propose(),
+    "train": Train(),
+    "mine": Mine(),
+    "pretrain": Pretrain(),
+    "evaluate": Evaluate(),
+}
 
 
 def files_below(folder):

@@ -66,11 +66,12 @@ class Life:
 
 
 def finish(folder_of_run, words, again):
-    """Run a command to its end, and once more if that is another command line."""
+    """Run a command to its end as another command line; give what it said."""
     code, said = Life(folder_of_run, [*words, *again]).end()
     if code != 0:
         message = f"{' '.join(map(str, words))} ended with {code}: {said[-2000:]}"
         raise AssertionError(message)
+    return said
 
 
 def undisturbed(folder, name, trained=None):
@@ -95,7 +96,8 @@ def killed_rounds(folder, name, rounds, seed=0, trained=None):
     command = COMMANDS[name]
     expected, seconds = undisturbed(folder, name, trained)
     chance = random.Random(f"{name} {seed}")
-    report = {"verb": name, "rounds": 0, "kills": 0, "different": 0, "left_over": 0}
+    report = {"verb": name, "rounds": 0, "kills": 0, "resumed": 0}
+    report |= {"different": 0, "left_over": 0}
     while report["rounds"] < rounds:
         folder_of_run = folder / f"{name}-killed"
         start_from(folder_of_run, trained)
@@ -112,9 +114,10 @@ def killed_rounds(folder, name, rounds, seed=0, trained=None):
             kills += code == -signal.SIGKILL
             again = command.again
         if kills:
-            finish(folder_of_run, command.words(folder), command.again)
+            said = finish(folder_of_run, command.words(folder), command.again)
             report["rounds"] += 1
             report["kills"] += kills
+            report["resumed"] += "resumed after" in said
             report["different"] += command.result(folder_of_run) != expected
             report["left_over"] += any(folder_of_run.rglob(LEFT)) or any(
                 folder_of_run.rglob(".lock")

@@ -22,7 +22,7 @@ from detection.ensemble import Ensemble
 from detection.export.inputs import graph_inputs
 from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
-from detection.heads import hard_negatives as mining
+from detection.heads import negative_cache
 from detection.heads.svm import Svms, fit_linear_svms
 from detection.io.device import device_name
 from detection.proposals.search import propose
@@ -336,7 +336,7 @@ def rows_in_host_memory(place: Place) -> Numbers:
     device = torch.device(place.device)
     blocks = [rows[:30].to(torch.bfloat16), rows[30:].to(device, torch.bfloat16)]
     fitted = fit_linear_svms(blocks, labels.to(device), SvmConfig())
-    cache = mining.NegativeCache(12, 3, device, storage=torch.device("cpu"))
+    cache = negative_cache.NegativeCache(12, 3, device, storage=torch.device("cpu"))
     negative = labels.to(device) < 0
     cache.add(0, rows.to(device), negative)
     cache.add(0, rows.to(device), negative)

@@ -123,3 +123,32 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"), reopen_run(tmp_path / "gone"):
         pass
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_first_try_that_failed_counts_as_no_run(tmp_path: Path) -> None:
+    with open_run(tmp_path, Config()) as run:
+        (run.path / "data.json").write_text("{}")
+        (run.path / "skipped.csv").write_text("file,reason\n")
+    with open_run(tmp_path, Config(svm=SvmConfig(c=2.0))) as run:
+        assert not (run.path / "data.json").exists()
+        assert not (run.path / "skipped.csv").exists()
+    assert read_run_config(tmp_path).svm.c == 2.0
+    assert len((tmp_path / "command.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "checkpoints/step-1.pt", "metrics.json", "thesis.tex"]
+)
+def test_a_run_that_made_something_is_not_written_over(tmp_path: Path, name: str) -> None:
+    with open_run(tmp_path, Config()) as run:
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("x")
+    with pytest.raises(DataError, match="expected an empty folder"), open_run(tmp_path, Config()):
+        pass
+    assert (tmp_path / name).read_text() == "x"
+
+
+def test_files_without_a_run_are_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("x")
+    with pytest.raises(DataError, match="expected an empty folder"), open_run(tmp_path, Config()):
+        pass

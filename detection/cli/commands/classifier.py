@@ -12,8 +12,10 @@ from detection.config import Config
 def pretrain(options: argparse.Namespace, config: Config) -> None:
     """Train a classifier with a pyramid on top, whose trunk a detector can start from."""
     from detection.classification.pretrain import pretrain as run
+    from detection.runs.interruption import says_how_to_resume
 
-    run(config, options.out, **restart(options))
+    with says_how_to_resume("pretrain", options.out):
+        run(config, options.out, **restart(options))
     print(f"{options.out}: trained; next: detection classify-views {options.out}")
 
 

@@ -31,11 +31,13 @@ def train(options: argparse.Namespace, config: Config) -> None:
 
     Without --config, --backbone.name and --features.method, settings start from the preset 'own'.
     """
+    from detection.runs.interruption import says_how_to_resume
     from detection.training.pipeline import train as run
 
     if _from_own(options):
         print("settings: the preset own; detection configs lists others")
-    run(config, options.out, **restart(options))
+    with says_how_to_resume("train", options.out):
+        run(config, options.out, **restart(options))
     print(f"{options.out}: trained; next: detection evaluate {options.out}")
 
 

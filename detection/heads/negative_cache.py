@@ -1,0 +1,148 @@
+"""The negatives that the SVMs find hard: rows of features, each once, with their classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from detection.heads.svm import Svms
+from detection.kernels import tall_matmul
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES = 1 << 28
+"""Rows of the cache are kept in blocks of about this size: a larger cache moves no old rows."""
+
+
+class NegativeCache:
+    """Rows of features, each once, with the classes that each is a negative of.
+
+    Rows are bfloat16: half the memory and half the time of a solver that reads them from memory.
+
+    Args:
+        feature_dim: length of a row.
+        num_classes: K.
+        device: where rows come from and SVMs are trained; memberships lie there.
+        storage: where the rows are kept; None for ``device``.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        num_classes: int,
+        device: torch.device,
+        storage: torch.device | None = None,
+    ) -> None:
+        self._storage = storage or device
+        self.blocks: list[Float[Tensor, "n d"]] = []
+        self.members: Bool[Tensor, "n k"] = torch.zeros(
+            0, num_classes, dtype=torch.bool, device=device
+        )
+        self._keys: Int[Tensor, "n 2"] = torch.zeros(0, 2, dtype=torch.int64)
+        self._feature_dim = feature_dim
+        self._rows_of_block = max(1, BLOCK_BYTES // (2 * feature_dim))
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that ``restore`` needs. Sums over other blocks would round apart."""
+        blocks = {f"block.{index}": block for index, block in enumerate(self.blocks)}
+        return {"members": self.members, "keys": self._keys, **blocks}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``state`` returned."""
+        count = sum(name.startswith("block.") for name in state)
+        self.blocks = [state[f"block.{index}"].to(self._storage) for index in range(count)]
+        self.members = state["members"].to(self.members.device)
+        self._keys = state["keys"]
+
+    def counts(self) -> Int[Tensor, " k"]:
+        """Return the number of negatives of each class."""
+        return self.members.sum(dim=0).cpu()
+
+    def scores(self, svms: Svms) -> Float[Tensor, "n k"]:
+        """Return the scores of all rows."""
+        if not self.blocks:
+            return self.members.float()
+        svms = svms.to(self.members.device)
+        return tall_matmul.times(self.blocks, svms.weight).add_(svms.bias)
+
+    def add(
+        self, image_number: int, values: Float[Tensor, "r d"], negative: Bool[Tensor, "r k"]
+    ) -> Int[Tensor, " k"]:
+        """Cache the rows that are negatives of some class; return how many are new for each."""
+        negative = negative.clone()
+        cached = (self._keys[:, 0] == image_number).nonzero().flatten()
+        rows = self._keys[cached, 1].to(negative.device)
+        # A row that is cached for one class may now be hard for another: it is not stored twice.
+        fresh = negative[rows] & ~self.members[cached]
+        self.members = self.members.index_put((cached,), self.members[cached] | fresh)
+        negative[rows] = False
+        chosen = negative.any(dim=1).nonzero().flatten()
+        self._append(values[chosen].to(self._storage, torch.bfloat16))
+        self.members = torch.cat((self.members, negative[chosen]))
+        keys = torch.stack((torch.full_like(chosen, image_number), chosen), dim=1)
+        self._keys = torch.cat((self._keys, keys.cpu()))
+        return (fresh.sum(dim=0) + negative.sum(dim=0)).cpu()
+
+    def drop(self, svms: Svms, easy_score: float) -> None:
+        """Take a row from every class that scores it below ``easy_score``; drop the empty.
+
+        The hardest negative of each class stays whatever its score: an SVM needs one.
+        """
+        scores = self._member_scores(svms)
+        self.members = self.members & ((scores >= easy_score) | _hardest(scores))
+        self._keep(self.members.any(dim=1))
+
+    def limit(self, svms: Svms, max_bytes: int) -> None:
+        """Drop the rows that every class finds easiest until the cache fits ``max_bytes``."""
+        most = max(self.members.shape[1], max_bytes // (2 * self._feature_dim))
+        if len(self) <= most:
+            return
+        scores = self._member_scores(svms)
+        value = scores.masked_fill(_hardest(scores), torch.inf).amax(dim=1)
+        keep = torch.zeros(len(self), dtype=torch.bool, device=value.device)
+        keep[value.topk(most).indices] = True
+        logger.warning(
+            "SVMs: the negative cache holds %d of %d rows, the hardest; raise svm.cache_gib to "
+            "keep all",
+            most,
+            len(self),
+        )
+        self._keep(keep)
+
+    def _member_scores(self, svms: Svms) -> Float[Tensor, "n k"]:
+        return self.scores(svms).masked_fill(~self.members, -torch.inf)
+
+    def _append(self, rows: Float[Tensor, "n d"]) -> None:
+        # Growing one large tensor would copy all rows with every image, and need twice the memory.
+        if self.blocks and len(self.blocks[-1]) + len(rows) <= self._rows_of_block:
+            self.blocks[-1] = torch.cat((self.blocks[-1], rows))
+        elif len(rows):
+            self.blocks.append(rows)
+
+    def _keep(self, kept: Bool[Tensor, " n"]) -> None:
+        if bool(kept.all()):
+            return
+        old, self.blocks = self.blocks, []
+        start = 0
+        stored = kept.to(self._storage)
+        for i, block in enumerate(old):
+            self._append(block[stored[start : start + len(block)]])
+            start += len(block)
+            # Lets go of the old block at once: never are two whole caches in memory.
+            old[i] = block[:0]
+        self.members = self.members[kept]
+        self._keys = self._keys[kept.cpu()]
+
+
+def _hardest(scores: Float[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
+    """Mark the best scored row of each class."""
+    if not len(scores):
+        return scores.bool()
+    return torch.arange(len(scores), device=scores.device)[:, None] == scores.argmax(dim=0)
