@@ -614,6 +614,40 @@ class FineTuneConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationConfig:
+    """Probabilities of detections (Platt 1999), beyond both papers; no score or rank changes.
+
+    They are fitted to detections in training images that the classifier has not seen. Where the
+    network was not fine-tuned, SVMs are trained again on the cached negatives without each fold of
+    images. Of a fine-tuned network only images that fine-tuning held out will do
+    (``finetune.validation_fraction``): where there are none, there are no probabilities, unless
+    ``fraction`` holds images out.
+
+    Attributes:
+        enabled: fit them.
+        folds: parts of the images, each judged by SVMs that were trained without it.
+        max_images: images that are judged at most, drawn at random.
+        fraction: part of the training images that all stages leave out for this purpose; 0 trains
+            on all, which leaves the detector as it is.
+        seed: of the drawing.
+    """
+
+    enabled: bool = True
+    folds: int = 4
+    max_images: int = 200
+    fraction: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _positive("calibration", self, "max_images")
+        require(self.folds >= 2, "calibration.folds", "at least 2", self.folds)
+        part = self.fraction
+        require(0 <= part < 1, "calibration.fraction", "a number in [0, 1)", part)
+        _not_negative("calibration", self, "seed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
     """How detections are scored.
 
@@ -647,6 +681,7 @@ class Config:
     bbox: BBoxConfig = field(default_factory=BBoxConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)

@@ -21,6 +21,7 @@ from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
 from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.calibration import Calibration
 from detection.heads.layer import FcLayer, fc_kind
 from detection.heads.scorer import Scorer
 from detection.postprocess import Candidates, finalize, select_candidates
@@ -54,6 +55,7 @@ class Detector:
         fc: from pool5 to the layer that the scorer reads; the identity where it reads pool5.
         scorer: normalisation and SVMs, or softmax.
         regressors: one per class, reading pool5 or what the scorer reads; None without.
+        calibration: from scores to probabilities; None without.
     """
 
     class_names: tuple[str, ...]
@@ -62,6 +64,7 @@ class Detector:
     fc: Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
     scorer: Scorer
     regressors: BBoxRegressors | None
+    calibration: Calibration | None = None
 
     def __repr__(self) -> str:
         """Return what it is made of, in a few lines."""
@@ -113,12 +116,26 @@ class Detector:
         image, boxes = inputs(image, proposals, self.config, self.device)
         with torch.no_grad():
             pool5 = extract_within_memory(self.extractor, image, boxes)  # R-CNN, SPPnet differ here
-            fc7 = pool5.map(self.fc)
-            scores = fc7.map(self.scorer.score).expand()
-            candidates = select_candidates(boxes, scores, options, image_id=image.image_id)
-            regressed = self.regress(candidates, pool5, fc7, image.size)
-            detections = finalize(regressed, options, image_id=image.image_id)
-        return replace(detections, class_names=self.class_names)
+            return self.detect_pooled(pool5, boxes, image.size, image.image_id)
+
+    def detect_pooled(
+        self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], size: Size, image_id: str
+    ) -> Detections:
+        """Do all that comes after the features.
+
+        Args:
+            pool5: of each box.
+            boxes: image pixels, on the device of the features.
+            size: (height, width) of the image.
+            image_id: of the image.
+        """
+        options = self.config.postprocess
+        fc7 = pool5.map(self.fc)
+        scores = fc7.map(self.scorer.score).expand()
+        candidates = select_candidates(boxes, scores, options, image_id=image_id)
+        regressed = self.regress(candidates, pool5, fc7, size)
+        detections = finalize(regressed, options, image_id=image_id)
+        return with_probabilities(detections, self.class_names, self.calibration)
 
     def regress(
         self, candidates: Candidates, pool5: RoIFeatures, fc7: RoIFeatures, size: Size
@@ -165,8 +182,11 @@ class Detector:
 
     @property
     def decision_threshold(self) -> float:
-        """The score from which a detection is worth drawing: 0 of SVMs, 0.5 of a softmax."""
-        return self.scorer.decision_threshold
+        """The probability of the best F1 in training; without calibration, the scorer's threshold.
+
+        That is the score 0 of SVMs and 0.5 of a softmax.
+        """
+        return self.calibration.threshold if self.calibration else self.scorer.decision_threshold
 
     @property
     def device(self) -> torch.device:
@@ -201,6 +221,19 @@ class Detector:
     def with_config(self, config: Config) -> Detector:
         """Return the same detector with other thresholds, proposals or data; the rest stays."""
         return replace(self, config=config)
+
+
+def with_probabilities(
+    detections: Detections, class_names: tuple[str, ...], calibration: Calibration | None
+) -> Detections:
+    """Return final detections with names and, where there is a calibration, probabilities.
+
+    This comes after all that ranks: scores stay what they are.
+    """
+    if calibration is None:
+        return replace(detections, class_names=class_names)
+    probabilities = calibration.probabilities(detections.scores, detections.labels)
+    return replace(detections, class_names=class_names, probabilities=probabilities)
 
 
 def inputs(

@@ -12,9 +12,10 @@ from torch import Tensor
 from detection.boxes import flip
 from detection.config import Config
 from detection.data.image_like import ImageLike
-from detection.detector import Detector, inputs, remembers_file
+from detection.detector import Detector, inputs, remembers_file, with_probabilities
 from detection.errors import ConfigError
 from detection.features.memory import extract_within_memory
+from detection.heads.calibration import Calibration
 from detection.postprocess import Candidates, finalize, select_candidates
 from detection.proposals.search import warn_of_other_backend
 from detection.structures import Detections, Image, Proposals, RoIFeatures
@@ -40,8 +41,18 @@ class Ensemble:
 
     @property
     def decision_threshold(self) -> float:
-        """The score from which a detection is worth drawing: that of the members."""
-        return self.members[0].decision_threshold
+        """The probability or score from which a detection is worth drawing.
+
+        That of the member where there is one; the scores of several have no common calibration.
+        """
+        if self.calibration:
+            return self.calibration.threshold
+        return self.members[0].scorer.decision_threshold
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """From scores to probabilities: that of the only member, None with several."""
+        return self.members[0].calibration if len(self.members) == 1 else None
 
     @property
     def device(self) -> torch.device:
@@ -72,7 +83,7 @@ class Ensemble:
             candidates = select_candidates(all_boxes, all_scores, options, image_id=image.image_id)
             regressed = self._regress(candidates, views, image, len(boxes))
             detections = finalize(regressed, options, image_id=image.image_id)
-        return replace(detections, class_names=self.class_names)
+        return with_probabilities(detections, self.class_names, self.calibration)
 
     def detect_each(self, images: Iterable[ImageLike]) -> Iterator[Detections]:
         """Detect the objects of image after image; each is read when its turn comes."""

@@ -18,6 +18,7 @@ from detection.ensemble import Ensemble, combine
 from detection.errors import CheckpointError, shown
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.calibration import Calibration
 from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
@@ -67,6 +68,8 @@ def save_detector(path: Path, detector: Detector) -> None:
             "bbox.bias": detector.regressors.bias,
         }
         header["bbox_reads"] = detector.regressors.reads
+    if detector.calibration is not None:
+        header["calibration"] = detector.calibration.to_dict()
     save_tensors(path, tensors, header)
 
 
@@ -152,6 +155,7 @@ def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
         fc=_fc(part(tensors, "fc."), config, extractor.dtype, header),
         scorer=_scorer(tensors, header),
         regressors=_regressors(tensors, header),
+        calibration=_calibration(header),
     )
 
 
@@ -199,6 +203,11 @@ def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:
         return SoftmaxScorer(weight=tensors["fc8.weight"], bias=tensors["fc8.bias"])
     svms = Svms(weight=tensors["svm.weight"], bias=tensors["svm.bias"])
     return SvmScorer(normaliser=Normaliser(factor=header["svm_factor"]), svms=svms)
+
+
+def _calibration(header: Mapping[str, Any]) -> Calibration | None:
+    stored = header.get("calibration")
+    return None if stored is None else Calibration.from_dict(stored)
 
 
 def _regressors(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> BBoxRegressors | None:

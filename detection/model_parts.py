@@ -36,7 +36,14 @@ def check_header(
     if missing:
         message = f"{path}: expected a header with {', '.join(missing)}, got none; write it again"
         raise CheckpointError(message)
-    for name, (expected, holds) in _RULES.items():
+    rules = dict(_RULES)
+    if _RULES["class_names"][1](header["class_names"]):
+        number = len(header["class_names"])
+        rules["calibration"] = (
+            "a slope above 0 and an offset for each class, and a threshold",
+            lambda value: is_calibration(value, number),
+        )
+    for name, (expected, holds) in rules.items():
         if name in header and not holds(header[name]):
             message = (
                 f"{path}: {name}: expected {expected}, got {shown(header[name])}; write it again"
@@ -154,6 +161,23 @@ def _are_names(value: object) -> bool:
 def _is_name(name: str) -> bool:
     """Return whether a text is a name; those of a data set come without blanks around them."""
     return bool(name) and name == name.strip() and is_line(name)
+
+
+def is_calibration(value: object, num_classes: int) -> bool:
+    """Return whether a header's calibration holds numbers for so many classes."""
+    if not isinstance(value, dict):
+        return False
+    slope, offset = value.get("slope"), value.get("offset")
+    lists = (slope, offset, value.get("right", []))
+    if not all(isinstance(v, list) and all(map(_is_number, v)) for v in lists):
+        return False
+    fits = len(slope or []) == len(offset or []) == num_classes
+    rest = (value.get("threshold"), value.get("f1", 0), value.get("images", 0))
+    return fits and all(map(_is_positive, slope or [])) and all(map(_is_number, rest))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in {int, float} and abs(float(str(value))) < _LARGEST
 
 
 def _is_positive(value: object) -> bool:

@@ -221,7 +221,7 @@ class Detection:
 
     Attributes:
         box: image pixels, x1 y1 x2 y2.
-        score: of its class.
+        score: of its class; its probability where the detector is calibrated.
         label: 0..K-1.
         class_name: its name; the label as text where there are no names.
     """
@@ -256,12 +256,13 @@ class Detections:
     Attributes:
         image_id: stable identifier.
         boxes: image pixels, x1 y1 x2 y2; on the CPU, as are scores and labels.
-        scores: unbounded SVM scores (or probabilities of a softmax).
+        scores: unbounded SVM scores (or probabilities of a softmax), which they are ranked by.
         labels: 0..K-1.
         class_names: label -> name; empty where nobody said.
         num_unusable: scores and moved boxes that were not finite and are left out; an evaluation
             refuses them.
         source: the file that the image was read from, where it was; for drawings.
+        probabilities: how likely each is right at IoU 0.5; None of a detector without calibration.
     """
 
     image_id: str
@@ -271,13 +272,16 @@ class Detections:
     class_names: tuple[str, ...] = ()
     num_unusable: int = 0
     source: Path | None = None
+    probabilities: Float[Tensor, " n"] | None = None
+
+    @property
+    def confidences(self) -> Float[Tensor, " n"]:
+        """The probabilities; the scores where there are none."""
+        return self.scores if self.probabilities is None else self.probabilities
 
     def above(self, threshold: float) -> Detections:
-        """Return the detections with at least this score."""
-        kept = self.scores >= threshold
-        return replace(
-            self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept]
-        )
+        """Return the detections with at least this probability, or score where there is none."""
+        return self[self.confidences >= threshold]
 
     def to_arrays(self) -> dict[str, Any]:
         """Return NumPy arrays under the names that the supervision library uses.
@@ -286,7 +290,8 @@ class Detections:
         need the library.
 
         Returns:
-            ``xyxy`` float32 (n, 4), ``confidence`` float32 (n,), ``class_id`` int64 (n,) and
+            ``xyxy`` float32 (n, 4), ``confidence`` float32 (n,), probabilities where there are
+            any, ``class_id`` int64 (n,) and
             ``data``, which holds ``class_name`` (n,), the labels as text where there are no names.
 
         Examples:
@@ -307,7 +312,7 @@ class Detections:
         names = [self.class_names[n] if self.class_names else str(n) for n in labels.tolist()]
         return {
             "xyxy": self.boxes.cpu().numpy().astype(np.float32),
-            "confidence": self.scores.cpu().numpy().astype(np.float32),
+            "confidence": self.confidences.cpu().numpy().astype(np.float32),
             "class_id": labels,
             "data": {"class_name": np.array(names, dtype=np.str_)},
         }
@@ -323,7 +328,8 @@ class Detections:
             category_ids: of each label; None takes the label plus 1.
 
         Returns:
-            One row per detection, best first; ``bbox`` is x, y, width, height.
+            One row per detection, best first; ``bbox`` is x, y, width, height, and ``score`` the
+            probability where there is one.
 
         Examples:
             >>> detections = Detections(
@@ -346,7 +352,7 @@ class Detections:
                 "score": score,
             }
             for box, score, label in zip(
-                boxes, self.scores.tolist(), self.labels.tolist(), strict=True
+                boxes, self.confidences.tolist(), self.labels.tolist(), strict=True
             )
         ]
 
@@ -371,7 +377,7 @@ class Detections:
         label = int(self.labels[rows])
         x1, y1, x2, y2 = self.boxes[rows].tolist()
         name = self.class_names[label] if self.class_names else str(label)
-        score = float(self.scores[rows])
+        score = float(self.confidences[rows])
         return Detection(box=(x1, y1, x2, y2), score=score, label=label, class_name=name)
 
     def __repr__(self) -> str:
@@ -426,11 +432,13 @@ class Detections:
 
     def merge(self, *others: Detections) -> Detections:
         """Return these and other detections of the same image, best first."""
+        parts = (self, *others)
         joined: dict[str, Any] = {
-            name: torch.cat([getattr(part, name) for part in (self, *others)])
+            name: torch.cat([getattr(part, name) for part in parts])
             for name in self._per_row()
+            if all(getattr(part, name) is not None for part in parts)
         }
-        merged = replace(self, **joined)
+        merged = replace(self, **({"probabilities": None} | joined))
         return merged[merged.scores.argsort(descending=True, stable=True)]
 
     def nms(self, iou: float) -> Detections:

@@ -85,6 +85,8 @@ def export_notes(detector: Detector) -> dict[str, str]:
         "nms_iou": config.postprocess.nms_iou,
         "bbox_inset": detector.inset,
     }
+    if detector.calibration is not None:  # of detections: after suppression, by sigmoid
+        described["calibration"] = detector.calibration.to_dict()
     described |= graph_class(detector).input_settings(detector)
     return {
         name: value if isinstance(value, str) else json.dumps(value)

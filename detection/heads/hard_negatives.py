@@ -23,6 +23,9 @@ from detection.io.device import storage_for
 
 logger = logging.getLogger(__name__)
 
+_SAMPLE = "sample of "
+"""In front of the names of images of which a few boxes were drawn first."""
+
 
 class HardNegativeMiner:
     """Trains one SVM per class from images that are seen one at a time.
@@ -106,7 +109,7 @@ class HardNegativeMiner:
         """
         for image_id, values, max_iou in samples:
             number = self._image_numbers.setdefault(
-                f"sample of {image_id}", len(self._image_numbers)
+                f"{_SAMPLE}{image_id}", len(self._image_numbers)
             )
             negative = (max_iou < self.config.negative_iou) & values.isfinite().all(dim=1)[:, None]
             self.cache.add(number, values, negative)
@@ -121,6 +124,39 @@ class HardNegativeMiner:
         if not self._trained or int(self._new.max()) > 0:
             self.retrain()
         return self.svms
+
+    def without(
+        self, image_ids: frozenset[str], own: Bool[Tensor, " p"]
+    ) -> tuple[Svms, Bool[Tensor, " k"]]:
+        """Fit the SVMs to all that is cached but the rows of some images.
+
+        Args:
+            image_ids: as in ``add``; their rows stay in the cache.
+            own: True for their positives.
+
+        Returns:
+            The SVMs, and for which classes there were examples: the others have no SVM.
+        """
+        numbers = [
+            number
+            for name, number in self._image_numbers.items()
+            if name.removeprefix(_SAMPLE) in image_ids
+        ]
+        left = self.cache.rows_of(numbers).logical_not()[:, None]
+        targets = torch.cat(
+            (
+                self._positive_targets() * own.logical_not()[:, None],
+                -(self.cache.members & left).to(torch.int8),
+            )
+        )
+        known = (targets > 0).any(dim=0) & (targets < 0).any(dim=0)
+        start = Svms(weight=self.svms.weight[known], bias=self.svms.bias[known])
+        weight, bias = torch.zeros_like(self.svms.weight), torch.zeros_like(self.svms.bias)
+        if known.any():
+            blocks = [self._positives, *self.cache.blocks]
+            fitted = fit_linear_svms(blocks, targets[:, known].contiguous(), self.config, start)
+            weight[known], bias[known] = fitted.weight, fitted.bias
+        return Svms(weight=weight, bias=bias), known
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that ``restore`` needs: tensors, and values that JSON can hold.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -64,6 +64,11 @@ class NegativeCache:
     def counts(self) -> Int[Tensor, " k"]:
         """Return the number of negatives of each class."""
         return self.members.sum(dim=0).cpu()
+
+    def rows_of(self, image_numbers: Sequence[int]) -> Bool[Tensor, " n"]:
+        """Mark the rows of some images."""
+        numbers = torch.tensor(image_numbers, dtype=torch.int64)
+        return torch.isin(self._keys[:, 0], numbers).to(self.members.device)
 
     def scores(self, svms: Svms) -> Float[Tensor, "n k"]:
         """Return the scores of all rows."""

@@ -15,6 +15,7 @@ from detection.data.kept_lists import with_kept_lists
 from detection.detector import Detector
 from detection.ensemble import Ensemble, combine
 from detection.errors import ConfigError
+from detection.evaluation.calibration import calibration_metrics
 from detection.evaluation.results import format_table, metrics, write_results
 from detection.heads.layer import FcLayer
 from detection.io.progress import track
@@ -70,6 +71,13 @@ def evaluate(
             config=config.evaluation,
             terms=dataset.coco,
         )
+        if detector.calibration is not None:
+            truths = [record.truth for record in dataset.records]
+            values["calibration"] = calibration_metrics(
+                truths, detections, len(detector.class_names), config.evaluation.iou
+            ) | {"threshold": detector.calibration.threshold}
+        # Probabilities may be equal where scores are not: files that are scored again rank by these
+        detections = [replace(one, probabilities=None) for one in detections]
         values |= {"dataset": dataset.name, "config": config_to_dict(config)}
         starts = {m.fc.head.start for m in members if isinstance(m.fc, FcLayer)}
         values |= {"fc_start": " + ".join(sorted(starts))} if starts else {}

@@ -71,7 +71,8 @@ def detect(
         detector: trained; its configuration determines how boxes are proposed.
         inputs: files and folders.
         out: folder to write.
-        threshold: detections below it are neither drawn nor written; None takes the detector's
+        threshold: detections below it are neither drawn nor written; a probability of a
+            calibrated detector, otherwise a score; None takes the detector's
             ``decision_threshold``.
         draw: write the PNGs too.
         coco: a file for the same detections in COCO's result format; None writes none.
@@ -149,19 +150,26 @@ def detect_files(
 def detections_to_json(
     detections: Detections, image: Image, class_names: Sequence[str], threshold: float
 ) -> dict[str, Any]:
-    """Return an image's detections as plain data: class, score, x1 y1 x2 y2."""
+    """Return an image's detections as plain data: class, score, x1 y1 x2 y2.
+
+    The probability is there of a calibrated detector, and the threshold is one.
+    """
+    kept = detections.above(threshold)
     rows = zip(
-        detections.labels.tolist(),
-        detections.scores.tolist(),
-        detections.boxes.tolist(),
+        kept.labels.tolist(),
+        kept.scores.tolist(),
+        kept.confidences.tolist(),
+        kept.boxes.tolist(),
         strict=True,
     )
+    calibrated = kept.probabilities is not None
     return {
         "size": list(image.size),
         "detections": [
-            {"class": class_names[label], "score": score, "box": box}
-            for label, score, box in rows
-            if score >= threshold
+            {"class": class_names[label], "score": score}
+            | ({"probability": confidence} if calibrated else {})
+            | {"box": box}
+            for label, score, confidence, box in rows
         ],
     }
 

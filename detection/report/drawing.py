@@ -77,6 +77,8 @@ def draw_detections(
 ) -> PilImage.Image:
     """Return the image with its detections above a score drawn, each labelled with its score.
 
+    Probabilities take the place of scores where there are any.
+
     Args:
         image: the image.
         detections: of that image.
@@ -88,7 +90,7 @@ def draw_detections(
         Mark(box=box, text=f"{class_names[label]} {score:.2f}", colour=class_colour(label))
         for box, score, label in zip(
             as_boxes(detections.boxes),
-            detections.scores.tolist(),
+            detections.confidences.tolist(),
             detections.labels.tolist(),
             strict=True,
         )

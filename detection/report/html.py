@@ -13,6 +13,7 @@ from detection.report.images import images, spp
 from detection.report.loading import Run, load_dataset, load_runs
 from detection.report.page import write_page
 from detection.report.parts import Absent, colour_of
+from detection.report.reliability import reliability
 from detection.report.speed import speed
 from detection.report.summary import class_table, making, summary
 from detection.structures import Dataset
@@ -45,6 +46,7 @@ def report_run(run_folders: Sequence[Path], output: Path, *, images_each: int = 
         "runs": [{"name": run.name, "colour": colour_of(n)} for n, run in enumerate(detectors)],
         "summary": summary(detectors, judged),
         "classes": class_table(detectors),
+        "reliability": reliability(detectors),
         "speed": speed(runs),
         "making": making(runs),
         "notes": why,

@@ -28,6 +28,11 @@ class ModelCard(BaseModel):
         Field(description="svm: unbounded, about 0 in doubt; softmax: probabilities"),
     ]
     class_names: list[str]
+    threshold: Annotated[
+        float,
+        Field(description="the probability, or score without calibration, worth showing"),
+    ]
+    calibrated: Annotated[bool, Field(description="whether detections have probabilities")]
 
 
 class Settings(BaseModel):
@@ -52,7 +57,10 @@ class Found(BaseModel):
 
     class_name: str
     label: Annotated[int, Field(description="its number, from 0")]
-    score: float
+    score: Annotated[float, Field(description="what detections are ranked by")]
+    probability: Annotated[
+        float | None, Field(description="of being right; null without calibration")
+    ] = None
     box: Annotated[PixelBox, Field(description="x1 y1 x2 y2, pixels of the upright image")]
 
 

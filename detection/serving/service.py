@@ -154,6 +154,8 @@ def serve_detector(detector: Detector, name: str) -> Served:
         layer=config.features.layer,
         scores="softmax" if isinstance(detector.scorer, SoftmaxScorer) else "svm",
         class_names=list(detector.class_names),
+        threshold=detector.decision_threshold,
+        calibrated=detector.calibration is not None,
     )
     clock = StageClock(detector.extractor.device)
     return Served(card=card, detector=combine([instrument(detector, clock)]), clock=clock)
@@ -161,15 +163,24 @@ def serve_detector(detector: Detector, name: str) -> Served:
 
 def answer_detections(detections: Detections, class_names: Sequence[str]) -> list[Found]:
     """Return detections in the API's form, best first."""
+    known = detections.probabilities
+    probabilities = [None] * len(detections.labels) if known is None else known.tolist()
     rows = zip(
         detections.labels.tolist(),
         detections.scores.tolist(),
+        probabilities,
         detections.boxes.tolist(),
         strict=True,
     )
     return [
-        Found(class_name=class_names[label], label=label, score=score, box=(x1, y1, x2, y2))
-        for label, score, (x1, y1, x2, y2) in rows
+        Found(
+            class_name=class_names[label],
+            label=label,
+            score=score,
+            probability=probability,
+            box=(x1, y1, x2, y2),
+        )
+        for label, score, probability, (x1, y1, x2, y2) in rows
     ]
 
 

@@ -59,8 +59,10 @@ class TrainingImages:
         for record, its_rois, pool5 in zip(self.records, rois, features, strict=True):
             yield TrainingExample(record=record, rois=its_rois, pool5=pool5)
 
-    def positives(self, min_iou: float = 1.0) -> Iterator[tuple[RoIFeatures, Int[Tensor, " r"]]]:
-        """Yield the features and classes of the objects of every image that has any.
+    def positives(
+        self, min_iou: float = 1.0
+    ) -> Iterator[tuple[Record, RoIFeatures, Int[Tensor, " r"]]]:
+        """Yield every image that has objects, with their features and classes.
 
         Args:
             min_iou: proposals that overlap an object by this much come with them; 1 leaves them
@@ -75,7 +77,7 @@ class TrainingImages:
                 records.append(record)
                 boxes.append(rois.boxes[chosen])
                 labels.append(rois.gt_labels[rois.matched_gt[chosen]])
-        yield from zip(self.source.pool5(records, boxes), labels, strict=True)
+        yield from zip(records, self.source.pool5(records, boxes), labels, strict=True)
 
     def random_boxes(self, num_boxes: int, seed: int) -> Iterator[TrainingExample]:
         """Yield every image with the features of a few of its proposals.

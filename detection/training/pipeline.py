@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ from detection.runs.fingerprint import describe_data, require_same_data
 from detection.runs.folder import RunFolder
 from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Proposals, Record
+from detection.training.calibration import HeldOut, calibrate, hold_out
 from detection.training.distributed import Workers, start_run
 from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FeatureSource
-from detection.training.finetune import fine_tune
+from detection.training.finetune import fine_tune, split
 from detection.training.finetune_model import FineTuned
 from detection.training.mining_checkpoint import MiningCheckpoints
 from detection.training.svm_training import HeadLayer
@@ -74,14 +75,16 @@ def train(
         extractor = make_extractor(load_backbone(config.backbone), config.features)
         store = _proposed(dataset, config, workers)  # minutes: what can be wrong comes before it
         dataset = without_images(dataset, store.failed, config.data)
+        described = describe_data(dataset)
         if workers.is_main:
             write_skipped(out, {dataset.split: dataset.skipped})
-            require_same_data(out, describe_data(dataset), override=override)
-        images = training_images(dataset, store, extractor, config)
+            require_same_data(out, described, override=override)
+        seen, unseen = hold_out(dataset.records, config)
+        images = training_images(replace(dataset, records=tuple(seen)), store, extractor, config)
         network = tuned_network(images, config, run, resume=resume, workers=workers)
         if workers.is_main:
-            checkpoints = mining_checkpoints(run, describe_data(dataset), resume=resume)
-            save_detector(run.model, train_detector(network, config, checkpoints))
+            checkpoints = mining_checkpoints(run, described, resume=resume)
+            save_detector(run.model, train_detector(network, config, checkpoints, unseen))
             if checkpoints:
                 checkpoints.remove()
             _LOG.info("%s: written", run.model)
@@ -141,14 +144,26 @@ def mining_checkpoints(
     if not run.config.svm.checkpoint_every:
         return None
     config = config_to_dict(run.config)
-    sections = ("data", "proposals", "backbone", "features", "svm", "bbox", "finetune")
+    sections = (
+        "data",
+        "proposals",
+        "backbone",
+        "features",
+        "svm",
+        "bbox",
+        "finetune",
+        "calibration",
+    )
     identity = {"data": described["sha256"], **{name: config[name] for name in sections}}
     every = run.config.svm.checkpoint_every
     return MiningCheckpoints(run.checkpoints / "mining", identity, resume=resume, every=every)
 
 
 def train_detector(
-    network: TrainedNetwork, config: Config, checkpoints: MiningCheckpoints | None = None
+    network: TrainedNetwork,
+    config: Config,
+    checkpoints: MiningCheckpoints | None = None,
+    unseen: Sequence[Record] = (),
 ) -> Detector:
     """Return the trained detector; both methods go through the same stages.
 
@@ -156,13 +171,14 @@ def train_detector(
         network: fine-tuned or not.
         config: everything there is to choose.
         checkpoints: of the last stage; None writes none.
+        unseen: more images, which calibration uses.
     """
     tuned = network.tuned
     softmax = tuned.scorer if tuned and config.finetune.scores == "softmax" else None
     joint = tuned.regressors if tuned else None
     bbox = replace(config.bbox, enabled=config.bbox.enabled and joint is None)
     heads = train_heads(network.images, network.fc, config.svm, bbox, softmax, checkpoints)
-    return Detector(
+    detector = Detector(
         class_names=network.images.class_names,
         config=config,
         extractor=network.images.source.extractor,
@@ -170,6 +186,14 @@ def train_detector(
         scorer=heads.scorer,
         regressors=joint or heads.regressors,
     )
+    of_network = held_out_images(network.images.records, config) if tuned else None
+    held = HeldOut(of_all=unseen, of_network=of_network)
+    return calibrate(detector, network.images, held, heads.without)
+
+
+def held_out_images(records: Sequence[Record], config: Config) -> list[Record]:
+    """Return the training images that fine-tuning holds out."""
+    return split(records, config.finetune.validation_fraction, config.finetune.seed)[1]
 
 
 def layer_of(extractor: Trainable, config: Config) -> HeadLayer:

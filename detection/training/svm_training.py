@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,8 @@ from detection.training.rois import max_by_row
 Sample = tuple[str, Float[Tensor, "u d"], Float[Tensor, "u k"]]
 """An image, the distinct feature rows of its boxes, and their largest IoU for each class."""
 
+_NEVER = -1e6
+
 HeadLayer = Callable[[Float[Tensor, "u d"]], Float[Tensor, "u f"]]
 
 
@@ -31,22 +33,30 @@ class Objects:
     Attributes:
         features: scaled, rounded as the SVMs read them.
         labels: 0..K-1, on the same device.
+        images: place of the image of each among the records, on the same device.
     """
 
     features: Float[Tensor, "p d"]
     labels: Int[Tensor, " p"]
+    images: Int[Tensor, " p"]
 
 
 def objects_of(
     images: TrainingImages, fc: HeadLayer, normaliser: Normaliser, config: SvmConfig
 ) -> Objects:
     """Return the positives of all images."""
-    values, labels = [], []
+    values, labels, places = [], [], []
+    place_of = {record.image_id: place for place, record in enumerate(images.records)}
     positives = images.positives(config.positive_iou)
-    for pool5, its_labels in track(positives, len(images.records), "objects"):
+    for record, pool5, its_labels in track(positives, len(images.records), "objects"):
         values.append(normaliser.scale(pool5.map(fc).expand()))
         labels.append(its_labels.to(values[-1].device))
-    return Objects(features=torch.cat(values).to(torch.bfloat16), labels=torch.cat(labels))
+        places.append(torch.full_like(labels[-1], place_of[record.image_id]))
+    return Objects(
+        features=torch.cat(values).to(torch.bfloat16),
+        labels=torch.cat(labels),
+        images=torch.cat(places),
+    )
 
 
 class SvmTraining:
@@ -64,8 +74,11 @@ class SvmTraining:
         self._normaliser = normaliser
         self._config = config
         device = images.source.extractor.device
+        self._image_ids = [record.image_id for record in images.records]
         self._objects = Objects(
-            features=objects.features.to(device), labels=objects.labels.to(device)
+            features=objects.features.to(device),
+            labels=objects.labels.to(device),
+            images=objects.images.to(device),
         )
         self._miner = HardNegativeMiner(
             self._objects.features,
@@ -87,7 +100,8 @@ class SvmTraining:
 
     def fixed(self) -> dict[str, Tensor]:
         """Return what no image changes."""
-        return {"features": self._objects.features, "labels": self._objects.labels}
+        own = self._objects
+        return {"features": own.features, "labels": own.labels, "images": own.images}
 
     def state(self) -> Part:
         """Return what images change."""
@@ -111,6 +125,17 @@ class SvmTraining:
     def add(self, example: TrainingExample) -> None:
         """Take the hard negatives of one image."""
         self._miner.add(*self._rows(example))
+
+    def without(self, image_ids: frozenset[str]) -> Scorer:
+        """Return SVMs that are trained on the cached examples of all images but these.
+
+        A class without examples elsewhere scores everything far below any threshold.
+        """
+        own = torch.tensor([name in image_ids for name in self._image_ids])
+        places = self._objects.images
+        svms, known = self._miner.without(image_ids, own.to(places.device)[places])
+        bias = torch.where(known, svms.bias, _NEVER)
+        return SvmScorer(normaliser=self._normaliser, svms=replace(svms, bias=bias))
 
     def finish(self) -> Scorer:
         """Return the SVMs."""

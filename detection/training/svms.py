@@ -14,6 +14,7 @@ from detection.heads.normalisation import Normaliser, fit_normaliser
 from detection.heads.scorer import Scorer
 from detection.io.progress import track
 from detection.training.bbox_targets import BBoxExamples, BoxExamples
+from detection.training.calibration import Without
 from detection.training.examples import TrainingExample, TrainingImages
 from detection.training.loop import GracefulStop
 from detection.training.mining_checkpoint import MiningCheckpoints, MiningState, Part
@@ -37,10 +38,12 @@ class TrainedHeads:
     Attributes:
         scorer: of the layer that it reads, SVMs unless there was another.
         regressors: reading pool5; None where they are switched off.
+        without: trains the SVMs again without some images; None of another scorer.
     """
 
     scorer: Scorer
     regressors: BBoxRegressors | None
+    without: Without | None = None
 
 
 def fit_normalisers(
@@ -109,7 +112,8 @@ def train_heads(
         training.start(dict(zip(_NAMES, factors, strict=True)))
     training.run(images, saved)
     regressors = moved.fit() if moved is not None else None
-    return TrainedHeads(scorer=scores.finish(), regressors=regressors)
+    without = scores.without if isinstance(scores, SvmTraining) else None
+    return TrainedHeads(scorer=scores.finish(), regressors=regressors, without=without)
 
 
 class HeadTraining:

@@ -32,9 +32,9 @@ def images_of(record):
 
 
 def test_positives_are_the_objects_and_below_1_what_overlaps_them(images):
-    labels = [its.tolist() for _, its in images.positives()]
+    labels = [its.tolist() for _, _, its in images.positives()]
     assert labels == [record.truth.labels.tolist() for record in images.records]
-    for (pool5, its), record in zip(images.positives(0.5), images.records, strict=True):
+    for (_, pool5, its), record in zip(images.positives(0.5), images.records, strict=True):
         overlapping = int((images.rois(record).best_iou >= 0.5).sum())
         assert len(its) == len(pool5.rows) == overlapping
         assert overlapping > len(record.truth.labels)

@@ -181,7 +181,8 @@ DETECTOR_COMMANDS = {
             folder("--out", "where to write", "runs/detect"),
             option(
                 "--threshold",
-                "the lowest score to show; without it 0 of SVMs and 0.5 of a softmax",
+                "the lowest probability to show; without it that of the best F1 in training. Of a "
+                "detector without calibration the lowest score, 0 of SVMs and 0.5 of a softmax",
                 type=float,
             ),
             flag("--no_drawings", "write detections.json and JSON lines only"),
