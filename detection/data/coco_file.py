@@ -117,6 +117,8 @@ def find_whole_coco(root: Path) -> Path | None:
         return None
     paths = [*root.glob("*.json"), *root.glob("annotations/*.json")]
     paths += root.glob("*/_annotations.coco.json")
+    if len(paths) > _MOST_FILES:
+        return None  # a file for each image, as LabelMe writes them
     found = [path for path in paths if not path.name.startswith(".") and _looks_like_coco(path)]
     # CVAT writes further files for keypoints, captions and persons
     instances = [path for path in found if path.name.startswith("instances_")]
@@ -136,6 +138,9 @@ def _looks_like_coco(path: Path) -> bool:
         and re.search(rb'"(images|annotations)"\s*:\s*\[', head) is not None
     )
 
+
+_MOST_FILES = 50
+"""JSON files that are looked at."""
 
 _HEAD = 1 << 20
 """Bytes of a JSON file that are looked at to tell what it is."""

@@ -129,6 +129,9 @@ def _image_of(name: str, content: Mapping[str, Any], there: Mapping[str, str]) -
     """
     folder, slash, last = name.rpartition("/")
     stated = content.get("imagePath")
+    if isinstance(stated, str) and not _is_unicode(stated):
+        message = f"expected a path as imagePath, got {shown(stated)}; correct it"
+        raise DataError(message)
     named = stated.replace("\\", "/").rpartition("/")[2] if isinstance(stated, str) else ""
     stem = last.rpartition(".")[0]
     for own in (named, *(f"{stem}{end}" for end in (*EXTENSIONS, *map(str.upper, EXTENSIONS)))):
@@ -184,10 +187,15 @@ def _objects(
 
 def _label(shape: Mapping[str, Any]) -> str:
     label = shape.get("label")
-    if not isinstance(label, str) or not label.strip():
+    if not isinstance(label, str) or not label.strip() or not _is_unicode(label):
         message = f"expected a label, got {shown(label)}; name the object"
         raise DataError(message)
     return composed(label.strip())
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text is valid Unicode: JSON can spell lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _corners(points: object, kind: object) -> Corners:

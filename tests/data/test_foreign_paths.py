@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detection.data.foreign_paths import Finder, parts_of_path, without_prefix
 from tests.data.test_tools import image
@@ -42,3 +44,10 @@ def test_images_are_looked_for_in_one_folder_and_never_outside_it(tmp_path):
     assert finder.find("/somewhere/x.jpg") == "x.jpg"
     assert finder.find("/somewhere/y.jpg") is None
     assert finder.find(str(Path("/"))) is None
+
+
+@given(st.text(max_size=60) | st.from_regex(r"(https?|s3)://[\x20-\x7e]{0,30}"))
+def test_any_text_is_no_path_or_one_without_steps_up(text):
+    parts = parts_of_path(text)
+    assert all("/" not in part and part not in {"", ".", ".."} for part in parts)
+    assert Finder([Path("/nowhere")]).find(text) is None

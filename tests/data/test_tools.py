@@ -6,6 +6,7 @@ import pytest
 
 from detection.config import DataConfig
 from detection.data.check import check_dataset
+from detection.data.convert import convert
 from detection.data.dataset import read_dataset
 from detection.data.tables import kind_of
 from tests.data.folders import annotation_xml, object_xml, picture, write_bytes_or_text
@@ -220,6 +221,27 @@ def test_an_export_is_read_as_it_is(tmp_path, tool):
         assert record.path.is_file()
     report = check_dataset(config)
     assert report.clean, report.format()
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_export_becomes_a_voc_folder(tmp_path, tool):
+    export, _ = TOOLS[tool]
+    export(tmp_path / "set")
+    made = convert(DataConfig(root=str(tmp_path / "set")), "voc", tmp_path / "voc")
+    assert (made.images, made.objects) == (5, 5)
+    assert made.lists == {"trainval": 4, "test": 1}
+    config = DataConfig(root=str(tmp_path / "voc"))
+    for record in read_dataset(config, "train").records:
+        assert record.truth.boxes.tolist() == [pytest.approx(BOX, abs=1e-4)]
+
+
+def test_many_labelme_files_are_no_coco_file(tmp_path):
+    labelme(tmp_path)
+    for number in range(60):
+        text = (tmp_path / "img 0.json").read_text().replace("img 0", f"x{number}")
+        (tmp_path / f"x{number}.json").write_text(text)
+        image(tmp_path / f"x{number}.jpg", number + 10)
+    assert kind_of(DataConfig(root=str(tmp_path))) == "labelme"
 
 
 def test_subsets_of_cvat_are_its_lists(tmp_path):

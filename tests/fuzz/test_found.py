@@ -84,7 +84,9 @@ def test_numbers_of_thousands_of_digits_are_refused_in_words(tmp_path):
 def test_halves_of_characters_are_refused_as_text(tmp_path):
     """YAML and JSON can spell them; nothing can be written or opened with them."""
     (tmp_path / "c.yaml").write_text('data: {root: "\\ud800"}')
-    with pytest.raises(ConfigError, match=r"data\.root: expected a text, got '\\ud800'"):
+    with pytest.raises(
+        ConfigError, match=r"data\.root: expected a text or a list of texts, got '\\ud800'"
+    ):
         apply(Config(), read_config_file(tmp_path / "c.yaml"))
 
 
