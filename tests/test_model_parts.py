@@ -5,6 +5,7 @@ from detection.backbones import weights
 from detection.errors import CheckpointError
 from detection.io.tensors import load_tensors, save_tensors
 from detection.model_io import load_detector, save_detector
+from detection.model_parts import is_calibration
 from tests.classification.tiny_classifier import tiny_blueprint
 from tests.fuzz.models import detector
 
@@ -106,3 +107,22 @@ def test_an_fc_layer_of_a_million_outputs_is_refused_before_it_is_built(tmp_path
     """fc7 would have 10 ** 12 weights."""
     tall = {"fc.fc6.weight": torch.zeros(1_000_000, 1)}
     assert "fc.fc6.bias: expected (1000000,)" in wrong(tmp_path / "m", model, tensors=tall)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slope": [1.0]},
+        {"slope": [1.0, 0.0]},
+        {"offset": [1.0, "2"]},
+        {"offset": [1.0, 1e300]},
+        {"threshold": None},
+        {"threshold": float("nan")},
+        {"right": 3},
+        None,
+    ],
+)
+def test_a_calibration_is_one_of_the_classes(change):
+    good = {"slope": [1.0, 2.0], "offset": [0.0, -1.0], "threshold": 0.4, "right": [3, 4]}
+    assert is_calibration(good, 2)
+    assert not is_calibration(change and good | change, 2)
