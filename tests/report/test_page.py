@@ -10,7 +10,7 @@ from tests.report.pages import Page, assert_stands_alone, make_report
 HOSTILE = (
     "<script>alert(1)</script>",
     'a"/onload="x',
-    "line\nbreak",
+    "line break",
     "猫 & {{ 7 * 7 }}",
     "x" * 300,
     "$\\frac$",
