@@ -409,7 +409,10 @@ class BBoxConfig:
         whiten: decorrelate the four targets before the fit, as the released code does.
         sizes: a box's width and height are measured between its ``edges``, or between the
             ``pixel_centres`` of its first and last pixels, one less, as both releases do.
-        max_examples: of each class, drawn at random where there are more; bounds the memory (ours).
+        max_examples: of each class, drawn at random where there are more (ours); 0 takes all, as
+            both papers do.
+        memory_gib: features of the examples are kept in memory up to this size, beyond it in
+            temporary files of the run folder (ours).
         seed: of that drawing.
     """
 
@@ -419,13 +422,14 @@ class BBoxConfig:
     feature_norm: float = 20.0
     whiten: bool = True
     sizes: Literal["edges", "pixel_centres"] = "edges"
-    max_examples: int = 10_000
+    max_examples: int = 0
+    memory_gib: float = 2.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _positive("bbox", self, "ridge", "feature_norm", "max_examples")
-        _not_negative("bbox", self, "seed")
+        _positive("bbox", self, "ridge", "feature_norm", "memory_gib")
+        _not_negative("bbox", self, "seed", "max_examples")
         require(0 < self.min_iou < 1, "bbox.min_iou", "an IoU in (0, 1)", self.min_iou)
 
     @property

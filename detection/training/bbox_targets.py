@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,7 @@ from detection.heads.bbox_regressor import BBoxRegressors, fit_bbox_regressors
 from detection.heads.normalisation import Normaliser
 from detection.io.device import has_float64
 from detection.training.examples import TrainingExample
+from detection.training.row_store import Reservoir, RowStore, Store
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -45,29 +47,38 @@ class BoxExamples:
 
 
 class BBoxExamples:
-    """A uniform random sample of at most ``max_examples`` RoIs of each class.
+    """The RoIs of each class, or a uniform random sample of at most ``max_examples`` of them.
 
-    Features are kept in float16 in host memory, wherever they were computed; the normal equations
-    are solved on the device that they came from.
+    Features are kept in float16, in host memory up to ``memory_gib`` and in temporary files beyond
+    it, wherever they were computed; the normal equations are solved on the device that they came
+    from.
 
     Args:
         num_classes: K.
         feature_dim: length of a pool5 vector.
         normaliser: of pool5.
         config: constants of the regressors.
+        folder: for the temporary files; None takes the system's.
     """
 
     def __init__(
-        self, num_classes: int, feature_dim: int, normaliser: Normaliser, config: BBoxConfig
+        self,
+        num_classes: int,
+        feature_dim: int,
+        normaliser: Normaliser,
+        config: BBoxConfig,
+        folder: Path | None = None,
     ) -> None:
-        self.feature_dim = feature_dim
         self.config = config
         self.normaliser = normaliser
+        self._num_classes = num_classes
         self._device = torch.device("cpu")
-        self._random = torch.Generator().manual_seed(config.seed)
-        self._seen = [0] * num_classes
-        self._features: list[list[Tensor]] = [[] for _ in range(num_classes)]
-        self._deltas: list[list[Tensor]] = [[] for _ in range(num_classes)]
+        self._store: Store
+        if config.max_examples:
+            self._store = Reservoir(num_classes, feature_dim, config.max_examples, config.seed)
+        else:
+            memory = int(config.memory_gib * 2**30)
+            self._store = RowStore(num_classes, feature_dim, memory, folder)
 
     def add(self, example: TrainingExample) -> BoxExamples:
         """Take the RoIs that overlap an object by more than ``min_iou``, objects included.
@@ -97,7 +108,7 @@ class BBoxExamples:
         self._device = device or self._device
         rows = zip(examples.labels.tolist(), examples.features, examples.deltas, strict=True)
         for label, feature, delta in rows:
-            self._put(label, feature, delta)
+            self._store.add(label, feature, delta)
 
     def fit(self) -> BBoxRegressors:
         """Fit every class; a class without examples leaves boxes as they are.
@@ -111,21 +122,7 @@ class BBoxExamples:
     def _classes(
         self, device: torch.device
     ) -> Iterator[tuple[Float[Tensor, "_ d"], Float[Tensor, "_ 4"]]]:
-        """Yield the sample of each class, one at a time: stacking copies it."""
-        for features, deltas in zip(self._features, self._deltas, strict=True):
-            if features:
-                yield torch.stack(features), torch.stack(deltas).to(device)
-            else:
-                yield torch.zeros(0, self.feature_dim), torch.zeros(0, 4)
-
-    def _put(self, label: int, feature: Float[Tensor, " d"], delta: Float[Tensor, " 4"]) -> None:
-        """Reservoir sampling: each RoI seen so far is kept with the same probability."""
-        self._seen[label] += 1
-        rows, deltas = self._features[label], self._deltas[label]
-        if len(rows) < self.config.max_examples:
-            rows.append(feature.clone())
-            deltas.append(delta)
-            return
-        slot = int(torch.randint(self._seen[label], (1,), generator=self._random))
-        if slot < len(rows):
-            rows[slot], deltas[slot] = feature.clone(), delta
+        """Yield the examples of each class, one at a time."""
+        for label in range(self._num_classes):
+            features, deltas = self._store.of(label)
+            yield features, deltas.to(device)

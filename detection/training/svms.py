@@ -106,7 +106,10 @@ def train_heads(
         objects = found or objects_of(images, fc, normaliser, svm)
         scores = SvmTraining(objects, images, fc, normaliser, svm)
     num_classes, dim = len(images.class_names), images.source.extractor.feature_dim
-    moved = BBoxExamples(num_classes, dim, pool5_normaliser, bbox) if bbox.enabled else None
+    moved = None
+    if bbox.enabled:
+        folder = checkpoints.folder if checkpoints else None
+        moved = BBoxExamples(num_classes, dim, pool5_normaliser, bbox, folder)
     training = HeadTraining(scores, moved, checkpoints)
     if saved is None:
         training.start(dict(zip(_NAMES, factors, strict=True)))

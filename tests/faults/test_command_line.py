@@ -30,7 +30,7 @@ OUT_OF_RANGE = [
     *("--svm.c=0", "--svm.c=-1", "--svm.c=inf", "--svm.c=nan", "--svm.epochs=0"),
     *("--svm.negative_iou=5", "--svm.positive_iou=5", "--svm.tolerance=1", "--svm.cache_gib=0"),
     *("--svm.max_hard=-1", "--svm.random_negatives=-1", "--svm.easy_score=1"),
-    *("--bbox.ridge=0", "--bbox.min_iou=1", "--bbox.max_examples=0"),
+    *("--bbox.ridge=0", "--bbox.min_iou=1", "--bbox.max_examples=-1", "--bbox.memory_gib=0"),
     *("--finetune.learning_rate=-1", "--finetune.learning_rate=inf", "--finetune.iterations=0"),
     *("--finetune.momentum=1", "--finetune.dropout=-0.5", "--finetune.positive_iou=0"),
     *("--finetune.negative_iou=0.5,0.1", "--finetune.decay_at=2", "--finetune.open_layers=-2"),

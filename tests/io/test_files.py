@@ -161,7 +161,7 @@ files.write_bytes_atomic(sys.argv[1], b"half")
     assert names_in(tmp_path) == ["a.bin"]
 
 
-@pytest.mark.parametrize("number", [os.getpid(), os.getppid(), 1])
+@pytest.mark.parametrize("number", [os.getpid(), os.getppid(), 1], ids=["own", "parent", "init"])
 def test_what_a_living_process_is_writing_stays(tmp_path: Path, number: int) -> None:
     (tmp_path / f".a.bin.{files._machine()}-{number}-0123456789ab.tmp").write_bytes(b"half")
     assert remove_leftovers(tmp_path) == 0
