@@ -333,6 +333,8 @@ class SvmConfig:
             well; 1 takes the objects alone, as both papers do.
         negative_iou: a proposal below this IoU with every object of the class is a negative, 0.3
             (RC §2.3).
+        negative_overlap: of two negatives of an image that overlap by more than this IoU one is
+            dropped: 0.7 in SPP §4.1; 1 keeps both, as R-CNN and both releases do.
         feature_norm: features are scaled to this mean norm, 20.
         hard_score: a negative above this score is hard, -1.0001.
         easy_score: a cached negative below this score is dropped after a retraining, -1.2.
@@ -364,6 +366,7 @@ class SvmConfig:
     bias_multiplier: float = 10.0
     positive_iou: float = 1.0
     negative_iou: float = 0.3
+    negative_overlap: float = 1.0
     feature_norm: float = 20.0
     hard_score: float = -1.0001
     easy_score: float = -1.2
@@ -386,7 +389,7 @@ class SvmConfig:
         _positive("svm", self, "norm_images", "norm_boxes")
         _not_negative("svm", self, "seed")
         _fraction("svm", self, "tolerance")
-        for name in ("positive_iou", "negative_iou"):
+        for name in ("positive_iou", "negative_iou", "negative_overlap"):
             iou = getattr(self, name)
             require(0 < iou <= 1, f"svm.{name}", "an IoU in (0, 1]", iou)
         _not_negative("svm", self, "max_hard", "random_negatives", "checkpoint_every")

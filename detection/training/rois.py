@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detection.boxes import encode_deltas, iou
 from detection.io.device import has_float64
+from detection.postprocess import multiclass_nms
 from detection.structures import GroundTruth
 
 
@@ -95,6 +96,29 @@ def label_rois(
         gt_boxes=objects.boxes,
         gt_labels=objects.labels,
     )
+
+
+def apart(
+    boxes: Float[Tensor, "r 4"], chosen: Bool[Tensor, "r k"], overlap: float
+) -> Bool[Tensor, "r k"]:
+    """Return which of the chosen boxes of each class stay when the others drop out.
+
+    In the order of the boxes, one that overlaps an earlier one that stays by more than ``overlap``
+    drops out.
+
+    Args:
+        boxes: image pixels.
+        chosen: of each class.
+        overlap: an IoU; 1 drops none.
+
+    Source:
+        SPP §4.1, at 70%; which of two negatives is removed the paper does not say.
+    """
+    labels, rows = chosen.T.nonzero(as_tuple=True)
+    kept = multiclass_nms(boxes[rows], torch.zeros(len(rows)), labels, overlap)
+    out = torch.zeros_like(chosen)
+    out[rows[kept], labels[kept]] = True
+    return out
 
 
 def max_by_row(

@@ -16,7 +16,7 @@ from detection.heads.scorer import Scorer, SvmScorer
 from detection.io.progress import track
 from detection.training.examples import TrainingExample, TrainingImages
 from detection.training.mining_checkpoint import Part
-from detection.training.rois import max_by_row
+from detection.training.rois import apart, max_by_row
 
 Sample = tuple[str, Float[Tensor, "u d"], Float[Tensor, "u k"]]
 """An image, the distinct feature rows of its boxes, and their largest IoU for each class."""
@@ -118,8 +118,14 @@ class SvmTraining:
             yield self._rows(example)
 
     def _rows(self, example: TrainingExample) -> Sample:
-        features = example.pool5.map(self._fc)
-        max_iou = max_by_row(example.rois.max_iou, features.rows, len(features.values))
+        features, rois = example.pool5.map(self._fc), example.rois
+        max_iou = max_by_row(rois.max_iou, features.rows, len(features.values))
+        if self._config.negative_overlap < 1:
+            negative = rois.max_iou < self._config.negative_iou
+            kept = apart(rois.boxes, negative, self._config.negative_overlap)
+            kept_rows = max_by_row(kept.double(), features.rows, len(features.values)) > 0
+            # what dropped out is no negative, as if it were an object
+            max_iou = torch.where(kept_rows, max_iou, torch.ones_like(max_iou))
         return example.record.image_id, self._normaliser.scale(features.values), max_iou
 
     def add(self, example: TrainingExample) -> None:

@@ -62,6 +62,8 @@ def test_switches_after_the_authors_files(name: str) -> None:
     assert config.bbox.sizes == ("pixel_centres" if released else "edges")
     assert config.finetune.bias_decay == (released and config.features.method == "sppnet")
     assert config.proposals.order == "paper"
+    drops = not released and config.features.method == "sppnet"
+    assert config.svm.negative_overlap == (0.7 if drops else 1.0)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "vgg16" in name and "sppnet" in name])

@@ -8,6 +8,9 @@ from detection.heads.layer import identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import SvmScorer
 from detection.heads.svm import Svms
+from detection.structures import GroundTruth, RoIFeatures
+from detection.training.examples import TrainingExample
+from detection.training.rois import label_rois
 from detection.training.svm_training import FixedScorer, SvmTraining, objects_of
 from tests.training import tiny
 
@@ -52,3 +55,27 @@ def test_a_scorer_that_is_given_stays(images):
     training.add(next(images.examples()))
     assert training.finish() is given
     assert training.state().tensors == training.fixed() == {}
+
+
+def test_a_feature_row_is_a_negative_while_one_of_its_boxes_is(images):
+    """Boxes 0 and 1 overlap by 9/10 and share a row; box 2 overlaps box 0 by 8/10; 3 is alone."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 9, 10], [0, 0, 8, 10], [50, 50, 60, 60]])
+    truth = GroundTruth(
+        image_id="a",
+        size=(80, 80),
+        boxes=torch.zeros(0, 4),
+        labels=torch.zeros(0, dtype=torch.int64),
+        difficult=torch.zeros(0, dtype=torch.bool),
+    )
+    dim = images.source.extractor.feature_dim
+    pool5 = RoIFeatures(values=torch.eye(3, dim), rows=torch.tensor([0, 0, 1, 2]))
+    rois = label_rois(boxes, truth, 2)
+    example = TrainingExample(record=images.records[0], rois=rois, pool5=pool5)
+    objects = objects_of(images, identity, NORMALISER, CONFIG)
+
+    def max_iou(overlap):
+        config = replace(CONFIG, negative_overlap=overlap)
+        return SvmTraining(objects, images, identity, NORMALISER, config)._rows(example)[2]
+
+    assert max_iou(1.0).tolist() == [[0, 0], [0, 0], [0, 0]]
+    assert max_iou(0.7).tolist() == [[0, 0], [1, 1], [0, 0]]
