@@ -547,6 +547,10 @@ class FineTuneConfig:
         validate_every: iterations between looks at the held-out images, 2000 in the SPPnet release
             (which looked at the test images).
         validation_batches: mini-batches of each look, 500 in the SPPnet release.
+        validate_map_every: epochs (iterations where ``epochs`` is 0) between measurements of the
+            mAP (VOC, 11 points) on the held-out images, the last iteration included; the snapshot
+            is then chosen by it, and ``validate_every`` has no effect. Softmax and joint
+            regressors detect, whatever ``scores`` says. 0 measures none (ours).
         checkpoint_every: iterations between checkpoints.
         log_every: iterations between rows of the log.
         tensorboard: write event files too.
@@ -587,6 +591,7 @@ class FineTuneConfig:
     validation_fraction: float = 0.1
     validate_every: int = 2000
     validation_batches: int = 500
+    validate_map_every: int = 0
     checkpoint_every: int = 1000
     log_every: int = 20
     tensorboard: bool = False
@@ -598,7 +603,10 @@ class FineTuneConfig:
         _positive("finetune", self, "new_layer_multiplier", "conv_multiplier", "checkpoint_every")
         _positive("finetune", self, "validate_every", "validation_batches", "log_every")
         _not_negative("finetune", self, "images_per_batch", "weight_decay", "fc_size", "seed")
-        _not_negative("finetune", self, "epochs", "clip_norm")
+        _not_negative("finetune", self, "epochs", "clip_norm", "validate_map_every")
+        every = self.validate_map_every
+        seen = self.validation_fraction > 0 or every == 0
+        require(seen, "finetune.validate_map_every", "0 without validation_fraction", every)
         _fraction("finetune", self, "positive_fraction", "warmup")
         share = self.easy_negatives
         require(0 <= share <= 1, "finetune.easy_negatives", "a fraction in [0, 1]", share)

@@ -58,6 +58,7 @@ WRONG: list[tuple[str, Any]] = [
     ("finetune.open_layers", -2),
     ("finetune.validation_fraction", 1),
     ("finetune.checkpoint_every", 0),
+    ("finetune.validate_map_every", -1),
     ("evaluation.iou", 5),
     ("evaluation.bootstrap", -1),
 ]
@@ -68,6 +69,15 @@ def test_a_value_out_of_range_is_refused_by_name(option: str, value: Any) -> Non
     section, name = option.split(".")
     with pytest.raises(ConfigError, match=rf"^{re.escape(option)}: expected .*, got "):
         config_from_dict({section: {name: value}})
+
+
+def test_without_held_out_images_there_is_no_map_to_choose_by() -> None:
+    expected = "^finetune.validate_map_every: expected 0 without validation_fraction, got 2"
+    values = {"validate_map_every": 2, "validation_fraction": 0.0}
+    with pytest.raises(ConfigError, match=expected):
+        config_from_dict({"finetune": values})
+    held_out = config_from_dict({"finetune": values | {"validation_fraction": 0.1}})
+    assert held_out.finetune.validate_map_every == 2
 
 
 @pytest.mark.parametrize("section", [s for s, hints in section_hints().items() if "seed" in hints])

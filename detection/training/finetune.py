@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from detection.features.extractor import Trainable
 from detection.heads.normalisation import fit_normaliser
 from detection.structures import FeatureMap, Record
 from detection.training.distributed import ALONE, Workers
+from detection.training.events import SILENT, Announcer
 from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FrozenMaps
 from detection.training.finetune_model import FineTuned, FineTuneModel, folded, input_norm
@@ -24,6 +25,7 @@ from detection.training.loop import LoopConfig, Stateful, check_finite, run_step
 from detection.training.randomness import seeded, stream
 from detection.training.sampling import ImageSample, RoIPool, Sampler, delta_statistics, pool_of
 from detection.training.solver import Snapshot, learning_rate, make_optimizer
+from detection.training.validation import MapValidation, map_steps
 
 _NORM_IMAGES, _NORM_BOXES = 20, 200
 
@@ -35,6 +37,7 @@ def fine_tune(
     *,
     resume: bool = False,
     workers: Workers = ALONE,
+    announce: Announcer = SILENT,
 ) -> FineTuned:
     """Train the fc layers, and the conv layers that the method or the configuration opens.
 
@@ -46,6 +49,7 @@ def fine_tune(
         folder: of checkpoints and log.
         resume: continue from the last checkpoint, where there is one.
         workers: the processes that train together.
+        announce: is told of each step.
 
     Raises:
         DataError: without positives or negatives, and if the loss is not finite.
@@ -59,15 +63,12 @@ def fine_tune(
     with seeded(extractor.device, tune.seed, "initial weights"):
         network = FineTuneModel(extractor, len(images.class_names), factor, tune)
     tuner = FineTuner(network, batches(images, training, network.extractor, config), tune, workers)
-    validation = batches(images, held_out, network.extractor, config) if held_out else None
-    snapshot = Snapshot(network)
+    look = _look(tuner, images, training, held_out, replace(config, finetune=tune))
+    snapshot = Snapshot(network, "map" if tune.validate_map_every else "rois")
 
     def step(index: int) -> Mapping[str, float]:
-        values = tuner.step(index)
-        if validation is not None and (index + 1) % tune.validate_every == 0:
-            error = tuner.error(validation)
-            snapshot.offer(error, index + 1)
-            values = {**values, "validation_error": error}
+        values = tuner.step(index) | look(index + 1, snapshot)
+        announce("fine-tuning", index + 1, tune.iterations, values)
         return values
 
     loop = LoopConfig(
@@ -84,6 +85,47 @@ def fine_tune(
     run_steps(step, parts, loop, folder, resume=resume, workers=workers, description="fine-tuning")
     snapshot.restore()
     return folded(network, *tuner.deltas)
+
+
+def _look(
+    tuner: FineTuner,
+    images: TrainingImages,
+    training: Sequence[Record],
+    held_out: Sequence[Record],
+    config: Config,
+) -> Callable[[int, Snapshot], dict[str, float]]:
+    """Return the function that judges the network after an iteration, where it is time to.
+
+    Args:
+        tuner: of the network.
+        images: all of them, with their proposals.
+        training: those to train on.
+        held_out: those to judge by.
+        config: its epochs already turned into iterations.
+    """
+    tune = config.finetune
+    if tune.validate_map_every:
+        measured = map_steps(tune, len(training))
+        judge = MapValidation(tuner.network, tuner.deltas, images, held_out, config)
+
+        def look_at_map(step: int, snapshot: Snapshot) -> dict[str, float]:
+            if step not in measured:
+                return {}
+            value = judge.measure(step, tuner.workers)
+            snapshot.offer(1 - value, step)
+            return {"validation_map": value}
+
+        return look_at_map
+    validation = batches(images, held_out, tuner.network.extractor, config) if held_out else None
+
+    def look_at_error(step: int, snapshot: Snapshot) -> dict[str, float]:
+        if validation is None or step % tune.validate_every:
+            return {}
+        error = tuner.error(validation)
+        snapshot.offer(error, step)
+        return {"validation_error": error}
+
+    return look_at_error
 
 
 def with_iterations(config: FineTuneConfig, num_images: int) -> FineTuneConfig:

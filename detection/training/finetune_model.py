@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -67,9 +67,39 @@ class FineTuneModel(nn.Module):
             pool5 = torch.cat(
                 [self._pool5(sample, its) for sample, its in zip(samples, maps, strict=True)]
             )
-            top = self.fc(pool5 * self.factor) if self.fc is not None else pool5 * self.factor
+            top = self.top(pool5)
             deltas = self.bbox(top).view(len(top), -1, 4) if self.bbox is not None else None
             return self.fc8(top), deltas
+
+    def top(self, pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u f"]:
+        """Return what classifier and regressor read."""
+        device, dtype = self.extractor.device, self.extractor.dtype
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            read: Tensor = pool5 * self.factor
+            if self.fc is not None:
+                read = self.fc(read)
+            return read
+
+    def scorer(self) -> SoftmaxScorer:
+        """Return the classifier, which reads ``top``; its weights are the network's own."""
+        return SoftmaxScorer(weight=self.fc8.weight.detach(), bias=self.fc8.bias.detach())
+
+    def regressors(
+        self, mean: Float[Tensor, " 4"], deviation: Float[Tensor, " 4"]
+    ) -> BBoxRegressors | None:
+        """Return the regressors, which read ``top``; None without.
+
+        Args:
+            mean: of the deltas that they were trained on.
+            deviation: of them.
+        """
+        if self.bbox is None:
+            return None
+        weight, bias = self.bbox.weight.detach(), self.bbox.bias.detach()
+        spread = deviation.to(weight.device)
+        deltas = weight.view(-1, 4, weight.shape[1]) * spread[:, None]
+        shift = bias.view(-1, 4) * spread + mean.to(weight.device)
+        return BBoxRegressors(weight=deltas, bias=shift, reads="scored")
 
     def train(self, mode: bool = True) -> FineTuneModel:
         """Switch dropout; batch normalisation keeps its statistics."""
@@ -114,18 +144,13 @@ def folded(
     """
     network.requires_grad_(requires_grad=False).eval()
     weight, bias = network.fc8.weight.clone(), network.fc8.bias.clone()
+    regressors = network.regressors(mean, deviation)
     if network.fc is not None:
         network.fc.fc6.weight.mul_(network.factor)
     else:
         weight *= network.factor
-    regressors = None
-    if network.bbox is not None:
-        spread = deviation.to(weight.device)
-        deltas = network.bbox.weight.view(-1, 4, weight.shape[1]) * spread[:, None]
-        if network.fc is None:
-            deltas = deltas * network.factor
-        shift = network.bbox.bias.view(-1, 4) * spread + mean.to(weight.device)
-        regressors = BBoxRegressors(weight=deltas, bias=shift, reads="scored")
+        if regressors is not None:
+            regressors = replace(regressors, weight=regressors.weight * network.factor)
     scorer = SoftmaxScorer(weight=weight, bias=bias)
     backbone = network.extractor.backbone.without_fc()
     return FineTuned(backbone=backbone, fc=network.fc, scorer=scorer, regressors=regressors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -78,17 +78,28 @@ def parameter_groups(network: FineTuneModel, config: FineTuneConfig) -> list[dic
 
 
 class Snapshot:
-    """The weights that did best on the held-out images; the last ones where there are none."""
+    """The weights that did best on the held-out images; the last ones where there are none.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: whose weights.
+        measure: what an error is: ``rois`` the fraction of RoIs that get a wrong class, ``map`` 1
+            less the mAP. A checkpoint of the other measure says nothing of this one.
+    """
+
+    def __init__(self, network: nn.Module, measure: Literal["rois", "map"] = "rois") -> None:
         self._network = network
+        self._measure = measure
+        self._forget()
+
+    def _forget(self) -> None:
         self._error = float("inf")
         self._step = 0
         self._weights: dict[str, Tensor] = {}
 
     def offer(self, error: float, step: int) -> None:
         """Take the network's weights if they are better than those of any step before."""
-        _LOG.info("step %d: %.4f of the held-out RoIs get a wrong class", step, error)
+        if self._measure == "rois":
+            _LOG.info("step %d: %.4f of the held-out RoIs get a wrong class", step, error)
         if error < self._error:
             self._error, self._step = error, step
             self._weights = {n: t.detach().clone() for n, t in self._network.state_dict().items()}
@@ -96,14 +107,23 @@ class Snapshot:
     def restore(self) -> None:
         """Put the best weights into the network."""
         if self._weights:
-            _LOG.info("weights of step %d (error %.4f) are kept", self._step, self._error)
+            best = f"error {self._error:.4f}"
+            best = best if self._measure == "rois" else f"mAP {1 - self._error:.4f}"
+            _LOG.info("weights of step %d (%s) are kept", self._step, best)
             self._network.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a checkpoint holds."""
-        return {"error": self._error, "step": self._step, "weights": self._weights}
+        return {
+            "error": self._error,
+            "step": self._step,
+            "weights": self._weights,
+            "measure": self._measure,
+        }
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Take over what a checkpoint held."""
-        self._error, self._step = float(state["error"]), int(state["step"])
-        self._weights = dict(state["weights"])
+        self._forget()
+        if state.get("measure", "rois") == self._measure:
+            self._error, self._step = float(state["error"]), int(state["step"])
+            self._weights = dict(state["weights"])

@@ -103,3 +103,20 @@ def test_without_held_out_images_the_last_weights_stay():
     network.weight.data.fill_(7.0)
     Snapshot(network).restore()
     assert network.weight.item() == 7.0
+
+
+def test_a_checkpoint_of_another_measure_does_not_count():
+    network = nn.Linear(1, 1, bias=False)
+    by_error = Snapshot(network)
+    network.weight.data.fill_(1.0)
+    by_error.offer(0.01, 5)
+    by_map = Snapshot(network, "map")
+    by_map.load_state_dict(by_error.state_dict())
+    network.weight.data.fill_(2.0)
+    by_map.offer(0.6, 10)
+    by_map.restore()
+    assert network.weight.item() == 2.0
+    older = {"error": 0.01, "step": 5, "weights": {"weight": torch.tensor([[3.0]])}}
+    by_error.load_state_dict(older)  # of a version that had one measure only
+    by_error.restore()
+    assert network.weight.item() == 3.0
