@@ -1,7 +1,7 @@
 """R-CNN and SPPnet, the two classic region detectors.
 
-``detection.load(run)`` returns a trained detector, ``detect(image)`` applies it. The pipeline in
-order, one module per line::
+``detection.load(run)`` returns a trained detector, ``detect(image)`` applies it;
+``detection.train(config, run)`` trains one. The pipeline in order, one module per line::
 
     data            images and their annotations: VOC, COCO, synthetic
     proposals       about 2,000 boxes per image by selective search
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from detection.data.images import read_image
     from detection.detector import Detector
     from detection.model_io import load
+    from detection.training.pipeline import train
 
 __all__ = [
     "CheckpointError",
@@ -50,6 +51,7 @@ __all__ = [
     "__version__",
     "load",
     "read_image",
+    "train",
 ]
 
 
@@ -57,6 +59,7 @@ _LAZY = {
     "Detector": "detection.detector",
     "load": "detection.model_io",
     "read_image": "detection.data.images",
+    "train": "detection.training.pipeline",
 }
 """What needs torch is imported only when it is asked for."""
 

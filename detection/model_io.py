@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from detection.backbones.backbone import PREPROCESSINGS, Preprocessing
+from detection.backbones.backbone import PREPROCESSINGS, Backbone, Preprocessing
+from detection.backbones.own import OWN, Trunk, describe_own, own_backbone
 from detection.backbones.weights import load_backbone
 from detection.config import Config
 from detection.detector import Detector
@@ -51,6 +52,8 @@ def save_detector(path: Path, detector: Detector) -> None:
         "preprocessing": preprocessing_name(backbone.preprocessing),
         "feature_dim": detector.extractor.feature_dim,
     }
+    if backbone.name.startswith(OWN):
+        header["own_backbone"] = describe_own(backbone)
     if isinstance(detector.fc, FcLayer):
         tensors |= {f"fc.{name}": t for name, t in detector.fc.head.state_dict().items()}
         header["fc_start"] = detector.fc.head.start
@@ -73,13 +76,17 @@ def save_detector(path: Path, detector: Detector) -> None:
     save_tensors(path, tensors, header)
 
 
-def load(*runs: Path | str, device: str = "auto") -> Detector | Ensemble:
+def load(
+    *runs: Path | str, device: str = "auto", backbone: nn.Module | Trunk | None = None
+) -> Detector | Ensemble:
     """Return a trained detector, or several as one, ready to be applied as configured.
 
     Args:
         runs: folders that ``detection train`` wrote, or their ``model.safetensors``; the
             configuration of the first holds for all.
         device: ``cpu``, ``cuda``, ``cuda:<number>``; ``auto`` is the GPU where there is one.
+        backbone: the network of one's own that the runs were trained with; its weights come from
+            the files, and it stays as it is.
 
     Returns:
         An ensemble for several runs, and for one that was configured to see the mirror image too.
@@ -102,19 +109,22 @@ def load(*runs: Path | str, device: str = "auto") -> Detector | Ensemble:
         >>> {row["image_id"] for row in rows} <= {7}
         True
     """
-    return combine([load_detector(Path(run), device=device) for run in runs])
+    return combine([load_detector(Path(run), device=device, backbone=backbone) for run in runs])
 
 
-def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
+def load_detector(
+    run: Path | str, *, device: str = "auto", backbone: nn.Module | Trunk | None = None
+) -> Detector:
     """Load a trained detector from its run folder or model file.
 
     Args:
         run: the folder that ``detection train`` wrote, or its ``model.safetensors``.
         device: ``cpu``, ``cuda``, ``auto``.
+        backbone: the network of one's own that it was trained with.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, of another version, or its tensors do not
-            belong together.
+        CheckpointError: if the file is missing, damaged, of another version, its tensors do not
+            belong together, or it takes another backbone.
 
     Examples:
         >>> import tempfile
@@ -138,8 +148,8 @@ def load_detector(run: Path | str, *, device: str = "auto") -> Detector:
     tensors = as_float(path, tensors)
     check_fc(path, tensors, header["feature_dim"], config.features.layer)
     check_heads(path, tensors, header, config.features.layer)
-    backbone = load_backbone(config.backbone, stored=part(tensors, "backbone."))
-    extractor = make_extractor(backbone, config.features)
+    network = _backbone(path, config, header, part(tensors, "backbone."), backbone)
+    extractor = make_extractor(network, config.features)
     if extractor.feature_dim != header["feature_dim"]:
         message = (
             f"{path}: expected pool5 of {extractor.feature_dim} numbers, got "
@@ -186,6 +196,40 @@ def _config(path: Path, header: Mapping[str, Any], device: str) -> Config:
         features=replace(config.features, device=device),
         backbone=replace(config.backbone, preprocessing=header["preprocessing"]),
     )
+
+
+def _backbone(
+    path: Path,
+    config: Config,
+    header: Mapping[str, Any],
+    stored: Mapping[str, Tensor],
+    given: nn.Module | Trunk | None,
+) -> Backbone:
+    """Return the network with the stored weights, built or given."""
+    name = config.backbone.name
+    own = name.startswith(OWN)
+    if own and given is None:
+        message = (
+            f"{path}: expected the backbone {name} that this model was trained with, which was "
+            "given in Python, got none; detection.load(run, backbone=module)"
+        )
+        raise CheckpointError(message)
+    if given is None:
+        return load_backbone(config.backbone, stored=stored)
+    if not own:
+        message = f"{path}: expected no backbone, as {name} can be built, got one; leave it out"
+        raise CheckpointError(message)
+    network = own_backbone(given, config.backbone, stored)
+    described, before = describe_own(network), header.get("own_backbone")
+    before = before if isinstance(before, dict) else {}
+    for key, value in described.items():
+        if before.get(key) != value:
+            message = (
+                f"{path}: expected a backbone with {key} {shown(before.get(key))}, as this model "
+                f"was trained with, got {value}; give the same module or Trunk"
+            )
+            raise CheckpointError(message)
+    return network
 
 
 def _fc(

@@ -19,6 +19,7 @@ from detection.backbones.efficientnet_lite import (
 )
 from detection.backbones.facts import KIND
 from detection.backbones.geometry import trunk_geometry
+from detection.backbones.own import OWN
 from detection.backbones.published import alexnet, resnet18_c4, resnet50_c4, squeezenet, vgg16
 from detection.backbones.state_dict import build_fc, fill, rename
 from detection.backbones.timm_trunk import timm_backbone
@@ -75,6 +76,13 @@ def load_backbone(
             weight file without a named preprocessing.
         CheckpointError: if weights are missing, damaged, not finite or of another network.
     """
+    if config.name.startswith(OWN):
+        message = (
+            f"backbone.name: expected a network that can be built, got {config.name}, which was "
+            "given in Python; give it again: detection.load(run, backbone=module), or "
+            "detection.train(config, out, backbone=module)"
+        )
+        raise ConfigError(message)
     if config.output_stride != _STRIDE and config.name not in _STRIDED:
         message = (
             f"backbone.output_stride: expected {_STRIDE} for {config.name}, got "

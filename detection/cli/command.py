@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from detection.cli.parser import Parser
 from detection.config import Config
@@ -123,10 +123,17 @@ RESTART = (
 """What a training does with a run folder that is not new."""
 
 
-def restart(options: argparse.Namespace) -> dict[str, bool]:
-    """Return what the flags of ``RESTART`` say, as a training takes it."""
-    names = [one.name.removeprefix("--") for one in RESTART]
-    return {name: getattr(options, name) for name in names}
+class Restart(TypedDict):
+    """What the flags of ``RESTART`` say, as a training takes it."""
+
+    resume: bool
+    override: bool
+    overwrite: bool
+
+
+def restart(options: argparse.Namespace) -> Restart:
+    """Return what the flags of ``RESTART`` say."""
+    return Restart(resume=options.resume, override=options.override, overwrite=options.overwrite)
 
 
 def defaults(options: argparse.Namespace) -> Config:

@@ -53,7 +53,7 @@ def read_dataset(
     names = tuple(class_names) or config.class_names
     if split == "train":
         dataset = _read_all(config, "train", names, strict=False, allow=())
-        return _with_every_class(dataset, config)
+        return with_every_class(dataset, config)
     if not names:
         names = read_dataset(config, "train").class_names
     allow: list[Allowed] = ["degenerate"] if config.allow_degenerate else []
@@ -103,7 +103,7 @@ def without_images(dataset: Dataset, reasons: Mapping[str, str], config: DataCon
         notes={**dataset.notes, UNREADABLE: count},
         skipped=(*dataset.skipped, *left_out),
     )
-    return _with_every_class(dataset, config)
+    return with_every_class(dataset, config)
 
 
 def unreadable(dataset: Dataset, reasons: Mapping[str, str]) -> tuple[Skipped, ...]:
@@ -174,7 +174,7 @@ def _read(
     )
 
 
-def _with_every_class(dataset: Dataset, config: DataConfig) -> Dataset:
+def with_every_class(dataset: Dataset, config: DataConfig) -> Dataset:
     """Make sure that each class has an object to train on, or drop those that have none."""
     present: set[int] = set()
     for record in dataset.records:

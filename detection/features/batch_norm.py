@@ -25,7 +25,7 @@ def fold_batch_norm(layers: nn.Sequential) -> nn.Sequential:
     come back as a copy in evaluation mode.
 
     Args:
-        layers: a trunk or a part of it, called with one tensor; not on ``meta``.
+        layers: a trunk or its first layers, called with images; not on ``meta``.
     """
     pairs = _pairs(layers)
     if not pairs:
@@ -40,10 +40,9 @@ def fold_batch_norm(layers: nn.Sequential) -> nn.Sequential:
 
 
 def _sample(layers: nn.Module) -> Tensor:
-    """Return an input of noise."""
-    first = next(m for m in layers.modules() if isinstance(m, nn.Conv2d))
-    noise = torch.randn(1, first.in_channels, 96, 96, generator=torch.Generator().manual_seed(0))
-    return noise.to(first.weight)
+    """Return an image of noise."""
+    noise = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    return noise.to(next(m.weight for m in layers.modules() if isinstance(m, nn.Conv2d)))
 
 
 def _agree(layers: nn.Sequential, folded: nn.Sequential) -> bool:

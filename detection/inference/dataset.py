@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from detection.backbones.own import Trunk
 from detection.config import Config
 from detection.data.dataset import read_dataset, unreadable
 from detection.data.image_prefetch import read_ahead, read_ahead_or_none
@@ -31,7 +34,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def evaluate(
-    run_folder: Path, config: Config, out: Path | None = None, others: Sequence[Path] = ()
+    run_folder: Path,
+    config: Config,
+    out: Path | None = None,
+    others: Sequence[Path] = (),
+    *,
+    backbone: nn.Module | Trunk | None = None,
 ) -> dict[str, Any]:
     """Detect on every test image and score the detections; return what ``metrics.json`` holds.
 
@@ -41,6 +49,7 @@ def evaluate(
             ``evaluation`` (another split, another threshold).
         out: where to write metrics and detections; None writes into the run folder.
         others: more runs whose detectors are combined with this one's; then ``out`` is needed.
+        backbone: the network of one's own that the runs were trained with.
 
     Raises:
         DetectionError: naming what a user can mend.
@@ -52,7 +61,8 @@ def evaluate(
         if config.data.lists == run.config.data.lists:
             config = replace(config, data=with_kept_lists(config.data, run.path))
         paths = [run.model, *others]
-        members = [load_detector(path, device=config.features.device) for path in paths]
+        device = config.features.device
+        members = [load_detector(path, device=device, backbone=backbone) for path in paths]
         detector = combine(members, config)
         _require_same_classes(config, detector.class_names)
         dataset, store = _read_and_propose(config, detector.class_names)

@@ -4,6 +4,7 @@
 
     RUN/config.yaml        every setting
         environment.json   versions, processor, graphics card, revision of the source
+        given.json         data set and backbone, where they were given in Python
         split.json         the lists of the images, where they were drawn
         command.txt        the command lines, one each
         log.txt            what was said
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 _CONFIG = "config.yaml"
 _MODEL = "model.safetensors"
 _LOCK = ".lock"
-_DATA = ("data.json", "skipped.csv")
+_DATA = ("data.json", "skipped.csv", "given.json")
 _STARTED = frozenset((_CONFIG, _LOCK, "environment.json", "command.txt", "log.txt", *_DATA))
 """What a training writes before there is anything to continue from."""
 

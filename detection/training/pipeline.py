@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from detection.backbones.backbone import Backbone
+from detection.backbones.own import (
+    Trunk,
+    describe_own,
+    own_backbone,
+    own_config,
+    sha256_of_weights,
+)
 from detection.backbones.weights import load_backbone
 from detection.config import Config
 from detection.data.dataset import may_skip, read_dataset, without_images
+from detection.data.given import checked_dataset
 from detection.data.kept_lists import with_kept_lists
 from detection.detector import Detector
 from detection.errors import ConfigError
@@ -28,10 +38,12 @@ from detection.proposals.store import ProposalStore
 from detection.runs.config_io import config_to_dict
 from detection.runs.fingerprint import describe_data, require_same_data
 from detection.runs.folder import RunFolder
+from detection.runs.given import require_same_given
 from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Proposals, Record
 from detection.training.calibration import HeldOut, calibrate, hold_out
 from detection.training.distributed import Workers, start_run
+from detection.training.events import SILENT, Announcer, Callback
 from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FeatureSource
 from detection.training.finetune import fine_tune, split
@@ -45,8 +57,11 @@ _LOG = logging.getLogger(__name__)
 
 def train(
     config: Config,
-    out: Path,
+    out: Path | str,
     *,
+    dataset: Dataset | None = None,
+    backbone: nn.Module | Trunk | None = None,
+    callbacks: Iterable[Callback] = (),
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
@@ -56,6 +71,10 @@ def train(
     Args:
         config: everything there is to choose.
         out: the run folder, new or empty.
+        dataset: to train on, instead of reading what ``config.data`` names.
+        backbone: any network that turns an image into a map, instead of ``config.backbone``; it
+            stays as it is. `detection.load` needs it too.
+        callbacks: called after each step with a `TrainingEvent`.
         resume: continue what was interrupted in there.
         override: resume although the configuration changed.
         overwrite: start anew in a folder that holds a run.
@@ -63,32 +82,68 @@ def train(
     Raises:
         DetectionError: naming what a user can mend.
     """
+    out = Path(out)
     config = replace(config, proposals=with_backend(config.proposals))
+    network: Backbone | None = None
+    if backbone is not None:
+        config = replace(config, backbone=own_config(config.backbone, backbone))
+        network = own_backbone(backbone, config.backbone)
     opened = start_run(config, out, resume=resume, override=override, overwrite=overwrite)
     with opened as (run, workers):
         if resume and run.model.exists():
             _LOG.info("%s: already trained", run.model)
             return out
-        data = with_kept_lists(config.data, out, write=workers.is_main)
-        dataset = read_dataset(data, "train")
-        _LOG.info("%s", class_table(dataset))
-        extractor = make_extractor(load_backbone(config.backbone), config.features)
+        given = given_in_python(dataset, network)
+        if workers.is_main:
+            require_same_given(out, given, override=override)
+        announce = Announcer(callbacks, silent=not workers.is_main)
+        dataset = _dataset(config, dataset, out, workers)
+        extractor = make_extractor(network or load_backbone(config.backbone), config.features)
         store = _proposed(dataset, config, workers)  # minutes: what can be wrong comes before it
         dataset = without_images(dataset, store.failed, config.data)
+        announce("proposals", len(dataset.records), len(dataset.records))
         described = describe_data(dataset)
         if workers.is_main:
             write_skipped(out, {dataset.split: dataset.skipped})
             require_same_data(out, described, override=override)
         seen, unseen = hold_out(dataset.records, config)
         images = training_images(replace(dataset, records=tuple(seen)), store, extractor, config)
-        network = tuned_network(images, config, run, resume=resume, workers=workers)
+        tuned = tuned_network(
+            images, config, run, resume=resume, workers=workers, announce=announce
+        )
         if workers.is_main:
-            checkpoints = mining_checkpoints(run, described, resume=resume)
-            save_detector(run.model, train_detector(network, config, checkpoints, unseen))
+            checkpoints = mining_checkpoints(run, described, resume=resume, given=given)
+            detector = train_detector(tuned, config, checkpoints, unseen, announce)
+            save_detector(run.model, detector)
             if checkpoints:
                 checkpoints.remove()
             _LOG.info("%s: written", run.model)
     return out
+
+
+def _dataset(config: Config, given: Dataset | None, out: Path, workers: Workers) -> Dataset:
+    """Return the images to train on: those given, or those that the configuration names."""
+    if given is None:
+        data = with_kept_lists(config.data, out, write=workers.is_main)
+        dataset = read_dataset(data, "train")
+    else:
+        dataset = checked_dataset(given, config.data)
+    _LOG.info("%s", class_table(dataset))
+    return dataset
+
+
+def given_in_python(dataset: Dataset | None, network: Backbone | None) -> dict[str, dict[str, Any]]:
+    """Return what ``given.json`` says: argument of ``train`` -> what it is."""
+    given: dict[str, dict[str, Any]] = {}
+    if dataset is not None:  # images and objects are in data.json
+        given["dataset"] = {"name": dataset.name, "split": dataset.split}
+    if network is not None:
+        weights = sha256_of_weights(network)
+        given["backbone"] = {"name": network.name, **describe_own(network), "sha256": weights}
+    for name, what in given.items():
+        message = "%s %s: given in Python, config.yaml cannot bring it back"
+        _LOG.info(message, name, one_line(what["name"]))
+    return given
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -107,7 +162,13 @@ class TrainedNetwork:
 
 
 def tuned_network(
-    images: TrainingImages, config: Config, run: RunFolder, *, resume: bool, workers: Workers
+    images: TrainingImages,
+    config: Config,
+    run: RunFolder,
+    *,
+    resume: bool,
+    workers: Workers,
+    announce: Announcer = SILENT,
 ) -> TrainedNetwork:
     """Fine-tune as configured; without, take the network as its weights make it.
 
@@ -117,11 +178,14 @@ def tuned_network(
         run: for checkpoints.
         resume: continue what was interrupted.
         workers: the processes that train together.
+        announce: is told of each step.
     """
     extractor = images.source.extractor
     if not config.finetune.enabled:
         return TrainedNetwork(images=images, fc=layer_of(extractor, config), tuned=None)
-    tuned = fine_tune(images, config, run.checkpoints, resume=resume, workers=workers)
+    tuned = fine_tune(
+        images, config, run.checkpoints, resume=resume, workers=workers, announce=announce
+    )
     extractor = make_extractor(tuned.backbone, config.features)
     fc: HeadLayer = identity
     if tuned.fc is not None and config.features.layer != "pool5":
@@ -132,7 +196,11 @@ def tuned_network(
 
 
 def mining_checkpoints(
-    run: RunFolder, described: dict[str, Any], *, resume: bool
+    run: RunFolder,
+    described: dict[str, Any],
+    *,
+    resume: bool,
+    given: Mapping[str, Any] | None = None,
 ) -> MiningCheckpoints | None:
     """Return the checkpoints of the last stage; None if ``svm.checkpoint_every`` is 0.
 
@@ -140,6 +208,7 @@ def mining_checkpoints(
         run: where they are kept.
         described: the data, as ``describe_data`` returns them.
         resume: whether to go on from those that are there.
+        given: what the configuration cannot bring back.
     """
     if not run.config.svm.checkpoint_every:
         return None
@@ -155,6 +224,7 @@ def mining_checkpoints(
         "calibration",
     )
     identity = {"data": described["sha256"], **{name: config[name] for name in sections}}
+    identity |= {"given": given} if given else {}
     every = run.config.svm.checkpoint_every
     return MiningCheckpoints(run.checkpoints / "mining", identity, resume=resume, every=every)
 
@@ -164,6 +234,7 @@ def train_detector(
     config: Config,
     checkpoints: MiningCheckpoints | None = None,
     unseen: Sequence[Record] = (),
+    announce: Announcer = SILENT,
 ) -> Detector:
     """Return the trained detector; both methods go through the same stages.
 
@@ -172,12 +243,15 @@ def train_detector(
         config: everything there is to choose.
         checkpoints: of the last stage; None writes none.
         unseen: more images, which calibration uses.
+        announce: is told of each step.
     """
     tuned = network.tuned
     softmax = tuned.scorer if tuned and config.finetune.scores == "softmax" else None
     joint = tuned.regressors if tuned else None
     bbox = replace(config.bbox, enabled=config.bbox.enabled and joint is None)
-    heads = train_heads(network.images, network.fc, config.svm, bbox, softmax, checkpoints)
+    heads = train_heads(
+        network.images, network.fc, config.svm, bbox, softmax, checkpoints, announce
+    )
     detector = Detector(
         class_names=network.images.class_names,
         config=config,
@@ -188,7 +262,10 @@ def train_detector(
     )
     of_network = held_out_images(network.images.records, config) if tuned else None
     held = HeldOut(of_all=unseen, of_network=of_network)
-    return calibrate(detector, network.images, held, heads.without)
+    detector = calibrate(detector, network.images, held, heads.without)
+    if fitted := detector.calibration:
+        announce("calibration", 1, 1, {"threshold": fitted.threshold, "f1": fitted.f1})
+    return detector
 
 
 def held_out_images(records: Sequence[Record], config: Config) -> list[Record]:

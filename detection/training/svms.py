@@ -15,6 +15,7 @@ from detection.heads.scorer import Scorer
 from detection.io.progress import track
 from detection.training.bbox_targets import BBoxExamples, BoxExamples
 from detection.training.calibration import Without
+from detection.training.events import SILENT, Announcer
 from detection.training.examples import TrainingExample, TrainingImages
 from detection.training.loop import GracefulStop
 from detection.training.mining_checkpoint import MiningCheckpoints, MiningState, Part
@@ -71,6 +72,7 @@ def train_heads(
     bbox: BBoxConfig,
     scorer: Scorer | None = None,
     checkpoints: MiningCheckpoints | None = None,
+    announce: Announcer = SILENT,
 ) -> TrainedHeads:
     """Train one SVM and one box regressor per class (RC §2.3 and Appendix C, SPP §4.1).
 
@@ -84,6 +86,7 @@ def train_heads(
         bbox: constants of the regressors.
         scorer: an existing classifier, instead of SVMs.
         checkpoints: of this pass; None writes none.
+        announce: is told of each image.
 
     Raises:
         DataError: naming a class without examples.
@@ -110,7 +113,7 @@ def train_heads(
     if bbox.enabled:
         folder = checkpoints.folder if checkpoints else None
         moved = BBoxExamples(num_classes, dim, pool5_normaliser, bbox, folder)
-    training = HeadTraining(scores, moved, checkpoints)
+    training = HeadTraining(scores, moved, checkpoints, announce)
     if saved is None:
         training.start(dict(zip(_NAMES, factors, strict=True)))
     training.run(images, saved)
@@ -126,6 +129,7 @@ class HeadTraining:
         scores: what the scorer learns.
         moved: what the box regressors learn from; None without them.
         checkpoints: None writes none.
+        announce: is told of each image.
     """
 
     def __init__(
@@ -133,7 +137,9 @@ class HeadTraining:
         scores: SvmTraining | FixedScorer,
         moved: BBoxExamples | None,
         checkpoints: MiningCheckpoints | None,
+        announce: Announcer = SILENT,
     ) -> None:
+        self._announce = announce
         self._scores = scores
         self._moved = moved
         self._checkpoints = checkpoints
@@ -160,6 +166,7 @@ class HeadTraining:
                 signalled = stop.signal if stop else 0
                 if signalled or done == count or self._due():
                     self._save(done)
+                self._announce("mining", done, count, {"retrainings": self._scores.retrainings})
                 if signalled:
                     message = "stopped by signal %d after image %d; state saved"
                     _LOG.warning(message, signalled, done)

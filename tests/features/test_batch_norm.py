@@ -36,7 +36,22 @@ def with_dilation_and_groups():
     )
 
 
-@pytest.mark.parametrize("make", [resnet, with_dilation_and_groups])
+class HeadFirst(nn.Module):
+    """Its layers are not named in the order in which they run."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Conv2d(8, 8, 3)
+        self.stem = nn.Conv2d(3, 8, 3)
+
+    def forward(self, inputs):
+        return self.norm(self.head(self.stem(inputs)))
+
+
+@pytest.mark.parametrize(
+    "make", [resnet, with_dilation_and_groups, lambda: nn.Sequential(HeadFirst())]
+)
 def test_folded_layers_compute_the_same_without_normalisation(make):
     torch.manual_seed(0)
     layers = random_statistics(make())
