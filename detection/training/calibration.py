@@ -163,4 +163,5 @@ def _detect(detector: Detector, images: TrainingImages) -> Iterator[Detections]:
         with torch.no_grad():
             on_device = its_boxes.to(pool5.values.device)
             size = record.truth.size
-            yield detector.detect_pooled(pool5, on_device, size, record.image_id)
+            found = detector.detect_pooled(pool5, on_device, size, record.image_id)
+        yield found

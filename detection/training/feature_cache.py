@@ -79,7 +79,9 @@ class FeatureSource:
                 if maps is None:
                     maps = self.extractor.encode_image(next(images))
                     self._kept.keep(record.image_id, maps)
-                yield self.extractor.pool(moved(maps, self.extractor.device), its_boxes)
+                pooled = self.extractor.pool(moved(maps, self.extractor.device), its_boxes)
+            # Outside: who stops in the middle would be left without gradients.
+            yield pooled
 
 
 def moved(maps: Sequence[FeatureMap], device: torch.device) -> tuple[FeatureMap, ...]:

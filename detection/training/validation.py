@@ -115,7 +115,8 @@ class MapValidation:
             with torch.no_grad():
                 maps = extractor.run_trainable(self._maps.of(index, flipped=False))
                 pool5 = extractor.pool(maps, boxes)
-                yield detector.detect_pooled(pool5, boxes, record.truth.size, record.image_id)
+                found = detector.detect_pooled(pool5, boxes, record.truth.size, record.image_id)
+            yield found
 
     def _detector(self) -> Detector:
         """Return the network as a detector that reads its weights as they are now."""

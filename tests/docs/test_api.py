@@ -25,6 +25,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     save_detector(Path("runs/sppnet/model.safetensors"), tiny_detector())
     pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("image.jpg")
+    Image.fromarray(pixels[::-1]).save("other.jpg")
     names: dict[str, object] = {}
     for block in blocks("api.md"):
         if block.language == "python":
@@ -36,3 +37,5 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert "cat" in printed or "dog" in printed
     assert "mAP, 11 points" in printed
     assert names["boxes"].shape[1] == 4
+    assert "mining 2 of 2 {'retrainings': " in printed
+    assert "sppnet on own/Sequential" in printed

@@ -1,6 +1,6 @@
 """Fine-tune in each of torchrun's processes and leave what each did: ``... ranks FOLDER BATCH``.
 
-``BATCH`` is ``finetune.images_per_batch``.
+``BATCH`` is ``finetune.images_per_batch``; a third word, ``map``, chooses by mAP.
 """
 
 import json
@@ -17,8 +17,10 @@ from detection.training.log import read_rows
 from tests.training import tiny
 
 
-def config(images_per_batch):
+def config(images_per_batch, measure="error"):
+    look = {"validate_map_every": 3} if measure == "map" else {}
     return tiny.config(
+        **look,
         iterations=6,
         dropout=0.0,
         images_per_batch=images_per_batch,
@@ -45,12 +47,12 @@ def watched():
     return seen
 
 
-def work(folder, images_per_batch, workers):
+def work(folder, images_per_batch, workers, measure="error"):
     """Train; give (tensors, what went through the network, validation errors)."""
     seen = watched()
     folder.mkdir(parents=True, exist_ok=True)
     records = tiny.records(folder)
-    settings = config(images_per_batch)
+    settings = config(images_per_batch, measure)
     images = tiny.training_images(settings, records)
     errors = []
     from detection.training.solver import Snapshot
@@ -72,7 +74,7 @@ def main():
     folder, images_per_batch = Path(sys.argv[1]), int(sys.argv[2])
     workers = start_workers("cpu")
     own = folder / f"rank{workers.rank}"
-    tensors, seen, errors = work(own, images_per_batch, workers)
+    tensors, seen, errors = work(own, images_per_batch, workers, *sys.argv[3:])
     rows = len(read_rows(own / "run"))
     save_tensors(own / "weights.safetensors", tensors, {})
     report = {"count": workers.count, "seen": seen, "errors": errors, "rows": rows}

@@ -54,3 +54,11 @@ def test_the_map_of_a_mirrored_image_is_computed_not_mirrored(records):
     maps = FrozenMaps(extractor, records, max_pixels=10_000, budget=0, dtype=torch.float32)
     plain, mirrored = (maps.of(0, flipped=flipped)[0].values for flipped in (False, True))
     assert not torch.allclose(plain.flip(2), mirrored)
+
+
+def test_features_that_are_left_in_the_middle_leave_gradients_as_they_were(records):
+    images = tiny.training_images(tiny.config(), records)
+    boxes = [tiny.proposals(record).boxes for record in records]
+    features = images.source.pool5(records, boxes)
+    assert not next(features).values.requires_grad
+    assert torch.is_grad_enabled()

@@ -41,18 +41,18 @@ def test_twenty_kills_change_no_bit_of_the_weights(tmp_path):
     assert max(report["checkpoints"]) >= 2
 
 
-@pytest.mark.parametrize("images_per_batch", [2, 0])
+@pytest.mark.parametrize(("images_per_batch", "measure"), [(2, "error"), (0, "error"), (2, "map")])
 def test_two_processes_share_each_mini_batch_and_end_with_the_weights_of_one(
-    tmp_path, images_per_batch, monkeypatch
+    tmp_path, images_per_batch, measure, monkeypatch
 ):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", port)
-    run(*launcher, "-m", "tests.training.ranks", tmp_path, images_per_batch)
+    run(*launcher, "-m", "tests.training.ranks", tmp_path, images_per_batch, measure)
     monkeypatch.setattr(FineTuneModel, "forward", FineTuneModel.forward)
     monkeypatch.setattr(Snapshot, "offer", Snapshot.offer)
-    expected, seen, errors = ranks.work(tmp_path / "alone", images_per_batch, ALONE)
+    expected, seen, errors = ranks.work(tmp_path / "alone", images_per_batch, ALONE, measure)
     reports = [json.loads((tmp_path / f"rank{r}/report.json").read_text()) for r in (0, 1)]
     assert [report["count"] for report in reports] == [2, 2]
     for step, samples in enumerate(seen):
