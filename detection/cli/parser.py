@@ -100,6 +100,19 @@ def resolve_config(options: argparse.Namespace, base: Config, sections: Collecti
     Raises:
         ConfigError: for an unknown name, a wrong type or a value out of range.
     """
+    departures = merge(*departures_in(options))
+    return apply(base, {name: departures[name] for name in departures if name in sections})
+
+
+def departures_in(options: argparse.Namespace) -> tuple[Departures, Departures]:
+    """Return what the ``--config`` files say, and what the options say.
+
+    Args:
+        options: as parsed.
+
+    Raises:
+        ConfigError: for an unknown name or a wrong type.
+    """
     files = [read_config_file(find_config(path)) for path in options.config]
     given: Departures = {}
     for key, text in vars(options).items():
@@ -107,8 +120,7 @@ def resolve_config(options: argparse.Namespace, base: Config, sections: Collecti
         if dot:
             texts = text if isinstance(text, list) else [text]
             given.setdefault(section, {})[name] = read_repeated(section, name, texts)
-    departures = merge(*files, given)
-    return apply(base, {name: departures[name] for name in departures if name in sections})
+    return merge(*files), given
 
 
 def attribute_docs(cls: type) -> dict[str, str]:

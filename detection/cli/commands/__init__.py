@@ -12,6 +12,7 @@ from detection.cli.commands.configs import CONFIGS_COMMANDS
 from detection.cli.commands.data import DATA_COMMANDS
 from detection.cli.commands.detector import DETECTOR_COMMANDS
 from detection.cli.commands.export import EXPORT_COMMANDS
+from detection.cli.commands.reproduce import REPRODUCE_COMMANDS
 from detection.cli.commands.serve import SERVE_COMMANDS
 from detection.cli.commands.weights import WEIGHTS_COMMANDS
 
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     **SERVE_COMMANDS,
     **EXPORT_COMMANDS,
     **CLASSIFIER_COMMANDS,
+    **REPRODUCE_COMMANDS,
     **WEIGHTS_COMMANDS,
     **CONFIGS_COMMANDS,
 }

@@ -1,0 +1,1 @@
+"""The tables of both papers, row by row: what each row trains, tests and should come to."""

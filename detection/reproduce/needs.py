@@ -1,0 +1,69 @@
+"""What a training needs that is not here, in one line each: data and weights."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from detection.backbones.weight_files import published_file
+from detection.backbones.weight_packages import package_file
+from detection.backbones.weights import BACKBONES
+from detection.config import Config
+from detection.errors import DetectionError
+from detection.reproduce.table import Training
+
+
+def missing(training: Training, config: Config) -> tuple[str, ...]:
+    """Return what has to be there first, and where it goes; nothing where a row can run.
+
+    Weights that torchvision publishes are downloaded.
+
+    Args:
+        training: of a row.
+        config: its settings.
+    """
+    weights = "" if training.network else _weights(config.backbone.name, config.backbone.weights)
+    data = _images(config) if training.task == "classification" else _voc(config)
+    return tuple(line for line in (*data, weights) if line)
+
+
+def _voc(config: Config) -> list[str]:
+    return [
+        f"{root}: no such folder; the images go there: detection download --year "
+        f"{config.data.year or 2007}, or --data.root names others"
+        for root in config.data.roots
+        if not Path(root).exists()
+    ]
+
+
+def _images(config: Config) -> list[str]:
+    if config.pretrain.source == "objects":
+        return _voc(config)
+    root = Path(config.pretrain.root)
+    folders = (root / config.pretrain.train_folder, root / config.pretrain.test_folder)
+    return [
+        f"{folder}: no such folder; ImageNet goes there, one folder a class, or --pretrain.root "
+        "names another"
+        for folder in folders
+        if not folder.exists()
+    ]
+
+
+@functools.cache
+def _weights(name: str, weights: str) -> str:
+    """Return why weights cannot be had; empty where they can."""
+    if weights == "none" or name not in BACKBONES:
+        return ""
+    try:
+        if weights == "torchvision":
+            published_file(name, BACKBONES[name]().published)
+        elif weights == "package":
+            package_file(name, BACKBONES[name]().package)
+        elif not Path(weights).exists():
+            return (
+                f"{weights}: no such file; weights of {name} go there (detection weights import "
+                "reads Caffe's), or --backbone.weights names others"
+            )
+    except DetectionError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,97 @@
+"""What a row came to: read from the files that its test wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from detection.reproduce.table import VOC_CLASSES, Row, Task
+
+State = Literal["done", "missing", "waiting"]
+
+_VOC07_TEST, _IMAGENET_VAL = 4952, 50_000
+_DEVIATIONS = 1.96
+"""Standard errors to both sides of a 95% interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duration:
+    """How long a training took, over all its lives.
+
+    Attributes:
+        seconds: without the search for boxes.
+        whole: no life was ended so hard that its time is not known.
+    """
+
+    seconds: float
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowResult:
+    """A row and what became of it.
+
+    Attributes:
+        row: of the table.
+        commands: that make it without the table.
+        state: ``waiting`` for its turn.
+        missing: what it needs; a line each.
+        value: percent.
+        interval: 95%, percent.
+        classes: class name -> AP, percent.
+        num_images: that were tested.
+        tested_on: their list or data set.
+        official: they are the images that the papers' numbers are of.
+        notes: what makes it another number than the paper's.
+        training: how long it took.
+        seconds: of an image, without its boxes.
+    """
+
+    row: Row
+    commands: tuple[str, ...]
+    state: State = "waiting"
+    missing: tuple[str, ...] = ()
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    classes: Mapping[str, float | None] | None = None
+    num_images: int = 0
+    tested_on: str = ""
+    official: bool = False
+    notes: tuple[str, ...] = ()
+    training: Duration | None = None
+    seconds: float | None = None
+
+
+def scores(values: Mapping[str, Any], row: Row, task: Task) -> dict[str, Any]:
+    """Return the fields of a `RowResult` that metrics.json holds."""
+    return _classifier(values, row) if task == "classification" else _detector(values)
+
+
+def _detector(values: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = values["interval"] or (None, None)
+    return {
+        "value": _percent(values["map"]["voc07"]),
+        "interval": None if low is None or high is None else (100 * low, 100 * high),
+        "classes": {name: _percent(one["voc07"]) for name, one in values["per_class"].items()},
+        "num_images": values["num_images"],
+        "tested_on": values.get("dataset", values["split"]),
+        "official": values["num_images"] == _VOC07_TEST
+        and sorted(values["class_names"]) == sorted(VOC_CLASSES),
+    }
+
+
+def _classifier(values: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    accuracies = values["views"][row.view]
+    error, spread = accuracies["top1_error"], _DEVIATIONS * accuracies["standard_error"]
+    return {
+        "value": 100 * error,
+        "interval": (100 * max(error - spread, 0.0), 100 * min(error + spread, 1.0)),
+        "num_images": values["num_pictures"],
+        "tested_on": values["split"],
+        "official": values["num_pictures"] == _IMAGENET_VAL,
+    }
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
