@@ -50,9 +50,7 @@ def _sppnet_rows(number: str, papers: tuple[float, ...]) -> tuple[Row, ...]:
     )
 
 
-def _rcnn(
-    layer: str, paper: float, classes: tuple[float, ...] = (), name: str = "R-CNN", **more: str
-) -> Row:
+def _rcnn(layer: str, paper: float, classes: tuple[float, ...] = (), name: str = "R-CNN") -> Row:
     """Return R-CNN on AlexNet without box regression."""
     training = f"rcnn-alexnet-{layer.lower().replace(' ', '-')}"
     return Row(
@@ -61,7 +59,6 @@ def _rcnn(
         test=_NO_BB,
         paper=paper,
         paper_classes=classes,
-        **more,
     )
 
 
