@@ -51,6 +51,10 @@ def test_commands_on_presets_and_weights_import_nothing_that_is_slow(tmp_path: P
     assert after(("weights", "list"), ("weights", "list", "--folder", str(tmp_path))) == set()
 
 
+def test_the_list_of_tables_imports_nothing_that_is_slow() -> None:
+    assert after(("reproduce", "--list")) == set()
+
+
 def test_check_imports_nothing_that_is_slow(data: Path) -> None:
     words = ("check", "--data.root", str(data), "--proposals.workers", "1")
     assert after(words, (*words, "--no_decoding")) <= {"torch"}

@@ -1,0 +1,48 @@
+"""The command on the papers' tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detection.cli.main import main
+from detection.reproduce.tables import TABLES
+from tests.cli.lines import fail
+
+
+def test_list_shows_every_table_and_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--list"]) == 0
+    text = capsys.readouterr().out
+    for table in TABLES.values():
+        assert f"\n{table.name}: {table.title}" in f"\n{text}"
+        assert all(f"  {row.name}" in text for row in table.rows)
+
+
+def test_no_table_and_an_unknown_one_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--list shows all" in fail(capsys, "reproduce")
+    assert "did you mean ladder?" in fail(capsys, "reproduce", "lader")
+
+
+def test_a_table_that_cannot_run_here_says_why_and_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["reproduce", "spp-table-12", "--out", "tables", "--data", "subset"]
+    assert main(words) == 1
+    text = capsys.readouterr().out
+    assert "cannot run here: data/voc2012-subset/VOCdevkit: no such folder" in text
+    assert "cannot run here: data/weights/zf5_second.safetensors: no such file" in text
+    assert "$ detection train --config paper/sppnet_zf5_5scale --data.root" in text
+    values = json.loads((tmp_path / "tables/spp-table-12.json").read_text(encoding="utf-8"))
+    assert [row["paper"] for row in values["rows"]] == [59.2, 59.1, 60.9]
+    assert (tmp_path / "tables/spp-table-12.html").is_file()
+
+
+def test_a_classifier_says_where_imagenet_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "spp-tables-2-4", "--rows", "no SPP"]) == 1
+    assert "data/imagenet/train: no such folder; ImageNet goes there" in capsys.readouterr().out

@@ -1,0 +1,71 @@
+"""What a training lacks is said in one line each, with the place where it goes."""
+
+from dataclasses import replace
+
+import pytest
+
+from detection.config import BackboneConfig, Config, DataConfig
+from detection.pretrain_config import PretrainConfig
+from detection.reproduce import needs
+from detection.reproduce.needs import missing
+from detection.reproduce.table import Training
+
+TRAINING = Training(name="t", preset="p")
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config(data=DataConfig(root=str(tmp_path)))
+
+
+def with_weights(config, name, weights):
+    return replace(config, backbone=BackboneConfig(name=name, weights=weights))
+
+
+def test_nothing_is_missing_where_all_is_there(config, tmp_path):
+    assert missing(TRAINING, config) == ()
+    file = tmp_path / "zf5.safetensors"
+    file.write_bytes(b"")
+    assert missing(TRAINING, with_weights(config, "zf5", str(file))) == ()
+
+
+def test_each_root_that_is_missing_is_named(config, tmp_path):
+    roots = (str(tmp_path), str(tmp_path / "a"), str(tmp_path / "b"))
+    lines = missing(TRAINING, replace(config, data=DataConfig(root=roots, year=2012)))
+    assert [line.split(":")[0] for line in lines] == list(roots[1:])
+    assert all("detection download --year 2012" in line for line in lines)
+
+
+def test_a_weight_file_that_is_missing_is_named_with_its_network(config):
+    (line,) = missing(TRAINING, with_weights(config, "zf5", "data/no/zf5.safetensors"))
+    assert line.startswith("data/no/zf5.safetensors: no such file; weights of zf5 go there")
+
+
+def test_the_network_of_another_training_needs_no_file(config):
+    training = replace(TRAINING, network="first")
+    assert missing(training, with_weights(config, "zf5", "data/no/zf5.safetensors")) == ()
+
+
+def test_weights_that_nobody_publishes_are_explained(config):
+    (line,) = missing(TRAINING, with_weights(config, "zf5", "torchvision"))
+    assert "torchvision publishes no such network" in line
+
+
+def test_published_weights_are_asked_for_once(config, monkeypatch):
+    asked = []
+    monkeypatch.setattr(needs, "published_file", lambda *names: asked.append(names))
+    needs._weights.cache_clear()
+    for _ in range(2):
+        assert missing(TRAINING, with_weights(config, "alexnet", "torchvision")) == ()
+    needs._weights.cache_clear()
+    assert asked == [("alexnet", "alexnet")]
+
+
+def test_a_classifier_needs_both_folders_of_images(config, tmp_path):
+    training = replace(TRAINING, task="classification")
+    (tmp_path / "train").mkdir()
+    config = replace(config, pretrain=PretrainConfig(root=str(tmp_path)))
+    (line,) = missing(training, config)
+    assert line.startswith(f"{tmp_path / 'val'}: no such folder; ImageNet goes there")
+    of_objects = replace(config, pretrain=PretrainConfig(source="objects", root="nowhere"))
+    assert missing(training, of_objects) == ()

@@ -1,0 +1,48 @@
+"""The trainings: each has a place, and makes what its name says."""
+
+import pytest
+
+from detection.reproduce.settings import Choices, training_config
+from detection.reproduce.tables import TABLES
+from detection.reproduce.trainings import TRAININGS
+
+PAPERS = {name: one for name, one in TRAININGS.items() if not name.startswith("tiny-")}
+
+
+def test_every_training_is_tested_by_a_row():
+    tested = {name for table in TABLES.values() for row in table.rows for name in row.trainings}
+    started_from = {training.network for training in PAPERS.values()} - {""}
+    assert set(PAPERS) - tested - started_from == set()
+    assert tested - set(PAPERS) == set()
+
+
+@pytest.mark.parametrize("training", PAPERS.values(), ids=PAPERS)
+def test_a_training_is_what_its_name_says(training, tmp_path):
+    config = training_config(training, Choices(out=tmp_path))
+    words = training.name.split("-")
+    if training.task == "classification":
+        assert config.pretrain.head == ("no_spp" if training.name == "zf5-no_spp" else "spp")
+        return
+    if words[0] != "ladder":
+        assert config.features.method == words[0]
+        assert config.backbone.name == words[1]
+    if "ft" in words:
+        assert config.finetune.enabled == (not training.network)
+        assert config.features.layer == words[-1]
+    if "5scale" in words:
+        assert len(config.features.scales) == 5
+
+
+def test_each_step_of_the_ladder_changes_one_thing(tmp_path):
+    steps = [
+        training_config(TRAININGS[f"ladder-{name}"], Choices(out=tmp_path))
+        for name in ("sppnet", "joint", "open", "fast-rcnn")
+    ]
+    facts = [
+        (one.finetune.joint_bbox, one.finetune.open_layers, one.features.levels) for one in steps
+    ]
+    pyramid = (1, 2, 3, 6)
+    assert facts == [(False, 0, pyramid), (True, 0, pyramid), (True, 9, pyramid), (True, 9, (7,))]
+    assert {one.features.scales for one in steps} == {(600,)}
+    assert {one.finetune.seed for one in steps} == {0}
+    assert len({one.proposals for one in steps}) == 1
