@@ -187,14 +187,14 @@ _RC_A = Table(
     title="How a box becomes a crop",
     source="RC Appendix A",
     note="The paper has no table: warping with 16 pixels of context was 3 to 5 points better than "
-    "the alternatives. SVMs on fc7, not fine-tuned, without box regression.",
+    "the alternatives; p is that padding. The tightest square without context is not offered. SVMs on fc7, not fine-tuned, without box regression.",
     rows=tuple(
         Row(
-            name=f"{words}, {'16 pixels of context' if context else 'no context'}",
+            name=f"{words}, p = {context}",
             training=f"rcnn-alexnet-{warp}-{context}",
             test=_NO_BB,
         )
-        for warp, words in (("warp", "warped"), ("square", "tightest square"))
+        for warp, words in (("warp", "warped"), ("square", "tightest square with context"))
         for context in (16, 0)
     ),
 )
