@@ -187,7 +187,8 @@ _RC_A = Table(
     title="How a box becomes a crop",
     source="RC Appendix A",
     note="The paper has no table: warping with 16 pixels of context was 3 to 5 points better than "
-    "the alternatives; p is that padding. The tightest square without context is not offered. SVMs on fc7, not fine-tuned, without box regression.",
+    "the alternatives; p is that padding. The tightest square without context is not offered. "
+    "SVMs on fc7, not fine-tuned, without box regression.",
     rows=tuple(
         Row(
             name=f"{words}, p = {context}",
