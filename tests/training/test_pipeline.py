@@ -215,6 +215,16 @@ def test_a_training_that_a_callback_ends_resumes_to_the_same_bytes(own, tmp_path
     assert files[0] == files[1]
 
 
+def test_a_first_try_that_fails_leaves_a_folder_that_counts_as_empty(own, tmp_path):
+    dataset, trunk, config = own
+    more = replace(dataset, class_names=("red", "blue", "green"))
+    with pytest.raises(DataError, match="expected objects of every class"):
+        train(config, tmp_path / "run", dataset=more, backbone=trunk)
+    assert (tmp_path / "run" / "given.json").is_file()
+    run = train(config, tmp_path / "run", dataset=dataset, backbone=trunk)
+    assert (run / "model.safetensors").is_file()
+
+
 def test_a_model_whose_backbone_can_be_built_takes_none(tmp_path):
     save_detector(tmp_path / "model.safetensors", tiny_detector())
     with pytest.raises(CheckpointError, match="expected no backbone, as squeezenet can be built"):

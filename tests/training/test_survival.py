@@ -34,8 +34,9 @@ def run(*command):
     return done.stdout
 
 
-def test_twenty_kills_change_no_bit_of_the_weights(tmp_path):
-    report = json.loads(run("-m", "tests.training.killed", tmp_path, 20).splitlines()[-1])
+@pytest.mark.parametrize("measure", ["error", "map"])
+def test_twenty_kills_change_no_bit_of_the_weights(tmp_path, measure):
+    report = json.loads(run("-m", "tests.training.killed", tmp_path, 20, measure).splitlines()[-1])
     assert report["kills"] == 20
     assert report["equal"]
     assert max(report["checkpoints"]) >= 2
