@@ -32,13 +32,13 @@ def heading(table: Table, results: Sequence[RowResult]) -> str:
     """Return what was tested on, and whether the paper's numbers are of the same images."""
     done = [result for result in results if result.state == "done"]
     if not done:
-        return "no row has run here"
+        return "No row has run here"
     sets = dict.fromkeys(f"{one.tested_on}, {one.num_images:,} images" for one in done)
     where = "; ".join(sets)
     if all(one.official for one in done):
         return where
     name = {"detection": "VOC", "classification": "ImageNet"}[table.task]
-    return f"not {name} numbers: {where}"
+    return f"Not {name} numbers: {where}"
 
 
 def as_text(table: Table, results: Sequence[RowResult]) -> str:
@@ -185,7 +185,9 @@ def _class_names(table: Table, results: Sequence[RowResult]) -> list[str]:
 
 
 def _class_rows(result: RowResult, names: Sequence[str]) -> list[list[str]]:
-    """Return a row's APs, and the paper's below them where it has them."""
+    """Return a row's APs, and the paper's below them where it has them; nothing of no classes."""
+    if not names:
+        return []
     rows = []
     if result.classes:
         rows.append([result.row.name, *(_number(result.classes.get(name)) for name in names)])

@@ -78,7 +78,7 @@ def test_the_columns_of_the_text_are_aligned():
     ("changed", "expected"),
     [
         ({}, "VOC2007 test, 4,952 images"),
-        ({"official": False, "num_images": 175}, "not VOC numbers: VOC2007 test, 175 images"),
+        ({"official": False, "num_images": 175}, "Not VOC numbers: VOC2007 test, 175 images"),
     ],
 )
 def test_the_heading_says_whose_numbers_they_are(changed, expected):
@@ -86,7 +86,7 @@ def test_the_heading_says_whose_numbers_they_are(changed, expected):
 
 
 def test_a_table_of_which_nothing_ran_says_so():
-    assert heading(TABLE, RESULTS[1:]) == "no row has run here"
+    assert heading(TABLE, RESULTS[1:]) == "No row has run here"
 
 
 def test_markdown_has_rows_classes_remarks_and_commands():
@@ -119,3 +119,11 @@ def test_files_are_written_beside_each_other_and_the_page_stands_alone(tmp_path)
     assert first["interval"] == [37.36, 48.19]
     assert first["paper_classes"]["aeroplane"] == 0
     assert first["training_seconds_are_whole"] is False
+
+
+def test_a_page_of_a_table_without_classes_has_no_section_of_them(tmp_path):
+    plain, full = replace(TABLE, name="plain", per_class=False), TABLE
+    pages = [write_table(table, RESULTS, tmp_path)[1] for table in (plain, full)]
+    ids = [Page(path.read_text(encoding="utf-8")).ids for path in pages]
+    assert [("classes" in found) for found in ids] == [False, True]
+    assert "aeroplane" not in as_markdown(plain, RESULTS)
