@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from detection.cli.command import Command, defaults, flag, folder, option
@@ -45,10 +46,16 @@ def reproduce(options: argparse.Namespace, config: Config) -> int:
 
 def _run(table: Table, choices: Choices) -> int:
     """Make a table, and print it."""
+    from detection.io.interrupts import is_interrupt
     from detection.reproduce.run import reproduce as run
     from detection.reproduce.show import as_text
 
-    results = run(table, choices)
+    try:
+        results = run(table, choices)
+    except BaseException as error:
+        if is_interrupt(error):
+            sys.stderr.write("to continue: the same command\n")
+        raise
     print(f"{as_text(table, results)}\n{choices.out / table.name}.md, .html, .json: written")
     return 0 if all(result.state == "done" for result in results) else 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from detection.cli.main import main
+from detection.reproduce import run
 from detection.reproduce.tables import TABLES
 from tests.cli.lines import fail
 
@@ -46,3 +47,31 @@ def test_a_classifier_says_where_imagenet_goes(
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "spp-tables-2-4", "--rows", "no SPP"]) == 1
     assert "data/imagenet/train: no such folder; ImageNet goes there" in capsys.readouterr().out
+
+
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "reproduce", interrupted)
+    assert main(["reproduce", "ladder", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.splitlines() == [
+        "to continue: the same command",
+        "error: interrupted",
+    ]
+
+
+def test_settings_of_the_command_line_hold_for_all_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(run, "reproduce", lambda table, choices: seen.append(choices) or [])
+    words = ["reproduce", "ladder", "--out", str(tmp_path), "--config", "synthetic_rcnn"]
+    assert main([*words, "--features.scales", "240", "--data", "synthetic"]) == 0
+    (choices,) = seen
+    assert choices.given == {"features": {"scales": (240,)}}
+    assert choices.files == ("synthetic_rcnn",)
+    assert choices.from_files["backbone"]["name"] == "alexnet"
+    assert (choices.data, choices.out) == ("synthetic", tmp_path)
