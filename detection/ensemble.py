@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detection.boundary import inputs, remembers_file, with_probabilities
 from detection.boxes import flip
 from detection.config import Config
 from detection.data.image_like import ImageLike
-from detection.detector import Detector, inputs, remembers_file, with_probabilities
+from detection.detector import Detector
 from detection.errors import ConfigError
 from detection.features.memory import extract_within_memory
 from detection.heads.calibration import Calibration

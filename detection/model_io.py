@@ -25,7 +25,14 @@ from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
 from detection.io.tensors import load_tensors, save_tensors
-from detection.model_parts import as_float, check_fc, check_header, check_heads, stored_config
+from detection.model_parts import (
+    as_float,
+    check_calibration,
+    check_fc,
+    check_header,
+    check_heads,
+    stored_config,
+)
 from detection.runs.config_io import config_to_dict
 
 MODEL_NAME = "model.safetensors"
@@ -148,6 +155,7 @@ def load_detector(
     tensors = as_float(path, tensors)
     check_fc(path, tensors, header["feature_dim"], config.features.layer)
     check_heads(path, tensors, header, config.features.layer)
+    check_calibration(path, header)
     network = _backbone(path, config, header, part(tensors, "backbone."), backbone)
     extractor = make_extractor(network, config.features)
     if extractor.feature_dim != header["feature_dim"]:

@@ -36,19 +36,27 @@ def check_header(
     if missing:
         message = f"{path}: expected a header with {', '.join(missing)}, got none; write it again"
         raise CheckpointError(message)
-    rules = dict(_RULES)
-    if _RULES["class_names"][1](header["class_names"]):
-        number = len(header["class_names"])
-        rules["calibration"] = (
-            "a slope above 0 and an offset for each class, and a threshold",
-            lambda value: is_calibration(value, number),
-        )
-    for name, (expected, holds) in rules.items():
+    for name, (expected, holds) in _RULES.items():
         if name in header and not holds(header[name]):
             message = (
                 f"{path}: {name}: expected {expected}, got {shown(header[name])}; write it again"
             )
             raise CheckpointError(message)
+
+
+def check_calibration(path: Path, header: Mapping[str, Any]) -> None:
+    """Make sure that a calibration, where there is one, is for the file's classes.
+
+    Raises:
+        CheckpointError: if it is for others, or no calibration.
+    """
+    stored = header.get("calibration")
+    if "calibration" in header and not is_calibration(stored, len(header["class_names"])):
+        message = (
+            f"{path}: calibration: expected a slope above 0 and an offset for each class, and a "
+            f"threshold, got {shown(stored)}; write it again"
+        )
+        raise CheckpointError(message)
 
 
 def stored_config(path: Path, header: Mapping[str, Any]) -> Config:

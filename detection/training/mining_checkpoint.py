@@ -14,6 +14,7 @@ when the new one is complete; the examples of the box regressors only grow.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -153,6 +154,8 @@ class MiningCheckpoints:
     def remove(self) -> None:
         """Remove all of them."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # checkpoints of fine-tuning stay
+            self.folder.parent.rmdir()
 
     def _commit(self, manifest: dict[str, Any]) -> None:
         write_json_atomic(self.folder / _MANIFEST, manifest)

@@ -1,3 +1,5 @@
+import unicodedata
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +11,7 @@ objects = st.builds(
     number=st.just(1),
     class_name=st.text(
         st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20
-    ),
+    ).map(lambda name: unicodedata.normalize("NFC", name)),
     corners=st.tuples(*[st.floats(-1e5, 1e5, allow_nan=False).map(lambda v: round(v, 3))] * 4),
     difficult=st.booleans(),
 )

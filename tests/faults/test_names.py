@@ -97,7 +97,7 @@ def test_images_of_one_name_have_identifiers_and_drawings_of_their_own(
     assert {row["image_id"] for row in rows} == set(by_id)
     for image_id, entry in by_id.items():
         scores = [row["score"] for row in rows if row["image_id"] == image_id]
-        assert scores == [drawn["score"] for drawn in entry["detections"]]
+        assert scores == [drawn.get("probability", drawn["score"]) for drawn in entry["detections"]]
         assert (out / entry["drawing"]).is_file()
     assert len({entry["drawing"] for entry in by_id.values()}) == 3
 

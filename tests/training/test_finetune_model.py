@@ -9,7 +9,8 @@ from detection.config import BackboneConfig, Config
 from detection.data.images import read_image
 from detection.errors import ConfigError
 from detection.features.factory import make_extractor
-from detection.heads.fc import FcHead, resample_grid
+from detection.heads.fc import FcHead
+from detection.heads.resampling import resample_grid
 from detection.heads.scorer import SoftmaxScorer, SvmScorer
 from detection.model_io import load_detector, save_detector
 from detection.runs.folder import RunFolder
