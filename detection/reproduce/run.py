@@ -23,7 +23,7 @@ from detection.data.dataset import may_skip, read_dataset
 from detection.data.kept_lists import with_kept_lists
 from detection.errors import ConfigError, DataError, DetectionError
 from detection.inference.dataset import detect_dataset, evaluate
-from detection.io.files import to_plain, write_json_atomic
+from detection.io.files import FolderLock, remove_leftovers, to_plain, write_json_atomic
 from detection.io.interrupts import raise_if_interrupted
 from detection.model_io import load_detector
 from detection.proposals.dataset import propose_dataset
@@ -55,13 +55,16 @@ def reproduce(table: Table, choices: Choices) -> list[RowResult]:
 
     Raises:
         ConfigError: if a run folder below ``choices.out`` was made with other settings.
+        DataError: if another call is at work there.
     """
     results = [RowResult(row=row, commands=commands(table, row, choices)) for row in table.rows]
-    _require_same_settings(table, choices)
-    for index, row in enumerate(table.rows):
-        _LOG.info("%s: row %d of %d: %s", table.name, index + 1, len(results), row.name)
-        results[index] = _result(results[index], table, choices)
-        write_table(table, results, choices.out)
+    with FolderLock(choices.out):  # or a second call would take rows at work for missing ones
+        remove_leftovers(choices.out)
+        _require_same_settings(table, choices)
+        for index, row in enumerate(table.rows):
+            _LOG.info("%s: row %d of %d: %s", table.name, index + 1, len(results), row.name)
+            results[index] = _result(results[index], table, choices)
+            write_table(table, results, choices.out)
     return results
 
 

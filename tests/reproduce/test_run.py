@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from detection.errors import ConfigError
+from detection.errors import ConfigError, DataError
+from detection.io.files import FolderLock
 from detection.reproduce import run
 from detection.reproduce.run import reproduce
 from detection.reproduce.settings import chain
@@ -135,3 +136,11 @@ def test_the_clock_adds_lives_and_knows_of_a_kill(tmp_path):
 
 def test_a_chain_begins_with_the_network_that_is_taken_over(made):
     assert [training.name for training in chain("tiny-ft-fc6")] == ["tiny-ft-fc7", "tiny-ft-fc6"]
+
+
+def test_a_second_call_in_the_same_folder_is_refused_and_changes_nothing(made):
+    choices, _ = made
+    before = values_of(choices)
+    with FolderLock(choices.out), pytest.raises(DataError, match="locked by pid"):
+        reproduce(TABLE, choices)
+    assert values_of(choices) == before
