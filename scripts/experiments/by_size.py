@@ -61,7 +61,7 @@ if __name__ == "__main__":
                 pairs.append(
                     of_size(record.truth, detections.get(record.image_id, none), low, high)
                 )
-            truths, detections = zip(*pairs, strict=True)
-            result = evaluate_voc(truths, detections, test.class_names)
+            truths, guesses = zip(*pairs, strict=True)
+            result = evaluate_voc(truths, guesses, test.class_names)
             cells.append(f"{100 * result.map:.1f} ({sum(result.num_objects)} objects)")
         print(f"| {run.name} | {' | '.join(cells)} |")
