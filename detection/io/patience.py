@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import os
-
-from detection.errors import ConfigError
+from detection.io.variables import positive_variable
 
 VARIABLE = "DETECTION_SILENT_SECONDS"
 """The environment variable that sets it."""
@@ -20,14 +17,4 @@ def silent_seconds() -> float:
     Raises:
         ConfigError: if the environment variable is no positive number.
     """
-    text = os.environ.get(VARIABLE, "")
-    if not text:
-        return DEFAULT
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < 1e6:
-        message = f"{VARIABLE}: expected a positive number of seconds, got {text[:80]!r}"
-        raise ConfigError(message)
-    return seconds
+    return positive_variable(VARIABLE, DEFAULT, "seconds", 1e6)

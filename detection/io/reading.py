@@ -6,12 +6,11 @@ file of 50 GB takes no room on the disk and all of it in memory.
 
 from __future__ import annotations
 
-import math
-import os
 import stat
 from pathlib import Path
 
-from detection.errors import ConfigError, DataError, DetectionError
+from detection.errors import DataError, DetectionError
+from detection.io.variables import positive_variable
 
 VARIABLE = "DETECTION_MAX_FILE_GIB"
 """The environment variable that sets the largest file that is read, in GiB."""
@@ -42,17 +41,7 @@ def max_bytes() -> int:
     Raises:
         ConfigError: if the environment variable is no positive number.
     """
-    text = os.environ.get(VARIABLE, "")
-    if not text:
-        return MAX_BYTES
-    try:
-        gib = float(text)
-    except ValueError:
-        gib = math.nan
-    if not 0 < gib < 2**30:
-        message = f"{VARIABLE}: expected a positive number of GiB, got {text[:80]!r}"
-        raise ConfigError(message)
-    return int(gib * 2**30)
+    return int(positive_variable(VARIABLE, MAX_BYTES / 2**30, "GiB", 2**30) * 2**30)
 
 
 def require_plain(path: Path, expected: str, kind: type[DetectionError]) -> None:

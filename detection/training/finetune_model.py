@@ -168,7 +168,7 @@ def initial_fc(extractor: Trainable, config: FineTuneConfig, random: torch.Gener
         return FcHead.from_module(pretrained, config.dropout)
     other = extractor.backbone.fc
     if other is None:
-        _LOG.info("fc6 and fc7 start from random values: the weights of %s have none", name)
+        _LOG.info("the fc layers start from random values: the weights of %s have none", name)
         return fresh_fc(extractor.feature_dim, config, random)
     head = FcHead.from_module(other, config.dropout)
     bins, channels = extractor.config.levels, extractor.backbone.channels

@@ -133,7 +133,7 @@ def test_fc6_is_resampled_where_asked_for(caplog):
 def test_weights_without_fc_layers_are_said(caplog):
     head, _, said = start_of_fc(caplog, None)
     assert head.start == "random"
-    message = "fc6 and fc7 start from random values: the weights of tiny have none"
+    message = "the fc layers start from random values: the weights of tiny have none"
     assert said == [("INFO", message)]
 
 
