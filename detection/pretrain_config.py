@@ -14,6 +14,16 @@ from detection.errors import require
 VIEWS = ("centre", "ten", "full", "ten_maps", "all_maps", "all_maps_full")
 """Ways to look at a test image: see ``ClassifyConfig.views``."""
 
+_NOT_NEGATIVE = (
+    "context",
+    "colour",
+    "weight_decay",
+    "workers",
+    "pooled_gib",
+    "checkpoint_every",
+    "seed",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
@@ -59,6 +69,9 @@ class PretrainConfig:
         mixed_precision: on a GPU, compute in bfloat16; the weights stay float32.
         workers: processes that read images; 0 reads in the main process.
         memory_gib: resized images are kept in memory up to this size (ours).
+        pooled_gib: with ``open_layers`` 0, what was pooled from each crop is kept in memory up to
+            this size, so that the conv layers run once a crop and not once an epoch; 0 for never.
+            Needs crops that come again: ``corners``, no ``colour``, ``alternate`` sizes (ours).
         checkpoint_every: steps between checkpoints; 0 makes one after each epoch only.
         tensorboard: write TensorBoard logs too; needs the extra ``log``.
         seed: of the initial weights, the order, the augmentation and dropout.
@@ -91,6 +104,7 @@ class PretrainConfig:
     mixed_precision: bool = True
     workers: int = 0
     memory_gib: float = 1.0
+    pooled_gib: float = 0.0
     checkpoint_every: int = 1000
     tensorboard: bool = False
     seed: int = 0
@@ -114,13 +128,20 @@ class PretrainConfig:
         for name in ("fc_size", "epochs", "batch_size", "learning_rate"):
             value = getattr(self, name)
             require(value > 0, f"pretrain.{name}", "a positive number", value)
-        for name in ("context", "colour", "weight_decay", "workers", "checkpoint_every", "seed"):
+        for name in _NOT_NEGATIVE:
             value = getattr(self, name)
             require(value >= 0, f"pretrain.{name}", "a number >= 0", value)
         for name in ("dropout", "momentum"):
             value = getattr(self, name)
             require(0 <= value < 1, f"pretrain.{name}", "in [0, 1)", value)
         require(self.open_layers >= -1, "pretrain.open_layers", "a number >= -1", self.open_layers)
+        again = self.colour == 0 and (self.crops, self.size_rule) == ("corners", "alternate")
+        require(
+            self.pooled_gib == 0 or (self.open_layers == 0 and again),
+            "pretrain.pooled_gib",
+            "0 unless open_layers and colour are 0, crops corners and size_rule alternate",
+            self.pooled_gib,
+        )
 
     @property
     def crop(self) -> int:

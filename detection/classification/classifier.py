@@ -67,7 +67,12 @@ class Classifier(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n k"]:
         """Return the logits of RGB images, 0..255."""
-        return self.classify(self.pool(self.conv(pixels)))
+        return self.classify(self.pooled(pixels))
+
+    def pooled(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """Return the vectors that fc6 reads, of RGB images, 0..255."""
+        vectors: Tensor = self.pool(self.conv(pixels))
+        return vectors
 
     def conv(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
         """Return conv5 of RGB images, 0..255."""

@@ -10,6 +10,7 @@ from typing import Any
 from detection.classification.batches import read_labelled_images, with_lists_of
 from detection.classification.dataset import ClassificationSet
 from detection.classification.model_io import TrainedClassifier, save_classifier
+from detection.classification.pooled_cache import PooledCache
 from detection.classification.reader_errors import explained_readers
 from detection.classification.training import ClassifierTraining
 from detection.config import Config
@@ -29,6 +30,7 @@ def pretrain(
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
+    cache: PooledCache | None = None,
 ) -> Path:
     """Train a classifier; return its run folder.
 
@@ -40,6 +42,7 @@ def pretrain(
         resume: continue what was interrupted in there.
         override: resume although the configuration changed.
         overwrite: start anew in a folder that holds a run.
+        cache: shared with trainings on the same images, conv layers and pool; None for one's own.
 
     Raises:
         DetectionError: naming what a user can mend.
@@ -56,7 +59,7 @@ def pretrain(
             _LOG.info("%s", count_line(images))
         if workers.is_main:
             require_same_data(out, fingerprint(train_set), override=override)
-        training = ClassifierTraining(train_set, test_set, config, workers)
+        training = ClassifierTraining(train_set, test_set, config, workers, cache)
         settings = config.pretrain
         steps_an_epoch = training.plan.steps_an_epoch
         with explained_readers():

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from detection.classification.augment import ColourAxes, colour_shift, input_side
+from detection.classification.augment import ColourAxes, colour_shift, draw, input_side
 from detection.classification.batches import Batch, BatchPlan, LabelledImages, load_batches
-from detection.classification.classifier import build_classifier, set_training
+from detection.classification.classifier import Classifier, build_classifier, set_training
 from detection.classification.dataset import ClassificationSet
+from detection.classification.pooled_cache import PooledCache
 from detection.classification.views import centre_place, cut_out
 from detection.config import Config
 from detection.errors import CheckpointError
@@ -34,6 +35,7 @@ class ClassifierTraining:
     Attributes:
         model: what is trained.
         plan: which images when.
+        cache: what was pooled from the crops; None where the conv layers learn.
         parts: what the steps change, and the label map.
     """
 
@@ -43,13 +45,16 @@ class ClassifierTraining:
         test_set: ClassificationSet,
         config: Config,
         workers: Workers,
+        cache: PooledCache | None = None,
     ) -> None:
         settings = config.pretrain
+        self.cache = make_cache(settings) if cache is None else cache
         self._config = settings
         self._workers = workers
         self._device = resolve_device(config.features.device)
         self.model = build_classifier(config, len(train_set.class_names)).to(self._device)
-        self._module = workers.prepare(self.model)
+        head = self.model if self.cache is None else Head(self.model)
+        self._module = workers.prepare(head)
         max_pixels = config.data.max_pixels
         self._pictures = LabelledImages(train_set, settings, max_pixels=max_pixels)
         self._test = LabelledImages(test_set, settings, max_pixels=max_pixels)
@@ -77,7 +82,7 @@ class ClassifierTraining:
             group["lr"] = rate * group["multiplier"]
         set_training(self.model)
         with seeded(self._device, "pretrain", self._config.seed, index, self.plan.rank):
-            scores, labels = self._forward(batch)
+            scores, labels = self._forward(batch, self.plan.epoch(index))
         loss = cross_entropy(scores, labels, reduction="sum") / self.plan.batch_size(index)
         right = (scores.argmax(dim=1) == labels).sum() / self.plan.batch_size(index)
         total_loss, accuracy = self._workers.sum(torch.stack((loss, right)).detach()).tolist()
@@ -103,29 +108,81 @@ class ClassifierTraining:
         self.model.eval()
         for begin in range(0, len(indexes), _TEST_BATCH):
             chosen = list(indexes[begin : begin + _TEST_BATCH])
-            crops = torch.cat([self._centre(index) for index in chosen])
             with torch.inference_mode():
-                scores = self.model(crops.to(self._device).float())
+                scores = self._test_scores(chosen)
             right += count_right(scores.cpu(), self._test.labels[chosen]).to(self._device)
         top1, top5 = (self._workers.sum(right) / len(self._test)).tolist()
         return {"test_top1": top1, "test_top5": top5}
+
+    def _test_scores(self, indexes: list[int]) -> Float[Tensor, "n k"]:
+        """Return the logits of the central crops of some test images."""
+        crops = torch.cat([self._centre(index) for index in indexes])
+        if self.cache is None:
+            scores: Tensor = self.model(crops.to(self._device).float())
+            return scores
+        keys = [("test", index, self._config.crop, 0, False) for index in indexes]
+        pooled = self.cache.get(keys, crops, self._pool)
+        return self.model.classify(pooled.to(self._device))
 
     def _centre(self, index: int) -> Tensor:
         image, crop = self._test.resized(index), self._config.crop
         place = centre_place((image.shape[1], image.shape[2]), crop)
         return cut_out(image, [place], crop, mirrored=False)
 
-    def _forward(self, batch: Batch) -> tuple[Float[Tensor, "n k"], Tensor]:
+    def _forward(self, batch: Batch, epoch: int) -> tuple[Float[Tensor, "n k"], Tensor]:
         """Return the logits and labels of a batch."""
+        cache = self.cache
+        inputs = self._pixels(batch) if cache is None else self._pooled(batch, epoch, cache)
+        fast = not is_host(self._device) and has_fast_bfloat16(self._device)
+        mixed = self._config.mixed_precision and fast
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed):
+            scores: Tensor = self._module(inputs)
+        return scores.float(), batch.labels.to(self._device)
+
+    def _pooled(self, batch: Batch, epoch: int, cache: PooledCache) -> Float[Tensor, "n d"]:
+        """Return what is pooled from a batch; of crops that were seen before, from memory."""
+        side = input_side(self._config, epoch)
+        drawn = [draw(self._config, epoch, int(index)) for index in batch.indexes]
+        keys = [
+            ("train", int(index), side, chance.corner, chance.flip)
+            for index, chance in zip(batch.indexes, drawn, strict=True)
+        ]
+        with torch.no_grad():
+            vectors = cache.get(keys, batch.pixels, self._pool)
+        return vectors.to(self._device)
+
+    def _pool(self, crops: Tensor) -> Tensor:
+        return self.model.pooled(crops.to(self._device).float()).cpu()
+
+    def _pixels(self, batch: Batch) -> Float[Tensor, "n 3 s s"]:
+        """Return a batch's crops, their colours altered."""
         pixels = batch.pixels.to(self._device, non_blocking=True).float()
         if self._colours is not None:
             shift = colour_shift(self._colours, batch.strengths)
             pixels += shift.to(self._device)[:, :, None, None]
-        fast = not is_host(self._device) and has_fast_bfloat16(self._device)
-        mixed = self._config.mixed_precision and fast
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed):
-            scores: Tensor = self._module(pixels)
-        return scores.float(), batch.labels.to(self._device)
+        return pixels
+
+
+class Head(nn.Module):
+    """The fc layers of a classifier, on what was pooled before.
+
+    Args:
+        model: whose layers they are.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.fc, self.fc8 = model.fc, model.fc8
+
+    def forward(self, pooled: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Return the logits of pooled vectors."""
+        scores: Tensor = self.fc8(self.fc(pooled))
+        return scores
+
+
+def make_cache(config: PretrainConfig) -> PooledCache | None:
+    """Return the memory for pooled vectors that the settings ask for."""
+    return PooledCache(int(config.pooled_gib * 2**30)) if config.pooled_gib else None
 
 
 class LabelMap:

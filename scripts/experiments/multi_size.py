@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from detection.cli import main
+from detection.classification.evaluate import classify_views
+from detection.classification.pooled_cache import PooledCache
+from detection.classification.pretrain import pretrain
+from detection.classification.training import make_cache
 from detection.config import Config
 from detection.io.files import write_json_atomic, write_text_atomic
-from detection.runs.config_io import apply, read_config_file
+from detection.runs.config_io import apply, merge, read_config_file, read_option
 
 HEADS = {"no-SPP": "no_spp", "SPP single-size": "spp", "SPP multi-size": "spp"}
 CROPS, MAPS = ("centre", "ten"), ("full", "ten_maps")
@@ -25,23 +31,34 @@ Errors = dict[str, dict[str, list[float]]]
 """Head -> view -> top-1 error of each seed."""
 
 
-def run(head: str, seed: int, folder: Path, config: Path, extra: Sequence[str]) -> dict[str, float]:
+def run(
+    head: str, seed: int, folder: Path, config: Config, cache: PooledCache | None
+) -> dict[str, float]:
     """Train and test one head with one seed; return the top-1 error of each view."""
     out = folder / f"{head.replace(' ', '_')}_{seed}"
-    sizes = apply(Config(), read_config_file(config)).pretrain.sizes
-    sides = ",".join(map(str, sizes if "multi" in head else sizes[:1]))
+    sizes = config.pretrain.sizes
+    settings = replace(
+        config.pretrain,
+        head=HEADS[head],
+        sizes=sizes if "multi" in head else sizes[:1],
+        seed=seed,
+    )
     views = CROPS + (MAPS if "SPP " in head else ())
-    settings = {"head": HEADS[head], "sizes": sides, "seed": str(seed)}
-    words = [f"--pretrain.{name}={value}" for name, value in settings.items()]
+    config = replace(config, pretrain=settings, classify=replace(config.classify, views=views))
     if not (out / "metrics.json").is_file():
-        code = main(
-            ["pretrain", "--config", str(config), *words, *extra, "--resume", "--out", str(out)]
-        )
-        code = code or main(["classify-views", str(out), f"--classify.views={','.join(views)}"])
-        if code:
-            raise SystemExit(code)
+        pretrain(config, out, resume=(out / "config.yaml").is_file(), cache=cache)
+        classify_views(out, config)
     rows = json.loads((out / "metrics.json").read_text())["views"]
     return {view: row["top1_error"] for view, row in rows.items()}
+
+
+def settings_of(path: Path, words: Sequence[str]) -> Config:
+    """Return the configuration in a file with departures such as ``--pretrain.epochs 6``."""
+    departures: dict[str, dict[str, Any]] = {}
+    for word, text in zip(words[::2], words[1::2], strict=True):
+        section, name = word.removeprefix("--").split(".")
+        departures.setdefault(section, {})[name] = read_option(section, name, text)
+    return apply(Config(), merge(read_config_file(path), departures))
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -94,10 +111,15 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
     options, rest = parser.parse_known_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = settings_of(options.config, rest)
     errors: Errors = {head: {} for head in HEADS}
-    for seed in range(options.seeds):
-        for head in HEADS:
-            for view, value in run(head, seed, options.out, options.config, rest).items():
+    cache = None
+    for head in HEADS:
+        if "multi" not in head:  # both trainings with a pyramid read the same vectors
+            cache = make_cache(config.pretrain)
+        for seed in range(options.seeds):
+            for view, value in run(head, seed, options.out, config, cache).items():
                 errors[head].setdefault(view, []).append(value)
     write_json_atomic(options.out / "multi_size.json", errors)
     write_text_atomic(options.out / "multi_size.md", table(errors))

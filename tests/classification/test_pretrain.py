@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from detection.classification.batches import with_lists_of
+from detection.classification.classifier import Classifier
 from detection.classification.model_io import load_classifier
+from detection.classification.pooled_cache import PooledCache
 from detection.classification.pretrain import pretrain
 from detection.classification.training import ClassifierTraining
-from detection.config import DataConfig
+from detection.config import BackboneConfig, DataConfig
 from detection.data.synthetic import synthesize
 from detection.errors import CheckpointError, ConfigError, DataError
 from detection.io.tensors import load_tensors
+from detection.pretrain_config import PretrainConfig
 from detection.training.log import read_rows
 from tests.classification.tiny_classifier import (
     tiny_config,
@@ -195,3 +198,69 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(root, tmp_pat
     for first, second in zip(*rows, strict=True):
         assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
         assert first["test_top1"] == second["test_top1"]
+
+
+def frozen(root, tmp_path, **changes):
+    """Settings of a training on the frozen conv layers of a network that was trained before."""
+    first = pretrain(tiny_config(root, epochs=1), tmp_path / "first")
+    backbone = BackboneConfig(name="tiny", weights=str(first / "model.safetensors"))
+    settings = {"open_layers": 0, "colour": 0.0, "sizes": (32, 24), "epochs": 3, **changes}
+    return replace(tiny_config(root, **settings), backbone=backbone)
+
+
+def count_passes(monkeypatch) -> list[int]:
+    """Return a list that grows by the number of images of each pass through the conv layers."""
+    passes: list[int] = []
+    conv = Classifier.conv
+
+    def counting(self, pixels):
+        passes.append(len(pixels))
+        return conv(self, pixels)
+
+    monkeypatch.setattr(Classifier, "conv", counting)
+    return passes
+
+
+def test_kept_vectors_change_nothing(root, tmp_path):
+    config = frozen(root, tmp_path)
+    kept = replace(config, pretrain=replace(config.pretrain, pooled_gib=0.01))
+    plain = weights_of(pretrain(config, tmp_path / "plain"))
+    cached = weights_of(pretrain(kept, tmp_path / "cached"))
+    assert plain.keys() == cached.keys()
+    for name, weight in plain.items():
+        torch.testing.assert_close(cached[name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_trainings_that_share_kept_vectors_run_no_conv_layer_twice(root, tmp_path, monkeypatch):
+    config = frozen(root, tmp_path, pooled_gib=0.01)
+    passes = count_passes(monkeypatch)
+    cache = PooledCache(10**7)
+    first = weights_of(pretrain(config, tmp_path / "a", cache=cache))
+    assert set(passes) == {1}
+    assert len(passes) == len(cache)
+    passes.clear()
+    again = weights_of(pretrain(config, tmp_path / "b", cache=cache))
+    assert passes == []
+    assert all(torch.equal(again[name], weight) for name, weight in first.items())
+
+
+def test_a_training_with_kept_vectors_resumes_to_the_same_weights(root, tmp_path, monkeypatch):
+    config = frozen(root, tmp_path, pooled_gib=0.01)
+    whole = weights_of(pretrain(config, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        fail_at(patch, 7)
+        with pytest.raises(SystemExit):
+            pretrain(config, tmp_path / "run")
+    resumed = weights_of(pretrain(config, tmp_path / "run", resume=True))
+    assert all(torch.equal(resumed[name], weight) for name, weight in whole.items())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"open_layers": 1}, {"colour": 0.1}, {"crops": "random"}, {"size_rule": "uniform"}],
+)
+def test_vectors_are_kept_only_of_crops_that_come_again(wrong):
+    right = {"open_layers": 0, "colour": 0.0, "pooled_gib": 1.0}
+    PretrainConfig(**right)
+    with pytest.raises(ConfigError, match=r"pretrain\.pooled_gib: expected 0 unless"):
+        PretrainConfig(**{**right, **wrong})
