@@ -1,4 +1,4 @@
-"""The tutorial runs from top to bottom, on fewer images and boxes, and prints and draws what it shows."""
+"""The tutorial runs, on fewer images and boxes, and prints and draws what it shows."""
 
 import re
 import runpy
