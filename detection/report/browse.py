@@ -11,7 +11,7 @@ from PIL import Image as PilImage
 
 from detection.config import DataConfig
 from detection.report import plots
-from detection.report.drawing import data_uri, draw_truth
+from detection.report.drawing import draw_truth, embed
 from detection.report.images import read_or_none
 from detection.report.page import write_page
 from detection.report.parts import Section, svg
@@ -113,7 +113,7 @@ def sizes(truths: Sequence[GroundTruth]) -> Section:
     ]
     return {
         "charts": [svg(figure, "histogram", f"size{n}") for n, figure in enumerate(charts)],
-        "map": data_uri(_occupancy_picture(truths), "PNG"),
+        "map": embed(_occupancy_picture(truths), "PNG"),
     }
 
 
@@ -146,7 +146,7 @@ def gallery(dataset: Dataset, count: int, max_pixels: int) -> list[Section]:
             items.append(
                 {
                     "image_id": record.image_id,
-                    "src": data_uri(picture),
+                    "image": embed(picture),
                     "text": f"{width} x {height}, {', '.join(names) or 'no objects'}",
                 }
             )

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float
 from PIL import Image as PilImage
@@ -13,36 +14,15 @@ from PIL import ImageDraw
 from torch import Tensor
 
 from detection.report.fonts import font, legible
+from detection.report.palette import HIGHLIGHT, class_colour, ink_on
 from detection.structures import Detections, GroundTruth, Image
 
 Box = tuple[float, float, float, float]
 
-CLASS_COLOURS = (
-    "#e69f00",
-    "#56b4e9",
-    "#009e73",
-    "#f0e442",
-    "#d55e00",
-    "#cc79a7",
-    "#0072b2",
-    "#88ccee",
-    "#999933",
-    "#aa4499",
-    "#44aa99",
-    "#ddcc77",
-    "#882255",
-    "#6699cc",
-    "#cc6677",
-    "#117733",
-    "#bbbbbb",
-    "#ee8866",
-    "#aaaa00",
-    "#77aadd",
-)
-"""Colours that most colour-blind people tell apart (Okabe and Ito 2008; Tol 2021), then repeated.
-The label beside each box names its class anyway."""
+Line = Literal["solid", "dashed", "dotted"]
 
-RIGHT, WRONG, MISSED, DIFFICULT = "#56b4e9", "#ff8c1a", "#ffffff", "#b0b0b0"
+_ON = {"dashed": (4.0, 0.55), "dotted": (1.6, 0.5)}
+"""Half the length of a piece and its gap, in line widths, and the share of it that is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +33,28 @@ class Mark:
         box: image pixels, x1 y1 x2 y2.
         text: its label; empty for none.
         colour: of the line and the label.
-        dashed: draw a broken line.
+        line: how the outline is drawn.
     """
 
     box: Box
     text: str = ""
-    colour: str = CLASS_COLOURS[0]
-    dashed: bool = False
+    colour: str = HIGHLIGHT
+    line: Line = "solid"
 
 
-def class_colour(label: int) -> str:
-    """Return the colour of a class."""
-    return CLASS_COLOURS[label % len(CLASS_COLOURS)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """An image within a page.
+
+    Attributes:
+        src: its ``data:`` URI.
+        width: pixels.
+        height: pixels.
+    """
+
+    src: str
+    width: int
+    height: int
 
 
 def draw_detections(
@@ -100,15 +90,28 @@ def draw_detections(
 
 
 def draw_truth(
-    image: Image, truth: GroundTruth, class_names: Sequence[str], *, max_side: int = 0
+    image: Image,
+    truth: GroundTruth,
+    class_names: Sequence[str],
+    *,
+    max_side: int = 0,
+    colour: str | None = None,
 ) -> PilImage.Image:
-    """Return the image with its annotated objects drawn; difficult ones are dashed."""
+    """Return the image with its annotated objects drawn; difficult ones are dotted.
+
+    Args:
+        image: the image.
+        truth: its objects.
+        class_names: label -> name.
+        max_side: shrink a larger image to this longer side; 0 keeps its size.
+        colour: of all objects; None gives each that of its class.
+    """
     marks = [
         Mark(
             box=box,
             text=class_names[label] + (" (difficult)" if difficult else ""),
-            colour=class_colour(label),
-            dashed=difficult,
+            colour=colour or class_colour(label),
+            line="dotted" if difficult else "solid",
         )
         for box, label, difficult in zip(
             as_boxes(truth.boxes), truth.labels.tolist(), truth.difficult.tolist(), strict=True
@@ -158,15 +161,19 @@ def _draw_box(canvas: ImageDraw.ImageDraw, box: Box, mark: Mark, width: int) -> 
     for shade, grow in (("#000000", 1), (mark.colour, 0)):
         edges = [(x1, y1, x2, y1), (x2, y1, x2, y2), (x2, y2, x1, y2), (x1, y2, x1, y1)]
         for edge in edges:
-            for piece in _dashes(edge, 4 * width) if mark.dashed else [edge]:
+            for piece in _pieces(edge, mark.line, width):
                 canvas.line(piece, fill=shade, width=width + 2 * grow)
 
 
-def _dashes(edge: Box, length: float) -> list[Box]:
+def _pieces(edge: Box, line: Line, width: int) -> list[Box]:
+    """Return the parts of an edge that are drawn."""
+    if line == "solid":
+        return [edge]
+    length, share = _ON[line]
     x1, y1, x2, y2 = edge
     distance = abs(x2 - x1) + abs(y2 - y1)
-    count = max(1, int(distance / (2 * length)))
-    steps = [(n / count, (n + 0.55) / count) for n in range(count)]
+    count = max(1, int(distance / (2 * length * width)))
+    steps = [(n / count, (n + share) / count) for n in range(count)]
     return [
         (x1 + (x2 - x1) * a, y1 + (y2 - y1) * a, x1 + (x2 - x1) * b, y1 + (y2 - y1) * b)
         for a, b in steps
@@ -189,7 +196,7 @@ def _draw_label(
     place = next((p for p in places if not any(_overlap(p, other) for other in placed)), places[0])
     placed.append(place)
     canvas.rectangle(place, fill=mark.colour)
-    ink = "#000000" if _brightness(mark.colour) > 0.45 else "#ffffff"
+    ink = ink_on(mark.colour)
     canvas.text((place[0] + pad - left, place[1] + pad - top), text, fill=ink, font=letters)
 
 
@@ -201,11 +208,6 @@ def _inside(x: float, y: float, width: float, height: float, size: tuple[int, in
 
 def _overlap(a: Box, b: Box) -> bool:
     return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
-
-
-def _brightness(colour: str) -> float:
-    red, green, blue = (int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5))
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def encode(picture: PilImage.Image, kind: str, *, quality: int = 82) -> bytes:
@@ -222,3 +224,8 @@ def data_uri(picture: PilImage.Image, kind: str = "JPEG", *, quality: int = 82) 
     """Return a drawing as a ``data:`` URI to embed in an HTML file."""
     content = base64.b64encode(encode(picture, kind, quality=quality)).decode()
     return f"data:image/{kind.lower()};base64,{content}"
+
+
+def embed(picture: PilImage.Image, kind: str = "JPEG") -> Embedded:
+    """Return a drawing ready for an ``<img>``; with its size known, a page does not jump."""
+    return Embedded(src=data_uri(picture, kind), width=picture.width, height=picture.height)

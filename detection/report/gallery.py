@@ -17,8 +17,24 @@ from detection.evaluation.matching import (
     best_object,
     match_detections,
 )
-from detection.report.drawing import DIFFICULT, MISSED, RIGHT, WRONG, Mark, as_boxes
+from detection.report.drawing import Line, Mark, as_boxes
+from detection.report.palette import DIFFICULT, MISSED, RIGHT, WRONG
 from detection.structures import Detections, GroundTruth
+
+_LOOKS: dict[int, tuple[str, str, Line]] = {
+    TRUE_POSITIVE: (RIGHT, "\N{CHECK MARK} ", "solid"),
+    FALSE_POSITIVE: (WRONG, "\N{BALLOT X} ", "solid"),
+    0: (DIFFICULT, "", "dotted"),
+}
+"""Outcome of a detection -> colour, sign before its label, outline."""
+
+LEGEND: tuple[tuple[str, str, Line], ...] = (
+    ("\N{CHECK MARK} right", RIGHT, "solid"),
+    ("\N{BALLOT X} wrong", WRONG, "solid"),
+    ("missed object", MISSED, "dashed"),
+    ("on a difficult object, not counted", DIFFICULT, "dotted"),
+)
+"""What each outline means."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -123,12 +139,12 @@ def mark_image(
     shown = detections.scores.numpy() >= run.threshold
     nearest, _ = best_object(detections, truth)
     taken = set(nearest[shown & (outcomes == TRUE_POSITIVE)].tolist())
-    colours = {TRUE_POSITIVE: RIGHT, FALSE_POSITIVE: WRONG, 0: DIFFICULT}
     marks = [
         Mark(
             box=box,
-            text=f"{class_names[label]} {score:.2f}",
-            colour=colours[int(outcome)],
+            text=f"{_LOOKS[int(outcome)][1]}{class_names[label]} {score:.2f}",
+            colour=_LOOKS[int(outcome)][0],
+            line=_LOOKS[int(outcome)][2],
         )
         for box, label, score, outcome, is_shown in zip(
             as_boxes(detections.boxes),
@@ -141,7 +157,7 @@ def mark_image(
         if is_shown
     ]
     missed = [
-        Mark(box=box, text=class_names[label], colour=MISSED, dashed=True)
+        Mark(box=box, text=f"missed: {class_names[label]}", colour=MISSED, line="dashed")
         for place, (box, label, difficult) in enumerate(
             zip(as_boxes(truth.boxes), truth.labels.tolist(), truth.difficult.tolist(), strict=True)
         )

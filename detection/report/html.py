@@ -9,12 +9,14 @@ from typing import Any
 from detection.errors import DataError, DetectionError
 from detection.report import quality
 from detection.report.gallery import Judged, judge
+from detection.report.headline import headline
 from detection.report.images import images, spp
 from detection.report.loading import Run, load_dataset, load_runs
 from detection.report.page import write_page
-from detection.report.parts import Absent, colour_of
+from detection.report.palette import run_colour
+from detection.report.parts import Absent
 from detection.report.reliability import reliability
-from detection.report.speed import speed
+from detection.report.speed import measured, speed
 from detection.report.summary import class_table, making, summary
 from detection.structures import Dataset
 
@@ -43,8 +45,9 @@ def report_run(run_folders: Sequence[Path], output: Path, *, images_each: int = 
     detectors.sort(key=lambda run: run.name not in compared)
     values: dict[str, Any] = {
         "title": " and ".join(run.name for run in detectors[:3]) or "Speed",
-        "runs": [{"name": run.name, "colour": colour_of(n)} for n, run in enumerate(detectors)],
-        "summary": summary(detectors, judged),
+        "runs": [{"name": run.name, "colour": run_colour(n)} for n, run in enumerate(detectors)],
+        "headline": headline(detectors, judged, measured(runs)),
+        "summary": summary(detectors),
         "classes": class_table(detectors),
         "reliability": reliability(detectors),
         "speed": speed(runs),

@@ -19,10 +19,11 @@ from detection.features.factory import EXTRACTORS, make_extractor
 from detection.features.scale import choose_scale
 from detection.features.sppnet import SppExtractor
 from detection.model_io import load_detector
-from detection.report.drawing import Box, as_boxes, data_uri, draw_marks, draw_truth
-from detection.report.gallery import Judged, choose_images, mark_image
+from detection.report.drawing import Box, as_boxes, draw_marks, draw_truth, embed
+from detection.report.gallery import LEGEND, Judged, choose_images, mark_image
 from detection.report.loading import Run
-from detection.report.parts import Absent, Section, colour_of
+from detection.report.palette import TRUTH, run_colour
+from detection.report.parts import Absent, Section
 from detection.report.spp_figure import LevelPicture, explain_spp
 from detection.structures import Dataset, FeatureMap, Image, Record
 
@@ -56,7 +57,13 @@ def images(
         if items:
             groups.append({"title": title, "meaning": meaning, "items": items})
     thresholds = [{"name": run.name, "threshold": run.threshold} for run in shown]
-    return {"groups": groups, "thresholds": thresholds, "panels": max(len(shown), 2)}
+    annotated = [("annotated object", TRUTH, "solid")] if len(shown) == 1 else []
+    return {
+        "groups": groups,
+        "thresholds": thresholds,
+        "panels": max(len(shown), 2),
+        "marks": [*LEGEND, *annotated],
+    }
 
 
 def _item(runs: Sequence[Judged], index: int, dataset: Dataset, max_pixels: int) -> Section | None:
@@ -66,8 +73,9 @@ def _item(runs: Sequence[Judged], index: int, dataset: Dataset, max_pixels: int)
         return None
     panels = []
     if len(runs) == 1:
-        picture = draw_truth(image, record.truth, dataset.class_names, max_side=MAX_SIDE)
-        panels.append({"name": "annotated", "colour": "", "src": data_uri(picture), "text": ""})
+        names = dataset.class_names
+        picture = draw_truth(image, record.truth, names, max_side=MAX_SIDE, colour=TRUTH)
+        panels.append({"name": "annotated", "colour": "", "image": embed(picture), "text": ""})
     for place, run in enumerate(runs):
         marks = mark_image(run, index, record.truth, dataset.class_names)
         right, wrong = int(run.right[index]), int(run.wrong[index])
@@ -75,8 +83,8 @@ def _item(runs: Sequence[Judged], index: int, dataset: Dataset, max_pixels: int)
         panels.append(
             {
                 "name": run.name,
-                "colour": colour_of(place),
-                "src": data_uri(draw_marks(image, marks, max_side=MAX_SIDE)),
+                "colour": run_colour(place),
+                "image": embed(draw_marks(image, marks, max_side=MAX_SIDE)),
                 "text": f"{right} of {objects} found, {wrong} wrong",
             }
         )
@@ -126,8 +134,8 @@ def spp(runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset) -> Sect
     x1, y1, x2, y2 = picture.window
     return {
         "image_id": record.image_id,
-        "image": data_uri(picture.image),
-        "map": data_uri(picture.feature_map, "PNG"),
+        "image": embed(picture.image),
+        "map": embed(picture.feature_map, "PNG"),
         "levels": _level_images(picture.levels),
         "box": [round(value) for value in (box[2] - box[0], box[3] - box[1])],
         "window": [x2 - x1, y2 - y1],
@@ -141,8 +149,8 @@ def _level_images(levels: Sequence[LevelPicture]) -> list[dict[str, Any]]:
     return [
         {
             "level": level.level,
-            "cells": data_uri(level.cells, "PNG"),
-            "maxima": data_uri(level.maxima, "PNG"),
+            "cells": embed(level.cells, "PNG"),
+            "maxima": embed(level.maxima, "PNG"),
         }
         for level in levels
     ]

@@ -8,7 +8,6 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from detection.report import plots
 from detection.report.figures import as_svg
 
 Section = dict[str, Any]
@@ -21,11 +20,6 @@ class Absent:
 
     why: str
     command: str = ""
-
-
-def colour_of(index: int) -> str:
-    """Return a run's colour, the same in all charts."""
-    return plots.SERIES[index % len(plots.SERIES)]
 
 
 def svg(figure: Figure, label: str, salt: str) -> Markup:

@@ -15,25 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from detection.report.figures import WIDTH, canvas, finish, logarithmic_x, styled
-
-SERIES = ("#2a8fc9", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-"""Colours that most colour-blind people tell apart (Okabe and Ito 2008; the blue is lighter, to
-show on dark pages too)."""
-
-STAGE_COLOURS = {
-    "decode": "#9c9c9c",
-    "proposals": "#cfb53b",
-    "resize": "#8fd0f2",
-    "warp": "#8fd0f2",
-    "conv": "#2a8fc9",
-    "projection": "#b8e0c8",
-    "pooling": "#009e73",
-    "fc": "#e69f00",
-    "svm": "#d55e00",
-    "regression": "#a56cc1",
-    "suppression": "#cc79a7",
-}
-"""In the order of the pipeline. A stage of another name gets a colour of ``SERIES``."""
+from detection.report.palette import RUNS, STAGES, run_colour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +44,7 @@ def line_chart(
         axes.plot(
             np.asarray(line.x),
             np.asarray(line.y),
-            color=SERIES[index % len(SERIES)],
+            color=run_colour(index),
             linestyle=("-", "--", ":", "-.")[index % 4],
             label=line.name,
         )
@@ -83,7 +65,7 @@ def precision_recall_chart(title: str, lines: Sequence[Line]) -> Figure:
     for index, line in enumerate(lines):
         recall, precision = thin_out(np.asarray(line.x), np.asarray(line.y))
         style = ("-", "--", ":", "-.")[index % 4]
-        axes.plot(recall, precision, color=SERIES[index % len(SERIES)], linestyle=style, lw=1.6)
+        axes.plot(recall, precision, color=run_colour(index), linestyle=style, lw=1.6)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.05)
     axes.set_xticks([0, 0.5, 1], ["0", "50", "100%"])
@@ -146,17 +128,14 @@ def stage_times(
 
 def stage_order(times: Iterable[Mapping[str, float]]) -> list[str]:
     """Return the names of all stages in pipeline order, unknown ones last."""
-    known = list(STAGE_COLOURS)
+    known = list(STAGES)
     names = dict.fromkeys(stage for row in times for stage in row)
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def stage_colours(names: Sequence[str]) -> list[str]:
     """Return a colour per stage; a known stage has the same one in every chart."""
-    return [
-        STAGE_COLOURS.get(name, SERIES[(index + 3) % len(SERIES)])
-        for index, name in enumerate(names)
-    ]
+    return [STAGES.get(name, run_colour(index + 3)) for index, name in enumerate(names)]
 
 
 @styled
@@ -186,7 +165,7 @@ def histogram(
         if whole:
             edges = np.arange(values.min(), values.max() + 2) - 0.5
         edges = 10**edges if logarithmic else edges
-        axes.hist(values, edges.tolist(), color=SERIES[0], rwidth=0.94)
+        axes.hist(values, edges.tolist(), color=RUNS[0], rwidth=0.94)
     if len(values) and logarithmic:
         logarithmic_x(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -209,7 +188,7 @@ def count_bars(
     rows = np.arange(len(names))
     start = np.zeros(len(names))
     for index, name in enumerate(series):
-        colour = SERIES[index % len(SERIES)]
+        colour = run_colour(index)
         axes.barh(rows, counts[:, index], left=start, height=0.72, color=colour, label=name)
         start += counts[:, index]
     for row, total in enumerate(start):

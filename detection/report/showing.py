@@ -13,7 +13,7 @@ from PIL import Image as PilImage
 from detection.data.image_like import ImageLike, to_image
 from detection.errors import ConfigError, DataError
 from detection.io.files import write_bytes_atomic, write_json_atomic, write_text_atomic
-from detection.report.drawing import data_uri, draw_detections, encode
+from detection.report.drawing import draw_detections, embed, encode
 from detection.structures import Detection, Detections
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -102,7 +102,10 @@ def to_html(detections: Detections) -> str:
     title = html.escape(f"{detections.image_id}: {detections.summary()}")
     picture = ""
     if (drawn := _drawn(detections)) is not None:
-        picture = f'<img src="{data_uri(drawn)}" alt="{title}" style="max-width: 100%">'
+        image = embed(drawn)
+        size = f'width="{image.width}" height="{image.height}"'
+        style = "max-width: 100%; height: auto"
+        picture = f'<img src="{image.src}" alt="{title}" {size} style="{style}">'
     head = "<tr><th>class</th><th>score</th><th>x1, y1, x2, y2</th></tr>"
     table = f"<table>{head}{''.join(rows)}</table>" if rows else ""
     rest = f"<p>and {more} more</p>" if more else ""

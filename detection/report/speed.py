@@ -53,9 +53,14 @@ RATIOS = {
 }
 
 
+def measured(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Return what the first benchmark among the folders holds; None without one."""
+    return next((run.benchmark for run in runs if run.benchmark), None)
+
+
 def speed(runs: Sequence[Run]) -> Section | Absent:
     """Return the stages of both methods as bars and a table, next to the papers' times."""
-    benchmark = next((run.benchmark for run in runs if run.benchmark), None)
+    benchmark = measured(runs)
     if benchmark is None:
         return Absent("no speed was measured beside these runs", "detection benchmark")
     methods = {

@@ -13,10 +13,11 @@ from PIL import ImageDraw
 
 from detection.features.projection import ProjectionRule, project_boxes
 from detection.report.drawing import Box, Mark, draw_marks
+from detection.report.palette import HIGHLIGHT
 from detection.structures import FeatureMap, Image
 
 Window = tuple[int, int, int, int]
-BOX_COLOUR, CELLS_COLOUR = "#ffb000", "#ffffff"
+CELLS_COLOUR = "#ffffff"
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -90,9 +91,9 @@ def explain_spp(
     inside = values[:, y1:y2, x1:x2]
     channel = int(inside.mean(axis=(1, 2)).argmax())
     map_picture = heat(values.mean(axis=0), width)
-    _outline(map_picture, window, width / values.shape[2], BOX_COLOUR, 3)
+    _outline(map_picture, window, width / values.shape[2], HIGHLIGHT, 3)
     return SppFigure(
-        image=draw_marks(image, [Mark(box=box, text=text, colour=BOX_COLOUR)], max_side=2 * width),
+        image=draw_marks(image, [Mark(box=box, text=text, colour=HIGHLIGHT)], max_side=2 * width),
         feature_map=map_picture,
         levels=tuple(draw_level(inside[channel], level, width) for level in levels),
         window=window,
@@ -143,7 +144,7 @@ def draw_level(cells: Float[np.ndarray, "h w"], level: int, width: int) -> Level
             y, x = np.unravel_index(int(part.argmax()), part.shape)
             cx, cy = (x1 + int(x) + 0.5) * step_x, (y1 + int(y) + 0.5) * step_y
             ring = (cx - radius, cy - radius, cx + radius, cy + radius)
-            canvas.ellipse(ring, outline="#000000", fill=BOX_COLOUR, width=2)
+            canvas.ellipse(ring, outline="#000000", fill=HIGHLIGHT, width=2)
     return LevelPicture(
         level=level, cells=picture, maxima=heat(maxima, width, top=top, square=True)
     )

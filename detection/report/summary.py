@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from detection.config import Config
-from detection.evaluation.bootstrap import resampled_maps
 from detection.features.factory import EXTRACTORS
-from detection.report.gallery import Judged
 from detection.report.loading import Run
-from detection.report.parts import Absent, Section, colour_of
+from detection.report.palette import run_colour
+from detection.report.parts import Absent, Section
 from detection.runs.config_io import difference
 
 _START = {
@@ -21,8 +18,8 @@ _START = {
 }
 
 
-def summary(runs: Sequence[Run], judged: Sequence[Judged]) -> Section | Absent:
-    """Return a card per run, the rules in words and the difference of the first two."""
+def summary(runs: Sequence[Run]) -> Section | Absent:
+    """Return a card per run and the rules in words."""
     scored = [run for run in runs if run.metrics]
     if not scored:
         return Absent("no run was evaluated", "detection evaluate RUN")
@@ -37,7 +34,6 @@ def summary(runs: Sequence[Run], judged: Sequence[Judged]) -> Section | Absent:
         "num_difficult": first.get("num_difficult"),
         "num_classes": len(first["class_names"]),
         "without_truth": first.get("classes_without_ground_truth", []),
-        "difference": _difference(judged) if len(judged) > 1 else None,
     }
 
 
@@ -45,7 +41,7 @@ def _card(run: Run, index: int) -> Section:
     metrics = run.metrics or {}
     return {
         "name": run.name,
-        "colour": colour_of(index),
+        "colour": run_colour(index),
         "map": metrics["map"],
         "interval": metrics["interval"],
         "folder": run.folder.resolve().name,
@@ -68,17 +64,6 @@ def _facts(config: Config, metrics: Mapping[str, Any]) -> list[str]:
     return facts + _START.get(str(metrics.get("fc_start")), [])
 
 
-def _difference(judged: Sequence[Judged], resamplings: int = 1000) -> Section:
-    """Compare two runs on the same drawn images: the variance that both share cancels."""
-    first, second = (
-        resampled_maps(run.matches, resamplings=resamplings, seed=0) for run in judged[:2]
-    )
-    gaps = first - second
-    gaps = gaps[~np.isnan(gaps)]
-    low, high = np.quantile(gaps, [0.025, 0.975]) if len(gaps) else (np.nan, np.nan)
-    return {"names": [run.name for run in judged[:2]], "low": float(low), "high": float(high)}
-
-
 def class_table(runs: Sequence[Run]) -> Section | Absent:
     """Return the 11-point AP of each class and run, the best of each class marked."""
     scored = [run for run in runs if run.metrics]
@@ -99,7 +84,7 @@ def class_table(runs: Sequence[Run]) -> Section | Absent:
         )
     return {
         "rows": rows,
-        "runs": [{"name": r.name, "colour": colour_of(runs.index(r))} for r in scored],
+        "runs": [{"name": r.name, "colour": run_colour(runs.index(r))} for r in scored],
         "mean": [(run.metrics or {})["map"]["voc07"] for run in scored],
     }
 

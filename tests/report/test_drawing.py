@@ -7,12 +7,13 @@ from PIL import Image as PilImage
 
 from detection.report.drawing import (
     Mark,
-    class_colour,
     data_uri,
     draw_detections,
     draw_marks,
     draw_truth,
+    embed,
 )
+from detection.report.palette import TRUTH, class_colour
 from detection.structures import Image
 from tests.evaluation.cases import detections_of, truth
 
@@ -36,8 +37,9 @@ def test_picture_has_the_photographs_size_and_the_boxs_colour_on_its_edges():
     assert picture.getpixel((100, 60)) == (GREY, GREY, GREY)
 
 
-def test_broken_line_leaves_gaps():
-    mark = Mark(box=(20, 20, 180, 80), colour="#e69f00", dashed=True)
+@pytest.mark.parametrize("line", ["dashed", "dotted"])
+def test_broken_line_leaves_gaps(line):
+    mark = Mark(box=(20, 20, 180, 80), colour="#e69f00", line=line)
     edge = colours_in(draw_marks(photograph(), [mark]), (21, 20, 180, 21))
     assert {"#e69f00", "#808080"} <= edge
 
@@ -61,6 +63,28 @@ def test_every_object_is_labelled_in_its_class_colour():
     assert {class_colour(0), class_colour(4)} <= colours_in(picture)
 
 
+def test_objects_of_all_classes_can_share_one_colour():
+    objects = truth("a", [[20, 30, 60, 60], [100, 30, 150, 60]], [0, 4])
+    picture = draw_truth(photograph(), objects, ["a", "b", "c", "d", "e"], colour=TRUTH)
+    assert TRUTH in colours_in(picture)
+    assert not {class_colour(0), class_colour(4)} & colours_in(picture)
+
+
+def test_dots_are_shorter_than_dashes():
+    def run_lengths(line):
+        mark = Mark(box=(20, 20, 180, 80), colour="#e69f00", line=line)
+        row = np.asarray(draw_marks(photograph(), [mark]))[20, 30:170, 2] == 0
+        return np.diff(np.flatnonzero(np.diff(row.astype(int)))).max()
+
+    assert run_lengths("dotted") < run_lengths("dashed")
+
+
+def test_embedded_picture_knows_its_size():
+    image = embed(draw_marks(photograph(), []), "PNG")
+    assert (image.width, image.height) == (200, 100)
+    assert image.src.startswith("data:image/png;base64,")
+
+
 def test_larger_photograph_is_shrunk_with_its_boxes():
     mark = Mark(box=(40, 40, 360, 160), colour="#e69f00")
     picture = draw_marks(photograph(200, 400), [mark], max_side=200)
@@ -73,7 +97,7 @@ def test_larger_photograph_is_shrunk_with_its_boxes():
     [(-50, -50, 500, 500), (300, 300, 400, 400), (50, 50, 50, 50), (90, 90, 10, 10)],
 )
 def test_boxes_beyond_the_image_or_without_area_can_be_drawn(box):
-    marks = [Mark(box=box, text="cat 0.5"), Mark(box=box, text="dog", dashed=True)]
+    marks = [Mark(box=box, text="cat 0.5"), Mark(box=box, text="dog", line="dashed")]
     assert draw_marks(photograph(), marks).size == (200, 100)
 
 

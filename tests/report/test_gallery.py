@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from detection.report.drawing import DIFFICULT, MISSED, RIGHT, WRONG
-from detection.report.gallery import choose_images, judge, mark_image
+from detection.report.gallery import LEGEND, choose_images, judge, mark_image
+from detection.report.palette import DIFFICULT, MISSED, RIGHT, WRONG
 from tests.evaluation.cases import as_detections, detections_of, truth
 
 BOX, FAR, OUT = [0, 0, 10, 10], [50, 50, 60, 60], [80, 80, 90, 90]
@@ -64,10 +64,11 @@ def test_marks_tell_right_wrong_ignored_and_missed_apart():
     run = judge("a", truths, [guesses, detections_of("2", [BOX], [1], [0])], 1, 0.5)
     run = type(run)(**{name: getattr(run, name) for name in run.__slots__} | {"threshold": 1.0})
     marks = mark_image(run, 0, objects, ["cat"])
-    assert [(m.colour, m.text, m.dashed) for m in marks] == [
-        (RIGHT, "cat 4.00", False),
-        (WRONG, "cat 3.00", False),
-        (DIFFICULT, "cat 3.50", False),
-        (MISSED, "cat", True),
+    assert [(m.colour, m.text, m.line) for m in marks] == [
+        (RIGHT, "\N{CHECK MARK} cat 4.00", "solid"),
+        (WRONG, "\N{BALLOT X} cat 3.00", "solid"),
+        (DIFFICULT, "cat 3.50", "dotted"),
+        (MISSED, "missed: cat", "dashed"),
     ]
+    assert {(m.colour, m.line) for m in marks} == {(colour, line) for _, colour, line in LEGEND}
     assert marks[-1].box == tuple(FAR)

@@ -1,14 +1,7 @@
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from detection.report import plots
-from detection.report.parts import colour_of, svg
-
-
-def test_colours_begin_again_after_the_last():
-    count = len(plots.SERIES)
-    assert len({colour_of(index) for index in range(count)}) == count
-    assert [colour_of(count + index) for index in range(count)] == list(plots.SERIES)
+from detection.report.parts import svg
 
 
 def test_a_figure_is_markup_whose_text_was_escaped():

@@ -23,7 +23,7 @@ def test_report_names_rule_split_and_counts(both, runs):
     )
     assert metrics["rule"]["voc07"] in page.words
     assert "95% interval over images" in page.words
-    assert "the 95% interval is" in page.words
+    assert "is the 95% interval, images resampled for both at once" in page.words
 
 
 def test_run_of_other_classes_is_left_out_of_the_comparison(runs, tmp_path):
