@@ -24,6 +24,7 @@ from detection.heads.layer import FcLayer, fc_kind
 from detection.heads.scorer import Scorer
 from detection.postprocess import Candidates, finalize, select_candidates
 from detection.structures import Detections, Proposals, RoIFeatures, Size
+from detection.words import counted
 
 _SHOWN = 8
 
@@ -60,11 +61,12 @@ class Detector:
         ]
         names = ", ".join(self.class_names[:_SHOWN])
         more = len(self.class_names) - _SHOWN
-        boxes = f"{proposals.max_boxes} boxes" if proposals.max_boxes else "all boxes"
+        boxes = counted(proposals.max_boxes, "box") if proposals.max_boxes else "all boxes"
         scales = ", ".join(map(str, features.scales))
         return (
             f"Detector: {', '.join(parts)}\n"
-            f"  {len(self.class_names)} classes: {names}{f' and {more} more' if more > 0 else ''}\n"
+            f"  {counted(len(self.class_names), 'class')}: {names}"
+            f"{f' and {more} more' if more > 0 else ''}\n"
             f"  {boxes}, short side {scales}, on {self.device}, "
             f"decision threshold {self.decision_threshold:.2f}"
         )

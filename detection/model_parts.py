@@ -13,6 +13,7 @@ from detection.config import MAX_LEVELS, Config
 from detection.errors import CheckpointError, ConfigError, is_line, shown
 from detection.io.tensors import is_finite
 from detection.runs.config_io import config_from_dict
+from detection.words import counted
 
 DETECTOR_FIELDS = ("class_names", "config", "feature_dim", "preprocessing")
 CLASSIFIER_FIELDS = ("class_names", "config", "levels", "preprocessing")
@@ -126,9 +127,10 @@ def check_heads(
     for name, wanted in expected.items():
         got = tuple(tensors[name].shape) if name in tensors else "none"
         if got != wanted:
+            classes = counted(num_classes, "class")
             message = (
-                f"{path}: {name}: expected {wanted} for {num_classes} classes, got {got}; its "
-                "parts do not belong together, write it again"
+                f"{path}: {name}: expected {wanted} for {classes}, got {got}; its parts do not "
+                "belong together, write it again"
             )
             raise CheckpointError(message)
     if scorer == "svm" and "svm_factor" not in header:

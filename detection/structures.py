@@ -23,6 +23,7 @@ from torch import Tensor
 
 from detection.lazy import lazy
 from detection.values import Size, Skipped
+from detection.words import counted
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -395,9 +396,9 @@ class Detections:
         """Return how many there are of each class: ``3 detections: cat 2, dog 1``."""
         counts = Counter(one.class_name for one in self).most_common()
         shown = ", ".join(f"{name} {count}" for name, count in counts[:_SHOWN])
-        more = f" and {len(counts) - _SHOWN} more classes" if len(counts) > _SHOWN else ""
-        plural = "" if len(self) == 1 else "s"
-        return f"{len(self)} detection{plural}" + (f": {shown}{more}" if counts else "")
+        rest = counted(len(counts) - _SHOWN, "more class")
+        more = f" and {rest}" if len(counts) > _SHOWN else ""
+        return counted(len(self), "detection") + (f": {shown}{more}" if counts else "")
 
     def _take(self, rows: slice | Sequence[int] | Tensor) -> Detections:
         """Return some of the detections, whatever is known of each."""

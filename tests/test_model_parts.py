@@ -76,7 +76,7 @@ def content_parts(content):
         ),
         (
             {"header": {"class_names": ["a"]}},
-            "svm.weight: expected (1, 6) for 1 classes, got (2, 6)",
+            "svm.weight: expected (1, 6) for 1 class, got (2, 6)",
         ),
         ({"drop": ["svm.weight"]}, "svm.weight: expected (2, 6) for 2 classes, got none"),
         ({"drop": ["bbox.bias"]}, "bbox.bias: expected (2, 4) for 2 classes, got none"),

@@ -25,6 +25,7 @@ from detection.io.files import write_json_atomic
 from detection.io.progress import track
 from detection.proposals.search import propose
 from detection.runs.environment import describe_environment
+from detection.words import counted
 
 STAGES = (
     "decode",
@@ -226,9 +227,10 @@ def format_benchmark(result: Mapping[str, Any]) -> str:
     methods = result["methods"]
     lines = [
         f"{result['backbone']}, {result['dtype']}, {result['device']}, "
-        f"{result['threads']} threads, scales {result['scales']}, SVMs on {result['layer']}: "
-        f"{result['num_images']} images, {result['median_boxes']:.0f} boxes (median), "
-        f"{result['repeats']} repeats",
+        f"{counted(result['threads'], 'thread')}, scales {result['scales']}, "
+        f"SVMs on {result['layer']}: "
+        f"{counted(result['num_images'], 'image')}, {result['median_boxes']:.0f} boxes (median), "
+        f"{counted(result['repeats'], 'repeat')}",
         f"{'ms an image, median [quartiles]':<34} {'SPPnet':>26} {'R-CNN':>32} {'ratio':>8}",
     ]
     for stage in STAGES:

@@ -39,6 +39,7 @@ from detection.io.progress import track
 from detection.runs.folder import open_run, reopen_run
 from detection.structures import Dataset, Image
 from detection.training.pipeline import layer_of
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -148,8 +149,8 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
         }
         write_json_atomic(run.metrics, values)
         means = ", ".join(f"{rule} {100 * mean:.1f}" for rule, mean in values["map"].items())
-        count = len(test_set.records)
-        _LOG.info("%s: %d images, mean average precision %s", test_set.name, count, means)
+        count = counted(len(test_set.records), "image")
+        _LOG.info("%s: %s, mean average precision %s", test_set.name, count, means)
     return values
 
 

@@ -17,6 +17,7 @@ from detection.config import Config
 from detection.runs.fingerprint import num_bytes, require_same_data
 from detection.training.distributed import start_run
 from detection.training.loop import LoopConfig, run_steps
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,8 +90,8 @@ def pretrain(
 def count_line(images: ClassificationSet) -> str:
     """Return one line with the numbers of images and classes."""
     left_out = "".join(f", {count} left out ({kind})" for kind, count in images.notes.items())
-    classes = len(images.class_names)
-    return f"{images.name}: {len(images.examples)} images of {classes} classes{left_out}"
+    classes = counted(len(images.class_names), "class")
+    return f"{images.name}: {counted(len(images.examples), 'image')} of {classes}{left_out}"
 
 
 def fingerprint(images: ClassificationSet) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from detection.data.voc_lists import open_voc, read_split
 from detection.errors import DataError, ImageError
 from detection.io.parallel import parallel_map
 from detection.io.progress import track
+from detection.words import counted
 
 T = TypeVar("T")
 
@@ -75,9 +76,9 @@ class CheckReport:
         lines = []
         for split, images in self.images.items():
             counts = self.objects.get(split, {})
-            lines.append(
-                f"{split}: {images} images, {sum(counts.values())} objects, {len(counts)} classes"
-            )
+            objects = counted(sum(counts.values()), "object")
+            classes = counted(len(counts), "class")
+            lines.append(f"{split}: {counted(images, 'image')}, {objects}, {classes}")
             if counts:
                 shown = (f"{name} {count}" for name, count in sorted(counts.items()))
                 lines.append("  " + ", ".join(shown))

@@ -23,6 +23,7 @@ from detection.data.tables import kind_of, open_tables
 from detection.data.voc_examine import examine
 from detection.data.voc_lists import open_voc, read_split
 from detection.errors import DataError
+from detection.words import counted
 
 Labels = Mapping[str, Sequence[CheckedObject]]
 """Image, by its identifier or the path of its file -> objects that replace its own."""
@@ -50,7 +51,8 @@ class Conversion:
         """Return two lines: what there is, and what was lost."""
         lists = ", ".join(f"{name} {count}" for name, count in self.lists.items())
         lost = "; ".join(f"{count} {what}" for what, count in self.lost.items()) or "nothing"
-        return f"{self.images} images, {self.objects} objects ({lists})\nlost: {lost}"
+        counts = f"{counted(self.images, 'image')}, {counted(self.objects, 'object')}"
+        return f"{counts} ({lists})\nlost: {lost}"
 
 
 def convert(

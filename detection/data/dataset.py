@@ -22,6 +22,7 @@ from detection.data.tables import kind_of, open_tables
 from detection.data.voc import open_voc, read_split, read_voc
 from detection.errors import DataError
 from detection.structures import Dataset, Record, Skipped
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,9 +72,9 @@ def read_dataset(
     if not shared:
         return dataset
     _LOG.warning(
-        "%s: %d images are also in %r (the first: %s)",
+        "%s: %s also in %r (the first: %s)",
         dataset.name,
-        shared,
+        counted(shared, "image is", "images are"),
         config.train_split,
         _pair(*pairs[0]),
     )

@@ -11,6 +11,7 @@ from detection.data.dataset import with_every_class
 from detection.data.images import read_size
 from detection.errors import DataError, ImageError, is_line
 from detection.structures import Dataset, GroundTruth, Record
+from detection.words import counted
 
 
 def checked_dataset(dataset: Dataset, config: DataConfig) -> Dataset:
@@ -62,7 +63,8 @@ def _fault(record: Record, num_classes: int, seen: set[str]) -> str:
     count = len(truth.boxes)
     lengths = (len(truth.labels), len(truth.difficult))
     if truth.boxes.shape != (count, 4) or lengths != (count, count):
-        got = f"boxes {tuple(truth.boxes.shape)}, {lengths[0]} labels, {lengths[1]} difficult"
+        labels = counted(lengths[0], "label")
+        got = f"boxes {tuple(truth.boxes.shape)}, {labels}, {lengths[1]} difficult"
         return f"expected n x 4 boxes with n labels and n times difficult, got {got}"
     if bool(((truth.labels < 0) | (truth.labels >= num_classes)).any()):
         return f"expected labels in 0..{num_classes - 1}, got {truth.labels.tolist()[:20]}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from detection.errors import DataError, shown
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ def stored_parts(path: Path, root: Path, names: Mapping[str, object]) -> Parts |
     new = len(names) - len(listed)
     if new and (str(path), str(root)) not in _SAID:
         _SAID.add((str(path), str(root)))
-        _LOG.warning("%s: %d images came after %s was drawn: in no list", root, new, path)
+        came = counted(new, "image")
+        _LOG.warning("%s: %s came after %s was drawn: in no list", root, came, path)
     return parts
 
 

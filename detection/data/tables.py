@@ -17,6 +17,7 @@ from detection.data.voc_folder import has_voc_layout, has_xml_pairs
 from detection.data.yolo import open_whole_yolo, open_yolo
 from detection.data.yolo_index import looks_like_yolo
 from detection.errors import DataError
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,9 +83,9 @@ def open_tables(config: DataConfig, split: str) -> CocoFile:
     if (config.format == "auto" or how) and (root, split) not in _DESCRIBED:
         _DESCRIBED.add((root, split))
         objects = sum(len(found) for found in tables.objects.values())
-        message = "%s: %s read as %s, from %s%s: %d images, %d objects"
+        message = "%s: %s read as %s, from %s%s: %s, %s"
         how = how and f", {how}"
-        counts = (len(tables.images), objects)
+        counts = (counted(len(tables.images), "image"), counted(objects, "object"))
         _LOG.info(message, root, split, _TITLES[kind], tables.path, how, *counts)
     return tables
 

@@ -14,6 +14,7 @@ from detection.data.issues import composed
 from detection.data.split import Parts, named_parts, parts_of
 from detection.data.voc_xml import parse_annotation
 from detection.errors import DataError
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -202,7 +203,8 @@ def _loose_folder(root: Path, lists: str) -> VocFolder | None:
         classes = {key: classes_in(root / annotation) for key, annotation in annotations.items()}
         parts, how = parts_of(lists, root, classes)
     left_out = len(groups) - len(pairs)
-    describe(root, f"{len(pairs)} images with an XML file each", how, parts, left_out=left_out)
+    what = f"{counted(len(pairs), 'image')} with an XML file each"
+    describe(root, what, how, parts, left_out=left_out)
     return VocFolder(
         path=root,
         images=images,
@@ -283,4 +285,6 @@ def describe(root: Path, what: str, how: str, parts: Parts, *, left_out: int = 0
     sizes = ", ".join(f"{name} {len(keys)}" for name, keys in sorted(parts.items()))
     _LOG.info("%s: read as %s, %s: %s", root, what, how, sizes)
     if left_out:
-        _LOG.warning("%s: %d images without an XML file are left out", root, left_out)
+        without = "without an XML file"
+        are = counted(left_out, f"image {without} is", f"images {without} are")
+        _LOG.warning("%s: %s left out", root, are)

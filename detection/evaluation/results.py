@@ -23,6 +23,7 @@ from detection.evaluation.voc_ap import VocResult, describe_rule, score_matches
 from detection.io.files import remove_leftovers, write_json_atomic, write_text_atomic
 from detection.io.reading import read_plain
 from detection.structures import CocoTerms, Detections, GroundTruth
+from detection.words import counted
 
 CONFIDENCE = 0.95
 
@@ -138,7 +139,8 @@ def format_table(values: dict[str, Any]) -> str:
     width = max([len(one_line(name)) for name in names] + [len("class"), len("mean")])
     header = f"{'class':<{width}}  11-point   area   COCO  objects  difficult"
     lines = [
-        f"{values['method']} on {counts_line(values)}, {values['num_detections']} detections",
+        f"{values['method']} on {counts_line(values)}, "
+        f"{counted(values['num_detections'], 'detection')}",
         *rule_lines(values),
         header,
         "-" * len(header),
@@ -166,7 +168,8 @@ def counts_line(values: Mapping[str, Any]) -> str:
     images, objects, hard = (
         values.get(key, "unknown") for key in ("num_images", "num_objects", "num_difficult")
     )
-    return f"{values['split']}: {images} images, {objects} objects, {hard} difficult"
+    counts = f"{counted(images, 'image')}, {counted(objects, 'object')}"
+    return f"{values['split']}: {counts}, {hard} difficult"
 
 
 def rule_lines(values: Mapping[str, Any]) -> list[str]:

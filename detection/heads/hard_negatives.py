@@ -20,6 +20,7 @@ from detection.errors import DataError
 from detection.heads.negative_cache import NegativeCache
 from detection.heads.svm import Svms, fit_linear_svms, svm_objective
 from detection.io.device import storage_for
+from detection.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -203,10 +204,10 @@ class HardNegativeMiner:
         if logger.isEnabledFor(logging.INFO):
             objective = svm_objective(self.svms, blocks, targets, self.config).sum()
             logger.info(
-                "SVMs after %d images: %d positives, %d negatives (%d kept), objective %.5g",
-                self._images,
-                len(self._positives),
-                cached,
+                "SVMs after %s: %s, %s (%d kept), objective %.5g",
+                counted(self._images, "image"),
+                counted(len(self._positives), "positive"),
+                counted(cached, "negative"),
                 len(self.cache),
                 float(objective),
             )

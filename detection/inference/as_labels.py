@@ -12,6 +12,7 @@ from detection.data.annotations import CheckedObject
 from detection.errors import DataError, DetectionError, shown
 from detection.evaluation.results import read_coco_json
 from detection.runs.folder import read_run_config
+from detection.words import counted
 
 
 def read_labels(
@@ -76,8 +77,8 @@ def _from_run(
     largest = max((int(d.labels.max()) for d in found.values() if len(d.labels)), default=-1)
     if largest >= len(names):
         message = (
-            f"{path}: expected names of {largest + 1} classes, got {len(names)}: there is no "
-            f"{run / 'metrics.json'} with them; set data.class_names"
+            f"{path}: expected names of {counted(largest + 1, 'class')}, got {len(names)}: there "
+            f"is no {run / 'metrics.json'} with them; set data.class_names"
         )
         raise DataError(message)
     labels = {}

@@ -26,6 +26,7 @@ from detection.io.files import remove_leftovers, write_bytes_atomic, write_json_
 from detection.io.progress import track
 from detection.report.drawing import draw_detections
 from detection.structures import Detections, Image, Proposals
+from detection.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Summary:
     def format(self) -> str:
         """Return a summary line, then one line per failed file."""
         rate = self.images / self.seconds if self.seconds else 0.0
-        line = f"{self.images} images in {self.seconds:.1f} s ({rate:.2f} a second)"
+        line = f"{counted(self.images, 'image')} in {self.seconds:.1f} s ({rate:.2f} a second)"
         if self.peak_gib is not None:
             line += f", peak memory {self.peak_gib:.2f} GiB"
         return "\n".join([line, *self.failed.values()])

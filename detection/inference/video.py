@@ -28,6 +28,7 @@ from detection.inference.images import detections_to_json
 from detection.io.progress import track
 from detection.report.drawing import draw_detections
 from detection.structures import Image
+from detection.words import counted
 
 EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 """File name endings, in lower case, of what is taken for a video."""
@@ -56,7 +57,8 @@ class VideoSummary:
         """Return a summary line."""
         rate = self.frames / self.seconds if self.seconds else 0.0
         names = ", ".join(map(str, self.written))
-        return f"{self.frames} frames in {self.seconds:.1f} s ({rate:.2f} a second): {names}"
+        frames = counted(self.frames, "frame")
+        return f"{frames} in {self.seconds:.1f} s ({rate:.2f} a second): {names}"
 
 
 def is_video(path: Path) -> bool:

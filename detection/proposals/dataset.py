@@ -17,6 +17,7 @@ from detection.proposals.mat_file import import_mat
 from detection.proposals.search import propose_all, resolve_backend
 from detection.proposals.store import ProposalStore
 from detection.structures import Dataset, Record
+from detection.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def _stop_at_failures(
     if too_many:
         shown = "; ".join(failures[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
-        message = f"{dataset.name}: proposals failed on {len(failures)} images: {shown}{more}"
+        images = counted(len(failures), "image")
+        message = f"{dataset.name}: proposals failed on {images}: {shown}{more}"
         raise DataError(message)
     for record in dataset.records:
         if record.image_id in store.failed and _num_pixels(record) > max_pixels:

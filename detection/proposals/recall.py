@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detection.boxes import iou
 from detection.structures import GroundTruth, Proposals
+from detection.words import counted
 
 IOUS = (0.5, 0.7)
 COUNTS = (100, 300, 500, 1000, 2000, 3000)
@@ -55,7 +56,8 @@ class RecallTable:
             cells = "".join(f"{value:8.3f}" for value in self.values[row].tolist())
             lines.append(f"{threshold:<14}{cells}{float(self.overall[row]):8.3f}")
         lines.append(
-            f"{self.num_objects} objects (difficult ones left out), {self.num_images} images, "
+            f"{counted(self.num_objects, 'object')} (difficult ones left out), "
+            f"{counted(self.num_images, 'image')}, "
             f"{self.mean_boxes:,.0f} boxes per image"
         )
         return "\n".join(lines)

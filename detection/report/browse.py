@@ -17,6 +17,7 @@ from detection.report.page import write_page
 from detection.report.parts import Section, svg
 from detection.report.spp_figure import heat
 from detection.structures import Dataset, GroundTruth
+from detection.words import counted
 
 MAX_SIDE = 420
 MAX_BARS = 60
@@ -58,15 +59,16 @@ def overview(dataset: Dataset) -> list[tuple[str, str]]:
     labels = [len(record.truth.labels) for record in dataset.records]
     difficult = sum(int(record.truth.difficult.sum()) for record in dataset.records)
     sizes = {record.truth.size for record in dataset.records}
-    return [
-        ("images", f"{len(labels):,}"),
-        ("classes", f"{len(dataset.class_names):,}"),
-        ("objects", f"{sum(labels) - difficult:,}"),
-        ("difficult objects", f"{difficult:,}"),
-        ("images without objects", f"{labels.count(0):,}"),
-        ("objects an image", f"{sum(labels) / max(len(labels), 1):.1f}"),
-        ("image sizes", f"{len(sizes):,}"),
+    counts = [
+        counted(len(labels), "image", spec=","),
+        counted(len(dataset.class_names), "class", spec=","),
+        counted(sum(labels) - difficult, "object", spec=","),
+        counted(difficult, "difficult object", spec=","),
+        counted(labels.count(0), "image without objects", "images without objects", ","),
+        f"{sum(labels) / max(len(labels), 1):.1f} objects an image",
+        counted(len(sizes), "image size", spec=","),
     ]
+    return [(name, count) for count, name in (text.split(" ", 1) for text in counts)]
 
 
 def classes(truths: Sequence[GroundTruth], class_names: Sequence[str]) -> Section:

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import detection
 from detection.io.files import write_text_atomic
 from detection.report.parts import Absent
+from detection.words import counted
 
 TEMPLATES = Path(__file__).parent / "templates"
 DASH = "\N{EN DASH}"
@@ -37,6 +38,7 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = percent
     environment.filters["milliseconds"] = milliseconds
+    environment.filters["counted"] = counted
     environment.tests["absent"] = lambda part: isinstance(part, Absent)
     return environment
 
@@ -49,8 +51,10 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Return seconds as milliseconds with three digits; a dash for None."""
+    """Return seconds as milliseconds, three digits down to hundredths; a dash for None."""
     if seconds is None:
         return DASH
     value = 1000 * seconds
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 1 else f"{value:.2f}"

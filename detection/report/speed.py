@@ -9,6 +9,7 @@ from typing import Any
 from detection.report import plots
 from detection.report.loading import METHOD_NAMES, Run
 from detection.report.parts import Absent, Section, svg
+from detection.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +99,9 @@ def _medians(stages: Mapping[str, Any]) -> dict[str, float]:
 def _setting(benchmark: Mapping[str, Any]) -> str:
     words = [str(benchmark[key]) for key in ("backbone", "dtype", "device") if key in benchmark]
     if "threads" in benchmark:
-        words.append(f"{benchmark['threads']} threads")
+        words.append(counted(benchmark["threads"], "thread"))
     if "num_images" in benchmark:
-        words.append(f"median of {benchmark['num_images']} images")
+        words.append(f"median of {counted(benchmark['num_images'], 'image')}")
     if "median_boxes" in benchmark:
-        words.append(f"{benchmark['median_boxes']:,.0f} boxes each")
+        words.append(f"{counted(benchmark['median_boxes'], 'box', spec=',.0f')} each")
     return ", ".join(words)

@@ -11,6 +11,7 @@ from detection.report.loading import Run
 from detection.report.palette import run_colour
 from detection.report.parts import Absent, Section
 from detection.runs.config_io import difference
+from detection.words import counted
 
 _START = {
     "random": ["fc layers started from random values"],
@@ -59,7 +60,8 @@ def _facts(config: Config, metrics: Mapping[str, Any]) -> list[str]:
     facts.append(EXTRACTORS[features.method].describe(features))
     facts.append(f"{'joint ' if joint else ''}box regression" if moved else "no box regression")
     if tune.enabled:
-        length = f"{tune.epochs:g} epochs" if tune.epochs else f"{tune.iterations:,} batches"
+        epochs = counted(tune.epochs, "epoch", spec="g")
+        length = epochs if tune.epochs else counted(tune.iterations, "batch", spec=",")
         facts.append(f"fine-tuned, {length}")
     return facts + _START.get(str(metrics.get("fc_start")), [])
 

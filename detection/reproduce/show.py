@@ -10,6 +10,7 @@ from detection.io.files import to_plain, write_json_atomic, write_text_atomic
 from detection.report.page import DASH, write_page
 from detection.reproduce.results import Duration, RowResult
 from detection.reproduce.table import VOC_CLASSES, Table
+from detection.words import counted
 
 
 def write_table(table: Table, results: Sequence[RowResult], out: Path) -> tuple[Path, ...]:
@@ -33,7 +34,9 @@ def heading(table: Table, results: Sequence[RowResult]) -> str:
     done = [result for result in results if result.state == "done"]
     if not done:
         return "No row has run here"
-    sets = dict.fromkeys(f"{one.tested_on}, {one.num_images:,} images" for one in done)
+    sets = dict.fromkeys(
+        f"{one.tested_on}, {counted(one.num_images, 'image', spec=',')}" for one in done
+    )
     where = "; ".join(sets)
     if all(one.official for one in done):
         return where

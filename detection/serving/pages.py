@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -11,14 +12,17 @@ from typing import Any
 
 import jinja2
 
+from detection.report.palette import CLASSES, STAGES, ink_on
 from detection.version import VERSION
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", flags=re.DOTALL)
 
 
 def read_page() -> str:
-    """Return the page that accepts images."""
-    return _template("page.html")
+    """Return the page that accepts images, with the colours that drawings and reports have."""
+    classes = [[colour, ink_on(colour)] for colour in CLASSES]
+    page = _template("page.html").replace('"CLASSES"', json.dumps(classes))
+    return page.replace('"STAGE_COLOURS"', json.dumps(STAGES))
 
 
 def render_api(openapi: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from detection.io.progress import track
 from detection.structures import Detections, GroundTruth, Record
 from detection.training.examples import TrainingImages
 from detection.training.randomness import stream
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,10 +77,11 @@ def calibrate(
         detections += list(_detect(judge, replace(images, records=fold.records)))
     calibration = fit(truths, detections, len(images.class_names))
     if calibration is None:
-        _LOG.info("no calibration: too few right or wrong detections in %d images", len(truths))
+        count = counted(len(truths), "image")
+        _LOG.info("no calibration: too few right or wrong detections in %s", count)
         return detector
-    message = "calibrated on %d images: best F1 %.3f from probability %.3f on"
-    _LOG.info(message, len(truths), calibration.f1, calibration.threshold)
+    message = "calibrated on %s: best F1 %.3f from probability %.3f on"
+    _LOG.info(message, counted(len(truths), "image"), calibration.f1, calibration.threshold)
     return replace(detector, calibration=calibration)
 
 

@@ -18,6 +18,7 @@ from detection.io.progress import track
 from detection.training.checkpoint import load_latest, save_checkpoint
 from detection.training.distributed import ALONE, Workers
 from detection.training.log import StepLog
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,9 +113,9 @@ def run_steps(
 def _log_estimate(description: str, seconds: float, left: int) -> None:
     """Log how long the remaining steps will take."""
     per_step = seconds / _LOOKED_AT
-    minutes = math.ceil(left * per_step / 60)
-    message = "%s: about %d minutes left (%s steps of %.2f s)"
-    _LOG.info(message, description, minutes, f"{left:,}", per_step)
+    minutes = counted(math.ceil(left * per_step / 60), "minute")
+    message = "%s: about %s left (%s of %.2f s)"
+    _LOG.info(message, description, minutes, counted(left, "step", spec=","), per_step)
 
 
 def check_finite(

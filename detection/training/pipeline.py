@@ -51,6 +51,7 @@ from detection.training.finetune_model import FineTuned
 from detection.training.mining_checkpoint import MiningCheckpoints
 from detection.training.svm_training import HeadLayer
 from detection.training.svms import train_heads
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -352,15 +353,16 @@ def class_table(dataset: Dataset) -> str:
     num_classes = len(dataset.class_names)
     all_labels = torch.cat([*labels, torch.zeros(0, dtype=torch.int64)])
     hard = torch.cat([*difficult, torch.zeros(0, dtype=torch.bool)])
-    objects = torch.bincount(all_labels, minlength=num_classes).tolist()
+    per_class = torch.bincount(all_labels, minlength=num_classes).tolist()
     hard_objects = torch.bincount(all_labels[hard], minlength=num_classes).tolist()
     images = [0] * num_classes
     for image_labels in labels:
         for label in set(image_labels.tolist()):
             images[label] += 1
-    lines = [f"{dataset.name}: {len(dataset.records)} images, {len(all_labels)} objects"]
+    objects = counted(len(all_labels), "object")
+    lines = [f"{dataset.name}: {counted(len(dataset.records), 'image')}, {objects}"]
     lines += [f"  {kind}: {count}" for kind, count in sorted(dataset.notes.items())]
     lines.append(f"  {'class':<16} {'images':>7} {'objects':>8} {'difficult':>10}")
-    for name, *counts in zip(dataset.class_names, images, objects, hard_objects, strict=True):
+    for name, *counts in zip(dataset.class_names, images, per_class, hard_objects, strict=True):
         lines.append(f"  {one_line(name):<16} {counts[0]:>7} {counts[1]:>8} {counts[2]:>10}")
     return "\n".join(lines)

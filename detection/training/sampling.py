@@ -18,6 +18,7 @@ from detection.config import FineTuneConfig
 from detection.errors import DataError
 from detection.training.randomness import stream
 from detection.training.rois import LabelledRoIs
+from detection.words import counted
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -128,8 +129,9 @@ class Sampler:
         for kind, candidates in (("positive", self._positives), ("negative", drawable)):
             if not len(candidates):
                 message = (
-                    f"fine-tuning: expected at least one {kind} RoI in {len(pools)} images, got "
-                    "none; check the proposals and finetune.positive_iou, finetune.negative_iou"
+                    f"fine-tuning: expected at least one {kind} RoI in "
+                    f"{counted(len(pools), 'image')}, got none; check the proposals and "
+                    "finetune.positive_iou, finetune.negative_iou"
                 )
                 raise DataError(message)
 

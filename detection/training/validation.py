@@ -19,6 +19,7 @@ from detection.training.distributed import Workers
 from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FrozenMaps
 from detection.training.finetune_model import FineTuneModel
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,8 +96,9 @@ class MapValidation:
         value = torch.zeros(1, device=self._network.fc8.weight.device)
         if workers.is_main:
             value += self._map()
-            message = "step %d: mAP %.4f (11 points) on %d held-out images"
-            _LOG.info(message, step, float(value), len(self._records))
+            message = "step %d: mAP %.4f (11 points) on %s"
+            images = counted(len(self._records), "held-out image")
+            _LOG.info(message, step, float(value), images)
         return float(workers.sum(value))
 
     def _map(self) -> float:

@@ -36,7 +36,7 @@ def test_a_sound_set_is_clean(tree):
     report = check(tree)
     assert report.clean
     assert report.findings == ()
-    assert report.format() == "train: 1 images, 1 objects, 1 classes\n  dog 1\nnothing wrong"
+    assert report.format() == "train: 1 image, 1 object, 1 class\n  dog 1\nnothing wrong"
 
 
 def test_notes_do_not_make_a_set_unclean(tree):

@@ -131,7 +131,7 @@ def test_a_list_that_is_not_there_is_said_and_passed_over(tmp_path, capsys):
     assert main(list(map(str, arguments))) == 0
     out = capsys.readouterr().out
     assert "only one list: " in out
-    assert "1 images, 1 objects (trainval 1)\nlost: nothing" in out
+    assert "1 image, 1 object (trainval 1)\nlost: nothing" in out
     assert (tmp_path / "out/labels/train/000001.txt").read_text().startswith("0 ")
     assert (tmp_path / "out/data.yaml").read_text().startswith("path: .\ntrain: images/train\n")
 

@@ -62,7 +62,7 @@ def test_images_that_are_not_annotated_are_left_out_and_counted(tmp_path, caplog
     picture().save(tmp_path / "c.jpg")
     (tmp_path / "._a.xml").write_bytes(b"x")
     assert set(open_voc_folder(tmp_path).images) == {"a", "b"}
-    assert "1 images without an XML file are left out" in caplog.text
+    assert "1 image without an XML file is left out" in caplog.text
 
 
 def test_two_images_of_one_annotation_are_left_to_its_filename(tmp_path):

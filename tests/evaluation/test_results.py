@@ -72,7 +72,7 @@ def test_metrics_of_a_split_without_objects_are_unknown_and_still_json():
 def test_table_shows_rule_split_counts_and_every_class():
     truths = [truth("1", [BOX, FAR], [0, 1]), truth("2", [BOX], [0])]
     table = format_table(score(truths, [detections_of("1", [BOX], [1], [0])]))
-    assert "sppnet on val: 2 images, 3 objects, 0 difficult, 1 detections" in table
+    assert "sppnet on val: 2 images, 3 objects, 0 difficult, 1 detection" in table
     assert "voc07: VOC2007: mean precision at 11 recalls, IoU >= 0.5" in table
     lines = {line.split()[0]: line.split() for line in table.splitlines() if line}
     # Half the cats: 6 of 11 points, area one half.

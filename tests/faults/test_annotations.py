@@ -513,7 +513,7 @@ def test_f20_shared_images_are_counted_and_may_stop(tree, caplog):
         dataset = read_dataset(config, "test")
     assert dataset.notes == {"also in the training list": 1}
     assert len(dataset.records) == 2
-    assert any("1 images are also in 'train'" in message for message in caplog.messages)
+    assert any("1 image is also in 'train'" in message for message in caplog.messages)
     with pytest.raises(DataError, match="expected no training image, got 1"):
         read_dataset(dataclasses.replace(config, strict_splits=True), "test")
 

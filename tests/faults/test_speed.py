@@ -72,7 +72,7 @@ def test_f57_every_stage_is_timed_apart_after_a_warm_up_and_without_caches(
         assert with_boxes - without <= 2.1 * sum(parts)
     printed = capsys.readouterr().out
     assert "2 images" in printed
-    assert "1 repeats" in printed
+    assert "1 repeat\n" in printed
     assert "image, without proposals" in printed
     assert "image, with proposals" in printed
 

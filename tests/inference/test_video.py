@@ -91,7 +91,7 @@ def test_the_command_takes_videos_beside_images(clip, run, tmp_path, capsys):
     assert main([*words, "--no_drawings"]) == 0
     text = capsys.readouterr().out
     assert f"{FRAMES} frames in " in text
-    assert "1 images in " in text
+    assert "1 image in " in text
     assert sorted(path.name for path in out.iterdir()) == ["clip.jsonl", "detections.json"]
     assert main(["detect", str(run), str(clip), "--out", str(out)]) == 0
     assert (out / "clip.mp4").exists()

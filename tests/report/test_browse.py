@@ -10,7 +10,7 @@ def test_browser_counts_objects_and_covers_every_class(data, tmp_path):
     page = Page((tmp_path / "b.html").read_text())
     objects = sum(len(record.truth.labels) for record in dataset.records)
     assert f"{objects} objects" in page.words
-    assert "1 images without objects" in page.words
+    assert "1 image without objects" in page.words
     seen = {n for i in choose(dataset, 3) for n in dataset.records[i].truth.labels.tolist()}
     assert seen == {0, 1, 2}
     assert len(choose(dataset, 100)) == len(dataset.records)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from detection.proposals.search import propose
+from detection.report.palette import CLASSES, STAGES
 from tests.serving import served
 from tests.serving.browser import Browser, find_browser
 
@@ -93,6 +94,41 @@ def test_boxes_lie_where_the_detector_found_them(page, tmp_path):
         )
     )
     assert shown == pytest.approx(best, abs=0.1)
+
+
+def test_every_image_has_its_size_so_that_the_page_does_not_jump(page, tmp_path):
+    data, image = served.picture(1)
+    (tmp_path / "a.png").write_bytes(data)
+    page.upload("#file", tmp_path / "a.png")
+    page.wait(DONE)
+    sizes = json.loads(
+        page.run(
+            "JSON.stringify([...document.images].map((i) =>"
+            " [i.className, i.getAttribute('width'), i.getAttribute('height')]))"
+        )
+    )
+    height, width = image.size
+    assert sizes.count(["", str(width), str(height)]) == 2
+    assert len(sizes) >= 3
+    assert all(width and height for _, width, height in sizes)
+
+
+def test_boxes_have_the_colours_of_drawings_and_stages_those_of_reports(page, tmp_path):
+    (tmp_path / "a.png").write_bytes(served.picture(1)[0])
+    page.upload("#file", tmp_path / "a.png")
+    page.wait(DONE)
+    assert json.loads(page.run("JSON.stringify(PALETTE.map(([shade]) => shade))")) == list(CLASSES)
+    shades = json.loads(page.run("JSON.stringify(STAGES)"))
+    assert {name: shade for name, (_, shade) in shades.items()} == STAGES
+    move_slider(page, -1000)
+    drawn = json.loads(
+        page.run(
+            "JSON.stringify([...document.querySelectorAll('.box')]"
+            ".map((b) => b.style.getPropertyValue('--c')))"
+        )
+    )
+    assert set(drawn) <= set(CLASSES)
+    assert drawn
 
 
 def test_proposals_and_classes_are_shown_and_hidden(page, tmp_path):

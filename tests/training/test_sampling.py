@@ -122,7 +122,7 @@ def test_a_set_without_positives_or_negatives_stops(kind, iou_range):
     objects = truth([[0, 0, 10, 10]], [1]) if iou_range else truth([], [])
     config = replace(CONFIG, negative_iou=iou_range or (0.0, 0.5))
     pool = pool_of(label_rois(boxes, objects, K), "a", 200, K, config)
-    with pytest.raises(DataError, match=f"at least one {kind} RoI in 1 images"):
+    with pytest.raises(DataError, match=f"at least one {kind} RoI in 1 image, got"):
         Sampler([pool], config, 1)
 
 
