@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from detection.classification.training import ClassifierTraining
 from detection.config import Config
 from detection.runs.fingerprint import num_bytes, require_same_data
 from detection.training.distributed import start_run
+from detection.training.events import Announcer
 from detection.training.loop import LoopConfig, run_steps
+from detection.training.trackers import Trackers
 from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +32,7 @@ def pretrain(
     config: Config,
     out: Path,
     *,
+    trackers: Sequence[Any] = (),
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
@@ -40,6 +45,7 @@ def pretrain(
     Args:
         config: ``pretrain``, ``backbone``, ``data`` for objects, and ``features.device``.
         out: the run folder, new or empty.
+        trackers: names of experiment trackers, or trackers, as `detection.train` takes them.
         resume: continue what was interrupted in there.
         override: resume although the configuration changed.
         overwrite: start anew in a folder that holds a run.
@@ -48,6 +54,7 @@ def pretrain(
     Raises:
         DetectionError: naming what a user can mend.
     """
+    tracked = Trackers(trackers, out, config, every=_LOG_EVERY)
     opened = start_run(config, out, resume=resume, override=override, overwrite=overwrite)
     with opened as (run, workers):
         if resume and run.model.exists():
@@ -63,9 +70,16 @@ def pretrain(
         training = ClassifierTraining(train_set, test_set, config, workers, cache)
         settings = config.pretrain
         steps_an_epoch = training.plan.steps_an_epoch
-        with explained_readers():
+        announce = Announcer([tracked], silent=not workers.is_main)
+
+        def step(index: int) -> Mapping[str, float]:
+            values = training.step(index)
+            announce("pretraining", index + 1, training.plan.steps, values)
+            return values
+
+        with explained_readers(), tracked if workers.is_main else contextlib.nullcontext():
             run_steps(
-                training.step,
+                step,
                 training.parts,
                 LoopConfig(
                     iterations=training.plan.steps,

@@ -123,6 +123,16 @@ RESTART = (
 """What a training does with a run folder that is not new."""
 
 
+TRACKER = option(
+    "--tracker",
+    "send metrics to an experiment tracker: tensorboard, wandb, mlflow or another that accelerate "
+    "knows; may be given several times. Needs the extra 'track'",
+    action="append",
+    default=(),
+    metavar="NAME",
+)
+
+
 class Restart(TypedDict):
     """What the flags of ``RESTART`` say, as a training takes it."""
 

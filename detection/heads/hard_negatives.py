@@ -72,6 +72,7 @@ class HardNegativeMiner:
         self._images = 0
         self._trained = False
         self.retrainings = 0
+        self.objective: float | None = None
         self._image_numbers: dict[str, int] = {}
         self._check_positives(num_classes)
 
@@ -202,14 +203,14 @@ class HardNegativeMiner:
         self.cache.drop(self.svms, self.config.easy_score)
         self.cache.limit(self.svms, int(self.config.cache_gib * 2**30))
         if logger.isEnabledFor(logging.INFO):
-            objective = svm_objective(self.svms, blocks, targets, self.config).sum()
+            self.objective = float(svm_objective(self.svms, blocks, targets, self.config).sum())
             logger.info(
                 "SVMs after %s: %s, %s (%d kept), objective %.5g",
                 counted(self._images, "image"),
                 counted(len(self._positives), "positive"),
                 counted(cached, "negative"),
                 len(self.cache),
-                float(objective),
+                self.objective,
             )
 
     def _positive_targets(self) -> Int[Tensor, "p k"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from detection.runs.config_io import config_to_dict
 from detection.runs.folder import reopen_run
 from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Detections
+from detection.training.events import TrainingEvent
+from detection.training.trackers import Trackers
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ def evaluate(
     others: Sequence[Path] = (),
     *,
     backbone: nn.Module | Trunk | None = None,
+    trackers: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Detect on every test image and score the detections; return what ``metrics.json`` holds.
 
@@ -50,6 +53,7 @@ def evaluate(
         out: where to write metrics and detections; None writes into the run folder.
         others: more runs whose detectors are combined with this one's; then ``out`` is needed.
         backbone: the network of one's own that the runs were trained with.
+        trackers: names of experiment trackers, or trackers, as `train` takes them.
 
     Raises:
         DetectionError: naming what a user can mend.
@@ -57,6 +61,7 @@ def evaluate(
     if others and out is None:
         message = "--out: expected a folder for the results of several runs together, got none"
         raise ConfigError(message)
+    tracked = Trackers(trackers, out or run_folder)
     with reopen_run(run_folder) as run:
         if config.data.lists == run.config.data.lists:
             config = replace(config, data=with_kept_lists(config.data, run.path))
@@ -94,8 +99,22 @@ def evaluate(
         if dataset.coco is not None:
             values["category_ids"] = list(dataset.coco.category_ids)
         write_results(target, values, detections, detector.class_names, dataset.coco)
+        with tracked:
+            numbers = tracked_numbers(values)
+            tracked(TrainingEvent(stage="evaluation", step=1, total=1, metrics=numbers))
         _LOG.info("%s", format_table(values))
     return values
+
+
+def tracked_numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a metrics.json that experiment trackers plot."""
+    low, high = values["interval"] or (None, None)
+    numbers = {f"map_{rule}": mean for rule, mean in values["map"].items()}
+    numbers |= {"map_voc07_low": low, "map_voc07_high": high}
+    numbers |= {f"ap_{name}": row["voc07"] for name, row in values["per_class"].items()}
+    if "calibration" in values:
+        numbers["calibration_error"] = values["calibration"]["ece"]
+    return {name: float(value) for name, value in numbers.items() if value is not None}
 
 
 def _read_and_propose(config: Config, class_names: Sequence[str]) -> tuple[Dataset, ProposalStore]:

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-Stage = Literal["proposals", "fine-tuning", "mining", "calibration"]
+Stage = Literal[
+    "pretraining",
+    "proposals",
+    "fine-tuning",
+    "mining",
+    "box regression",
+    "svms",
+    "calibration",
+    "evaluation",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,13 +24,15 @@ class TrainingEvent:
     """One step that a training has done.
 
     Attributes:
-        stage: ``proposals`` and ``calibration`` say once that they are done, ``fine-tuning`` speaks
-            after each iteration, ``mining`` after each training image.
+        stage: ``pretraining`` and ``fine-tuning`` speak after each iteration, ``mining`` after each
+            training image; the others say once that they are done.
         step: how many were done, those before an interruption included.
         total: how many there are.
         metrics: numbers of this step: ``loss_class``, ``loss_bbox``, ``learning_rate`` and, where
             the held-out images were looked at, ``validation_map`` or ``validation_error``;
-            ``retrainings`` of the SVMs so far; ``threshold`` and ``f1`` of the calibration.
+            ``retrainings`` of the SVMs so far, the ``negatives`` that are kept and, where it is
+            logged, the ``objective`` of the last; ``examples`` of the box regressors; ``threshold``
+            and ``f1`` of the calibration; the mAPs of the evaluation.
     """
 
     stage: Stage

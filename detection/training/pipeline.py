@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,18 +52,20 @@ from detection.training.finetune_model import FineTuned
 from detection.training.mining_checkpoint import MiningCheckpoints
 from detection.training.svm_training import HeadLayer
 from detection.training.svms import train_heads
+from detection.training.trackers import Trackers
 from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 
 
-def train(
+def train(  # noqa: PLR0913 - three ways to restart, each a flag of its own
     config: Config,
     out: Path | str,
     *,
     dataset: Dataset | None = None,
     backbone: nn.Module | Trunk | None = None,
     callbacks: Iterable[Callback] = (),
+    trackers: Sequence[Any] = (),
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
@@ -76,6 +79,8 @@ def train(
         backbone: any network that turns an image into a map, instead of ``config.backbone``; it
             stays as it is. `detection.load` needs it too.
         callbacks: called after each step with a `TrainingEvent`.
+        trackers: names of experiment trackers that accelerate knows, ``tensorboard``, ``wandb``,
+            ``mlflow`` and others, or its ``GeneralTracker`` objects.
         resume: continue what was interrupted in there.
         override: resume although the configuration changed.
         overwrite: start anew in a folder that holds a run.
@@ -89,15 +94,17 @@ def train(
     if backbone is not None:
         config = replace(config, backbone=own_config(config.backbone, backbone))
         network = own_backbone(backbone, config.backbone)
+    tracked = Trackers(trackers, out, config, every=config.finetune.log_every)
     opened = start_run(config, out, resume=resume, override=override, overwrite=overwrite)
-    with opened as (run, workers):
+    with opened as (run, workers), contextlib.ExitStack() as stack:
         if resume and run.model.exists():
             _LOG.info("%s: already trained", run.model)
             return out
         given = given_in_python(dataset, network)
         if workers.is_main:
             require_same_given(out, given, override=override)
-        announce = Announcer(callbacks, silent=not workers.is_main)
+            stack.enter_context(tracked)
+        announce = Announcer([*callbacks, tracked], silent=not workers.is_main)
         dataset = _dataset(config, dataset, out, workers)
         extractor = make_extractor(network or load_backbone(config.backbone), config.features)
         store = _proposed(dataset, config, workers)  # minutes: what can be wrong comes before it

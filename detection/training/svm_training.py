@@ -93,6 +93,16 @@ class SvmTraining:
         """How often the SVMs were trained."""
         return self._miner.retrainings
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """How far the training is; the objective where it is logged, as it costs a pass."""
+        counts: dict[str, float] = {
+            "retrainings": self.retrainings,
+            "negatives": len(self._miner.cache),
+        }
+        objective = self._miner.objective
+        return counts if objective is None else {**counts, "objective": objective}
+
     def begin(self, images: TrainingImages) -> None:
         """Train on random negatives first, where that is configured."""
         if self._config.random_negatives:
@@ -155,6 +165,11 @@ class FixedScorer:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """How often it was trained: never."""
+        return {"retrainings": self.retrainings}
 
     def begin(self, images: TrainingImages) -> None:
         """Do nothing before the first image."""

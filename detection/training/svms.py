@@ -118,8 +118,13 @@ def train_heads(
         training.start(dict(zip(_NAMES, factors, strict=True)))
     training.run(images, saved)
     regressors = moved.fit() if moved is not None else None
+    if regressors is not None:
+        announce("box regression", 1, 1, {"examples": training.num_moved})
+    finished = scores.finish()
+    if isinstance(scores, SvmTraining):
+        announce("svms", 1, 1, scores.metrics)
     without = scores.without if isinstance(scores, SvmTraining) else None
-    return TrainedHeads(scorer=scores.finish(), regressors=regressors, without=without)
+    return TrainedHeads(scorer=finished, regressors=regressors, without=without)
 
 
 class HeadTraining:
@@ -144,6 +149,7 @@ class HeadTraining:
         self._moved = moved
         self._checkpoints = checkpoints
         self._fresh: list[BoxExamples] = []
+        self.num_moved = 0
 
     def start(self, factors: dict[str, float]) -> None:
         """Save what does not change any more, of a pass that starts."""
@@ -166,7 +172,7 @@ class HeadTraining:
                 signalled = stop.signal if stop else 0
                 if signalled or done == count or self._due():
                     self._save(done)
-                self._announce("mining", done, count, {"retrainings": self._scores.retrainings})
+                self._announce("mining", done, count, self._scores.metrics)
                 if signalled:
                     message = "stopped by signal %d after image %d; state saved"
                     _LOG.warning(message, signalled, done)
@@ -176,6 +182,7 @@ class HeadTraining:
         self._scores.add(example)
         if self._moved is not None:
             taken = self._moved.add(example)
+            self.num_moved += len(taken.labels)
             if self._checkpoints and len(taken.labels):
                 self._fresh.append(taken)
 
@@ -195,3 +202,4 @@ class HeadTraining:
         if self._moved is not None:
             for tensors in saved.examples:
                 self._moved.put(BoxExamples(**tensors), device)
+                self.num_moved += len(tensors["labels"])

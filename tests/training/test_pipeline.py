@@ -177,7 +177,7 @@ def test_callbacks_hear_every_stage(own, tmp_path):
     heard = []
     train(config, tmp_path / "run", dataset=dataset, backbone=trunk, callbacks=[heard.append])
     stages = list(dict.fromkeys(event.stage for event in heard))
-    assert stages[:3] == ["proposals", "fine-tuning", "mining"]
+    assert stages[:5] == ["proposals", "fine-tuning", "mining", "box regression", "svms"]
     steps = [event for event in heard if event.stage == "fine-tuning"]
     assert [(event.step, event.total) for event in steps] == [(n, 6) for n in range(1, 7)]
     assert all({"loss_class", "learning_rate"} <= set(event.metrics) for event in steps)
@@ -186,6 +186,29 @@ def test_callbacks_hear_every_stage(own, tmp_path):
     mined = [event for event in heard if event.stage == "mining"]
     assert [(event.step, event.total) for event in mined] == [(n, 4) for n in range(1, 5)]
     assert mined[-1].metrics["retrainings"] >= 1
+    assert mined[-1].metrics["negatives"] > 0
+    (moved,) = [event for event in heard if event.stage == "box regression"]
+    assert moved.metrics["examples"] > 0
+
+
+def test_trackers_follow_a_run_to_its_evaluation(own, tmp_path):
+    pytest.importorskip("accelerate")
+    from tests.training.recorder import Recorder
+
+    dataset, trunk, config = own
+    recorder = Recorder()
+    run = train(config, tmp_path / "run", dataset=dataset, backbone=trunk, trackers=[recorder])
+    assert recorder.calls == ["start", "finish"]
+    assert recorder.settings["features.method"] == config.features.method
+    assert recorder.settings["run"] == "run"
+    values = {name: value for _, row in recorder.rows for name, value in row.items()}
+    assert values["mining/retrainings"] >= 1
+    assert values["mining/negatives"] > 0
+    steps = [step for step, _ in recorder.rows]
+    assert steps == sorted(steps)
+    again = Recorder()
+    assert train(config, run, dataset=dataset, backbone=trunk, trackers=[again], resume=True) == run
+    assert again.calls == []
 
 
 def test_a_training_that_a_callback_ends_resumes_to_the_same_bytes(own, tmp_path):

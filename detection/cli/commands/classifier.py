@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detection.cli.command import RESTART, Command, defaults, flag, folder, of_run, option, restart
+from detection.cli.command import (
+    RESTART,
+    TRACKER,
+    Command,
+    defaults,
+    flag,
+    folder,
+    of_run,
+    option,
+    restart,
+)
 from detection.config import Config
 
 
@@ -15,7 +25,7 @@ def pretrain(options: argparse.Namespace, config: Config) -> None:
     from detection.runs.interruption import says_how_to_resume
 
     with says_how_to_resume("pretrain", options.out):
-        run(config, options.out, **restart(options))
+        run(config, options.out, trackers=options.tracker, **restart(options))
     print(f"{options.out}: trained; next: detection classify-views {options.out}")
 
 
@@ -39,7 +49,7 @@ def classify_eval(options: argparse.Namespace, config: Config) -> None:
 CLASSIFIER_COMMANDS = {
     "pretrain": Command(
         run=pretrain,
-        options=(folder("--out", "the run folder", "runs/pretrain"), *RESTART),
+        options=(folder("--out", "the run folder", "runs/pretrain"), *RESTART, TRACKER),
         base=defaults,
         sections=("data", "backbone", "features", "pretrain", "classify"),
     ),

@@ -11,6 +11,7 @@ from pathlib import Path
 from detection.cli.command import (
     RESTART,
     SECTIONS,
+    TRACKER,
     Command,
     defaults,
     flag,
@@ -37,7 +38,7 @@ def train(options: argparse.Namespace, config: Config) -> None:
     if _from_own(options):
         print("settings: the preset own; detection configs lists others")
     with says_how_to_resume("train", options.out):
-        run(config, options.out, **restart(options))
+        run(config, options.out, trackers=options.tracker, **restart(options))
     print(f"{options.out}: trained; next: detection evaluate {options.out}")
 
 
@@ -64,7 +65,8 @@ def evaluate(options: argparse.Namespace, config: Config) -> None:
     """
     from detection.inference.dataset import evaluate as run
 
-    run(options.run, _on_device(config, options.device), options.out, options.others)
+    config = _on_device(config, options.device)
+    run(options.run, config, options.out, options.others, trackers=options.tracker)
 
 
 def detect(options: argparse.Namespace, config: Config) -> int:
@@ -156,7 +158,7 @@ def _on_device(config: Config, device: str) -> Config:
 DETECTOR_COMMANDS = {
     "train": Command(
         run=train,
-        options=(folder("--out", "the run folder", "runs/train"), *RESTART),
+        options=(folder("--out", "the run folder", "runs/train"), *RESTART, TRACKER),
         base=_own_or_defaults,
         sections=tuple(name for name in SECTIONS if name not in {"pretrain", "classify"}),
     ),
@@ -166,6 +168,7 @@ DETECTOR_COMMANDS = {
             RUN,
             option("others", "more of them, combined with the first", nargs="*", type=Path),
             folder("--out", "where to write, instead of the run folder"),
+            TRACKER,
             DEVICE,
         ),
         base=of_run,
