@@ -128,7 +128,6 @@ TRACKER = option(
     "send metrics to an experiment tracker: tensorboard, wandb, mlflow or another that accelerate "
     "knows; may be given several times. Needs the extra 'track'",
     action="append",
-    default=(),
     metavar="NAME",
 )
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
+import math
 import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from detection.errors import DataError
 from detection.io.progress import track
+from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 18
@@ -32,12 +34,14 @@ class Patience:
         pause: seconds before the second attempt, twice as many before the third, and so on.
         timeout: seconds without any data.
         max_bytes: a longer file is not accepted.
+        max_seconds: nor one that takes longer to arrive, however steadily.
     """
 
     attempts: int = 3
     pause: float = 1.0
     timeout: float = 60.0
     max_bytes: int = 8 << 30
+    max_seconds: float = math.inf
 
 
 class _BrokenOffError(Exception):
@@ -99,6 +103,36 @@ def fetch(urls: Sequence[str], target: Path, *, md5: str, patience: Patience | N
     raise DataError(message)
 
 
+def download(url: str, target: Path, *, patience: Patience | None = None) -> None:
+    """Write what an address serves to a file; of no known content, unlike that of `fetch`.
+
+    Args:
+        url: an http or https address.
+        target: the file.
+        patience: how long to try, and how much to accept.
+
+    Raises:
+        DataError: naming the address with what went wrong there.
+    """
+    part, patience = target.with_name(f"{target.name}.part"), patience or Patience()
+    reason = ""
+    for attempt in range(patience.attempts):
+        if attempt:
+            time.sleep(patience.pause * 2 ** (attempt - 1))
+        try:
+            _transfer(url, part, patience)
+        except _UselessError as error:
+            reason = str(error)
+            break
+        except _BrokenOffError as error:
+            reason = str(error)
+            continue
+        part.replace(target)
+        return
+    message = f"{url}: expected a file to download, got none ({reason})"
+    raise DataError(message)
+
+
 def _fetch_from(url: str, part: Path, md5: str, patience: Patience) -> str:
     """Try one address; return the reason of the failure, empty if the file is there."""
     reason = ""
@@ -141,7 +175,7 @@ def _transfer(url: str, part: Path, patience: Patience) -> None:
         with urllib.request.urlopen(request, timeout=patience.timeout) as response:
             if response.status != _PARTIAL_CONTENT:
                 start = 0
-            _receive(response, part, start, patience.max_bytes)
+            _receive(response, part, start, patience)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != _RANGE_NOT_SATISFIABLE:
@@ -154,8 +188,10 @@ def _transfer(url: str, part: Path, patience: Patience) -> None:
         raise _BrokenOffError(message) from error
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, start: int, max_bytes: int) -> None:
-    expected = response.length
+def _receive(
+    response: http.client.HTTPResponse, part: Path, start: int, patience: Patience
+) -> None:
+    expected, max_bytes = response.length, patience.max_bytes
     if start + (expected or 0) > max_bytes:
         message = f"expected at most {max_bytes:,} bytes, got {start + (expected or 0):,}"
         raise _UselessError(message)
@@ -164,10 +200,18 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, max_byt
         message = f"{part.parent}: no space: need {expected:,} bytes, have {free:,}; make room"
         raise DataError(message)
     received = 0
-    total = None if expected is None else -(-expected // _CHUNK)
+    # Reading a whole chunk waits for all of it; where seconds count, what came is taken at once.
+    hurried = math.isfinite(patience.max_seconds)
+    total = None if expected is None or hurried else -(-expected // _CHUNK)
+    read = response.read1 if hurried else response.read
+    end = time.monotonic() + patience.max_seconds
     with part.open("ab" if start else "wb") as file:
-        for chunk in track(_chunks(response), total, part.name.removesuffix(".part")):
+        for chunk in track(_chunks(read), total, part.name.removesuffix(".part")):
             received += len(chunk)
+            if time.monotonic() > end:
+                seconds = counted(patience.max_seconds, "second", spec="g")
+                message = f"expected all within {seconds}, got {start + received:,} bytes"
+                raise _UselessError(message)
             if start + received > max_bytes:
                 message = f"expected at most {max_bytes:,} bytes, got more"
                 raise _UselessError(message)
@@ -186,6 +230,6 @@ def _write(file: BinaryIO, chunk: bytes) -> None:
         raise DataError(message) from error
 
 
-def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    while chunk := response.read(_CHUNK):
+def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    while chunk := read(_CHUNK):
         yield chunk

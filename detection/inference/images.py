@@ -62,6 +62,7 @@ def detect(
     threshold: float | None = None,
     draw: bool = True,
     coco: Path | None = None,
+    called: Mapping[Path, str] | None = None,
 ) -> Summary:
     """Detect on images and folders of images; write ``detections.json`` and a PNG each.
 
@@ -77,10 +78,12 @@ def detect(
             ``decision_threshold``.
         draw: write the PNGs too.
         coco: a file for the same detections in COCO's result format; None writes none.
+        called: what stands for files that were fetched, in ``detections.json`` and in errors.
 
     Raises:
         DataError: if no image is found, none can be read, or ``out`` cannot be written.
     """
+    called = called or {}
     paths = list_images(inputs)
     names = unique_names(paths)
     image_ids = name_images(inputs, paths)
@@ -93,14 +96,18 @@ def detect(
     work = detect_files(detector, paths, failed, image_ids)
     for path, image, detections in track(work, len(paths), "detect"):
         row = detections_to_json(detections, image, detector.class_names, lowest)
-        results[str(path)] = {"image_id": detections.image_id, **row}
+        key = called.get(path, str(path))
+        results[key] = {"image_id": detections.image_id, **row}
         if coco is not None:
             shown.append(detections.above(lowest))
         if draw:
             drawing = f"{names[path]}.png"
-            results[str(path)]["drawing"] = drawing
+            results[key]["drawing"] = drawing
             picture = draw_detections(image, detections, detector.class_names, threshold=lowest)
             write_png(out / drawing, picture)
+    for path, name in called.items():
+        if str(path) in failed:
+            failed[name] = failed.pop(str(path)).replace(str(path), name)
     if not results:
         first, *others = failed.values()
         message = f"{first} ({len(others)} more cannot be read either)" if others else first

@@ -7,6 +7,7 @@ memory than a short one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import queue
 import threading
@@ -28,6 +29,7 @@ from detection.inference.images import detections_to_json
 from detection.io.progress import track
 from detection.report.drawing import draw_detections
 from detection.structures import Image
+from detection.training.loop import GracefulStop
 from detection.words import counted
 
 EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -37,6 +39,26 @@ AHEAD = 4
 """Frames that wait decoded."""
 
 _PLAIN_RATE = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """A camera of this machine.
+
+    Attributes:
+        index: its number, from 0.
+    """
+
+    index: int
+
+    @property
+    def stem(self) -> str:
+        """What its results are called."""
+        return f"camera-{self.index}"
+
+    def __str__(self) -> str:
+        """The word that names it on the command line."""
+        return f"camera:{self.index}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,49 +90,60 @@ def is_video(path: Path) -> bool:
 
 def detect_video(
     detector: Detector | Ensemble,
-    path: Path,
+    path: Path | Camera,
     out: Path,
     *,
     threshold: float | None = None,
     draw: bool = True,
+    max_frames: int | None = None,
 ) -> VideoSummary:
     """Detect on every frame; write ``<name>.jsonl``, a line a frame, and ``<name>.mp4``.
 
-    Both grow while the work goes on: what an interrupt leaves can be read.
+    Both grow while the work goes on: what an interrupt leaves can be read. A camera goes on until
+    Ctrl-C, which is how it ends and no error; of its frames the newest is taken, and those that
+    came while the detector was at work are passed over.
 
     Args:
         detector: trained; its configuration determines how boxes are proposed.
-        path: of the video.
+        path: of the video; or a camera.
         out: folder to write.
         threshold: detections below it are left out; None takes ``decision_threshold``.
         draw: write the video too.
+        max_frames: stop after as many; None goes on to the end.
 
     Raises:
-        DataError: if the file is no video, or the results cannot be written.
+        DataError: if the file is no video, there is no such camera, or the results cannot be
+            written.
     """
     lowest = detector.decision_threshold if threshold is None else threshold
     out.mkdir(parents=True, exist_ok=True)
     lines, picture = out / f"{path.stem}.jsonl", out / f"{path.stem}.mp4"
-    if draw and picture.exists() and picture.samefile(path):
+    live = isinstance(path, Camera)
+    if draw and isinstance(path, Path) and picture.exists() and picture.samefile(path):
         message = f"--out: expected another folder than that of {path}, got {out}"
         raise DataError(message)
     rate, total = _rate_and_length(path)
     start, count = time.perf_counter(), 0
     writer = _Writer(picture, rate)
     with (
+        GracefulStop() if live else contextlib.nullcontext() as stop,
         lines.open("w", encoding="utf-8") as file,
         writer,
         contextlib.closing(_frames(path)) as frames,
     ):
-        for pixels in track(frames, total, f"detect {path.name}"):
+        shown = itertools.islice(frames, max_frames)
+        for pixels in track(shown, _fewer(total, max_frames), f"detect {path.stem}"):
             image = Image(image_id=f"{path.stem}-{count}", pixels=torch.from_numpy(pixels))
             found = detector.detect(image)
             row = detections_to_json(found, image, detector.class_names, lowest)
-            file.write(json.dumps({"frame": count, "time": count / rate, **row}) + "\n")
+            seconds = time.perf_counter() - start if live else count / rate
+            file.write(json.dumps({"frame": count, "time": seconds, **row}) + "\n")
             count += 1
             if draw:
                 names = detector.class_names
                 writer.write(np.asarray(draw_detections(image, found, names, threshold=lowest)))
+            if stop and stop.signal:
+                break
     return VideoSummary(
         frames=count,
         seconds=time.perf_counter() - start,
@@ -118,7 +151,12 @@ def detect_video(
     )
 
 
-def _rate_and_length(path: Path) -> tuple[float, int | None]:
+def _fewer(total: int | None, limit: int | None) -> int | None:
+    """Return the smaller of two numbers, either of which may be unknown."""
+    return min((number for number in (total, limit) if number is not None), default=None)
+
+
+def _rate_and_length(path: Path | Camera) -> tuple[float, int | None]:
     """Return the frames a second, and how many there are where the file says."""
     video = _open(path)
     rate, length = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -127,7 +165,13 @@ def _rate_and_length(path: Path) -> tuple[float, int | None]:
     return float(rate) if usable else _PLAIN_RATE, int(length) if length > 0 else None
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path | Camera) -> Any:
+    if isinstance(path, Camera):
+        camera = cv2.VideoCapture(path.index)
+        if not camera.isOpened():
+            message = f"{path}: expected a camera, got none that can be opened"
+            raise DataError(message)
+        return camera
     video = cv2.VideoCapture(str(path))
     if not path.is_file() or not video.isOpened():
         got = "one that cannot be decoded" if path.is_file() else "no such file"
@@ -136,15 +180,17 @@ def _open(path: Path) -> Any:
     return video
 
 
-def _frames(path: Path) -> Generator[NDArray[np.uint8], None, None]:
+def _frames(path: Path | Camera) -> Generator[NDArray[np.uint8], None, None]:
     """Yield the frames as RGB, decoded ahead by a thread.
 
     Raises:
         DataError: if not a single frame can be decoded.
     """
-    ahead: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(AHEAD)
+    live = isinstance(path, Camera)
+    ahead: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(1 if live else AHEAD)
     stop = threading.Event()
-    reader = threading.Thread(target=_read, args=(_open(path), ahead, stop), daemon=True)
+    parts = (_open(path), ahead, stop, live)
+    reader = threading.Thread(target=_read, args=parts, daemon=True)
     reader.start()
     count = 0
     try:
@@ -155,17 +201,30 @@ def _frames(path: Path) -> Generator[NDArray[np.uint8], None, None]:
         stop.set()
         reader.join()
     if not count:
-        message = f"{path}: expected a video, got no frame that can be decoded"
+        what = "camera" if live else "video"
+        message = f"{path}: expected a {what}, got no frame that can be decoded"
         raise DataError(message)
 
 
-def _read(video: Any, ahead: queue.Queue[NDArray[np.uint8] | None], stop: threading.Event) -> None:
-    """Put frames into the queue until the video ends or nobody takes them any more."""
+def _read(
+    video: Any, ahead: queue.Queue[NDArray[np.uint8] | None], stop: threading.Event, live: bool
+) -> None:
+    """Put frames into the queue until the video ends or nobody takes them any more.
+
+    Args:
+        video: opened.
+        ahead: the queue.
+        stop: set when nobody takes them any more.
+        live: a frame that nobody has taken gives way to the next one.
+    """
     going = True
     while going and not stop.is_set():
         going, pixels = video.read()
         item = np.ascontiguousarray(pixels[:, :, ::-1]) if going else None
         while not stop.is_set():
+            if live and going:
+                with contextlib.suppress(queue.Empty):
+                    ahead.get_nowait()
             with contextlib.suppress(queue.Full):
                 ahead.put(item, timeout=0.1)
                 break

@@ -1,12 +1,17 @@
+import importlib.util
 from dataclasses import replace
 
 from detection.cli import main
 from detection.config import DataConfig
 from detection.data.scenes import SCENE_CLASSES
 from detection.data.synthetic import synthesize
+from detection.inference.dataset import tracked_numbers
 from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 from detection.tiny import tiny_detector
+
+WITH_TRACKERS = all(map(importlib.util.find_spec, ("accelerate", "tensorboard")))
+TRACKED = ("--tracker", "tensorboard") if WITH_TRACKERS else ()
 
 
 def test_the_scores_of_several_runs_together_name_all_their_methods(tmp_path, capsys):
@@ -25,7 +30,7 @@ def test_the_scores_of_several_runs_together_name_all_their_methods(tmp_path, ca
     runs = [str(tmp_path / method) for method in ("sppnet", "rcnn")]
     both = str(tmp_path / "both")
     assert main(["evaluate", *runs, "--out", both]) == 0
-    assert main(["evaluate", runs[1]]) == 0
+    assert main(["evaluate", runs[1], *TRACKED]) == 0
     assert main(["report", both, runs[1], "--out", str(tmp_path / "report.html")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("sppnet + rcnn on test: 2 images") for line in lines)
@@ -33,3 +38,20 @@ def test_the_scores_of_several_runs_together_name_all_their_methods(tmp_path, ca
     start = table[0].index("method")
     assert [table[row][start:].split("  ")[0] for row in (1, 2)] == ["sppnet + rcnn", "rcnn"]
     assert "2 images" in table[1]
+    assert bool(TRACKED) == any((tmp_path / "rcnn/trackers/detection").glob("events.out.*"))
+
+
+def test_trackers_get_what_plots_and_nothing_that_is_unknown():
+    values = {
+        "interval": None,
+        "map": {"voc07": 0.5, "coco": None},
+        "per_class": {"cup": {"voc07": 0.25}, "spoon": {"voc07": None}},
+        "calibration": {"ece": 0.01},
+    }
+    numbers = {"map_voc07": 0.5, "ap_cup": 0.25, "calibration_error": 0.01}
+    assert tracked_numbers(values) == numbers
+    assert tracked_numbers({**values, "interval": [0.4, 0.6]}) == {
+        **numbers,
+        "map_voc07_low": 0.4,
+        "map_voc07_high": 0.6,
+    }

@@ -120,3 +120,8 @@ def test_a_video_is_not_written_over_itself(clip, tmp_path):
 def test_the_ending_says_what_is_a_video(tmp_path):
     assert is_video(tmp_path / "A.MP4")
     assert not is_video(tmp_path / "a.png")
+
+
+def test_a_video_can_be_cut_short(clip, tmp_path):
+    summary = detect_video(tiny_detector(), clip, tmp_path / "out", draw=False, max_frames=3)
+    assert summary.frames == 3

@@ -25,7 +25,7 @@ def pretrain(options: argparse.Namespace, config: Config) -> None:
     from detection.runs.interruption import says_how_to_resume
 
     with says_how_to_resume("pretrain", options.out):
-        run(config, options.out, trackers=options.tracker, **restart(options))
+        run(config, options.out, trackers=options.tracker or (), **restart(options))
     print(f"{options.out}: trained; next: detection classify-views {options.out}")
 
 

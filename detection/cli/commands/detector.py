@@ -38,7 +38,7 @@ def train(options: argparse.Namespace, config: Config) -> None:
     if _from_own(options):
         print("settings: the preset own; detection configs lists others")
     with says_how_to_resume("train", options.out):
-        run(config, options.out, trackers=options.tracker, **restart(options))
+        run(config, options.out, trackers=options.tracker or (), **restart(options))
     print(f"{options.out}: trained; next: detection evaluate {options.out}")
 
 
@@ -66,38 +66,35 @@ def evaluate(options: argparse.Namespace, config: Config) -> None:
     from detection.inference.dataset import evaluate as run
 
     config = _on_device(config, options.device)
-    run(options.run, config, options.out, options.others, trackers=options.tracker)
+    run(options.run, config, options.out, options.others, trackers=options.tracker or ())
 
 
 def detect(options: argparse.Namespace, config: Config) -> int:
-    """Find objects in images and videos: drawings and a JSON file.
+    """Find objects in images, videos and what a camera sees: drawings and a JSON file.
 
-    A video becomes a drawn one, and a file with a line of JSON a frame. Settings start from those
-    of the run. The exit code is 1 if an image could not be read.
+    A video or a camera becomes a drawn video, and a file with a line of JSON a frame; Ctrl-C ends a
+    camera. Settings start from those of the run. The exit code is 1 if an image could not be read.
     """
     from detection.ensemble import combine
     from detection.inference.images import detect as run
-    from detection.inference.video import detect_video, is_video
+    from detection.inference.inputs import open_inputs
+    from detection.inference.video import detect_video
     from detection.model_io import load_detector
 
     detector = combine(
         [load_detector(options.run, device=options.device)], _on_device(config, options.device)
     )
-    videos = [path for path in options.inputs if is_video(path)]
-    for path in videos:
-        shown = {"threshold": options.threshold, "draw": not options.no_drawings}
-        print(detect_video(detector, path, options.out, **shown).format())
-    images = [path for path in options.inputs if path not in videos]
-    if not images:
-        return 0
-    summary = run(
-        detector,
-        images,
-        options.out,
-        threshold=options.threshold,
-        draw=not options.no_drawings,
-        coco=options.coco,
-    )
+    shown = {"threshold": options.threshold, "draw": not options.no_drawings}
+    with open_inputs(options.inputs) as inputs:
+        for path in inputs.videos:
+            found = detect_video(detector, path, options.out, max_frames=options.frames, **shown)
+            print(found.format())
+        if not inputs.images:
+            return 0
+        called = inputs.called
+        summary = run(
+            detector, inputs.images, options.out, coco=options.coco, called=called, **shown
+        )
     for reason in summary.failed.values():
         print(f"error: {reason}", file=sys.stderr)
     print(f"{options.out}: {replace(summary, failed={}).format()}")
@@ -179,8 +176,12 @@ DETECTOR_COMMANDS = {
         options=(
             RUN,
             option(
-                "inputs", "images, folders of images, patterns and videos", nargs="+", type=Path
+                "inputs",
+                "images, folders of images, patterns, videos, http and https addresses of images "
+                "and videos, and cameras: camera:0 or 0 for the first",
+                nargs="+",
             ),
+            option("--frames", "of a video or a camera, at most", type=whole_number),
             folder("--out", "where to write", "runs/detect"),
             option(
                 "--threshold",

@@ -1,0 +1,77 @@
+"""What ``detect`` is given: images, folders, patterns, videos, addresses and cameras."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detection.data.image_files import is_image_name
+from detection.data.transfer import Patience, download
+from detection.evaluation.results import slug
+from detection.inference.video import Camera, is_video
+
+PATIENCE = Patience(attempts=2, timeout=20.0, max_bytes=1 << 30, max_seconds=300.0)
+"""With addresses: how often, how long without data, how much, and how long altogether."""
+
+_CAMERA = re.compile(r"(?:camera:)?(\d{1,3})")
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What is there to look at.
+
+    Attributes:
+        images: files, folders and patterns.
+        videos: files and cameras.
+        called: the address of each file that was fetched.
+    """
+
+    images: tuple[Path, ...]
+    videos: tuple[Path | Camera, ...]
+    called: dict[Path, str]
+
+
+@contextlib.contextmanager
+def open_inputs(words: Sequence[str], patience: Patience = PATIENCE) -> Iterator[Inputs]:
+    """Tell images, videos, addresses and cameras apart; fetch what is elsewhere, for as long.
+
+    A number is a camera unless a file has that name.
+
+    Args:
+        words: as on the command line.
+        patience: with addresses.
+
+    Raises:
+        DataError: naming an address that cannot be fetched.
+    """
+    with tempfile.TemporaryDirectory(prefix="detection") as folder:
+        images: list[Path] = []
+        videos: list[Path | Camera] = []
+        called: dict[Path, str] = {}
+        for number, word in enumerate(words):
+            path = Path(word)
+            if _SCHEME.match(word):
+                path = Path(folder) / str(number) / file_name(word)
+                path.parent.mkdir()
+                download(word, path, patience=patience)
+                called[path] = word
+            elif (camera := _CAMERA.fullmatch(word)) and not path.exists():
+                videos.append(Camera(index=int(camera[1])))
+                continue
+            (videos if is_video(path) else images).append(path)
+        yield Inputs(images=tuple(images), videos=tuple(videos), called=called)
+
+
+def file_name(url: str) -> str:
+    """Return a name for what an address serves: the last part of its path, made safe."""
+    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    path = Path(name)
+    if is_image_name(name) or is_video(path):
+        return f"{slug(path.stem)}{path.suffix.lower()}"
+    return slug(name) if name else "image"
