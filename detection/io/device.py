@@ -6,6 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -148,22 +149,37 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         message = f"features.dtype: expected auto, float32 or bfloat16, got {name!r}"
         raise ConfigError(message)
     if name == "bfloat16" and not has_fast_bfloat16(device):
-        logger.warning("features.dtype: %s imitates bfloat16 here, auto is faster", device)
+        logger.warning("features.dtype: bfloat16 is slower than float32 on %s, use auto", device)
     return _DTYPES[name]
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has units for bfloat16."""
+    """Return whether a device multiplies bfloat16 faster than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return is_host(device) and has_bfloat16_unit()
 
 
 def has_bfloat16_unit() -> bool:
-    """Return whether the CPU multiplies bfloat16 natively; emulation is slower."""
+    """Return whether the CPU multiplies bfloat16 faster than float32.
+
+    With AMX it does, and with the AVX-512 units of AMD (Zen 4 and later). Those of Intel take two
+    instructions for what float32 does in one: 84 G operations a second against 155 on one thread of
+    an Emerald Rapids whose AMX is switched off. Other processors imitate it.
+    """
     if platform.machine() not in _X86:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return not processor_units().isdisjoint({"amx_bf16", "avx512_bf16"})
+    units = processor_units()
+    return "amx_bf16" in units or ("avx512_bf16" in units and is_made_by_amd())
+
+
+def is_made_by_amd() -> bool:
+    """Return whether the CPU names AMD as its maker, on Linux and Windows."""
+    info = Path("/proc/cpuinfo")
+    named = platform.processor()
+    if info.is_file():
+        named = info.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    return "AuthenticAMD" in named
 
 
 def sums_bytes_in_32_bits() -> bool:

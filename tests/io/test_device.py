@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,19 +32,42 @@ def test_dtypes_by_name() -> None:
         resolve_dtype("int8", cpu)
 
 
-@pytest.mark.parametrize(("units", "said"), [({}, True), ({"avx512_bf16": True}, False)])
-def test_bfloat16_that_a_processor_imitates_is_said_to_be_slow(
+@pytest.mark.parametrize(
+    ("units", "amd", "slow"),
+    [
+        ({}, True, True),
+        ({"avx512_bf16": True}, True, False),
+        ({"avx512_bf16": True}, False, True),  # Intel's take longer for it than for float32
+        ({"avx512_bf16": True, "amx_bf16": True}, False, False),
+    ],
+)
+def test_bfloat16_that_a_processor_is_slow_at_is_said_to_be(
     units: dict[str, bool],
-    said: bool,
+    amd: bool,
+    slow: bool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(device, "is_made_by_amd", lambda: amd)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
     cpu = torch.device("cpu")
     assert resolve_dtype("bfloat16", cpu) == torch.bfloat16
-    assert ("imitates bfloat16" in caplog.text) == said
-    assert resolve_dtype("auto", cpu) == (torch.float32 if said else torch.bfloat16)
+    assert ("bfloat16 is slower than float32 on cpu" in caplog.text) == slow
+    assert resolve_dtype("auto", cpu) == (torch.float32 if slow else torch.bfloat16)
+
+
+@pytest.mark.parametrize("maker", ["AuthenticAMD", "GenuineIntel"])
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_the_maker_of_a_processor(
+    maker: str, has_proc: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "cpuinfo"
+    if has_proc:
+        info.write_text(f"processor\t: 0\nvendor_id\t: {maker}\n\nprocessor\t: 1\n")
+    monkeypatch.setattr(device, "Path", lambda _: info)
+    monkeypatch.setattr(device.platform, "processor", lambda: f"Family 25, {maker}")
+    assert device.is_made_by_amd() == (maker == "AuthenticAMD")
 
 
 @pytest.mark.parametrize("unit", ["amx_int8", "avx512_vnni", "avx_vnni", "avx2"])
