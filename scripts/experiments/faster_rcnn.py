@@ -193,25 +193,31 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=35, help="of the processor (default: 35)")
     parser.add_argument("--against", type=Path, help="an evaluated run on the same images")
     parser.add_argument("--root", type=Path, help="VOCdevkit, instead of the configuration's")
+    parser.add_argument("--scale", type=int, help="shorter side, instead of the configuration's")
     options = parser.parse_args()
     settings = apply(Config(), read_config_file(options.config))
+    if options.scale:
+        side = (options.scale,)
+        features, training = settings.features, settings.finetune
+        settings = replace(settings, features=replace(features, scales=side))
+        settings = replace(settings, finetune=replace(training, scales=side))
     if options.root:
         settings = replace(settings, data=replace(settings.data, root=str(options.root)))
     torch.manual_seed(settings.finetune.seed)
-    training, test = (read_dataset(settings.data, split) for split in ("train", "test"))
-    network = build(settings, len(training.class_names))
-    steps = train(network, training, settings, 60 * options.minutes)
+    learned, test = (read_dataset(settings.data, split) for split in ("train", "test"))
+    network = build(settings, len(learned.class_names))
+    steps = train(network, learned, settings, 60 * options.minutes)
     began = time.process_time()
     detections = detect(network, test, settings.features.scales[0])
     seconds = (time.process_time() - began) / len(test.records)
     values = metrics(
         [record.truth for record in test.records],
         detections,
-        training.class_names,
+        learned.class_names,
         method="faster_rcnn",
         split=settings.data.test_split,
     )
-    write_results(options.out, values, detections, training.class_names)
+    write_results(options.out, values, detections, learned.class_names)
     cost = {"minutes": options.minutes, "steps": steps, "seconds_per_image": seconds}
     cost |= {"threads": torch.get_num_threads()}
     write_json_atomic(options.out / "cost.json", cost)
