@@ -179,3 +179,10 @@ def test_an_interrupt_is_exit_code_130(
     )
     assert main(["synthesize", "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_drawn_images_may_be_crowded(tmp_path):
+    words = ["--train_images", "1", "--test_images", "1", "--max_objects", "40"]
+    assert main(["synthesize", "--out", str(tmp_path / "crowded"), *words]) == 0
+    drawn = [path.read_text() for path in (tmp_path / "crowded/Annotations").glob("*.xml")]
+    assert max(text.count("<object>") for text in drawn) > 10

@@ -23,6 +23,7 @@ def synthesize(options: argparse.Namespace, config: Config) -> None:
         train_images=options.train_images,
         test_images=options.test_images,
         seed=options.seed,
+        max_objects=options.max_objects,
     )
     print(f"{options.out}: {options.train_images} + {options.test_images} images")
 
@@ -133,6 +134,7 @@ DATA_COMMANDS = {
             folder("--out", "folder to write", "data/synthetic"),
             option("--train_images", "how many to train on", type=whole_number, default=300),
             option("--test_images", "how many to test on", type=whole_number, default=100),
+            option("--max_objects", "in an image, at most", type=whole_number, default=5),
             option("--seed", "another seed, other images", type=int, default=0),
         ),
     ),
