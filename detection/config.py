@@ -663,6 +663,39 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeConfig:
+    """Boxes that a cheap score on pool5 rejects before fc6 (beyond both papers); SPPnet only.
+
+    The score is fitted to what the trained detector itself says of boxes of training images, and
+    stored with it. Rejected boxes have no score, so that detections may differ from the exact ones.
+
+    Attributes:
+        enabled: fit one while training; reject boxes while detecting.
+        levels: of the pyramid that the score reads, some of ``features.levels``.
+        recall: the part of the exact detector's final detections, on training images that the score
+            was not fitted to, whose boxes it keeps.
+        keep: keep so many boxes of an image instead, those of the highest score; 0 goes by
+            ``recall``.
+        max_images: training images that it is fitted to at most, drawn at random.
+        seed: of the drawing.
+    """
+
+    enabled: bool = False
+    levels: tuple[int, ...] = (1, 2)
+    recall: float = 0.995
+    keep: int = 0
+    max_images: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(len(self.levels) > 0, "cascade.levels", "one or more pyramid levels", [])
+        require(0 < self.recall <= 1, "cascade.recall", "a fraction in (0, 1]", self.recall)
+        _not_negative("cascade", self, "keep", "seed")
+        require(self.max_images >= 2, "cascade.max_images", "at least 2", self.max_images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
     """How detections are scored.
 
@@ -697,15 +730,29 @@ class Config:
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    cascade: CascadeConfig = field(default_factory=CascadeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
 
     def __post_init__(self) -> None:
         """Check what the sections need of each other."""
+        if self.cascade.enabled:
+            self._check_cascade()
         tune, layer = self.finetune, self.features.layer
         if tune.enabled and tune.fc_size == 0:
             require(layer == "pool5", "features.layer", "pool5 with finetune.fc_size 0", layer)
         elif tune.enabled and (tune.scores == "softmax" or tune.joint_bbox):
             what = "fc6 or fc7, which the fine-tuned classifier and regressor read"
             require(layer != "pool5", "features.layer", what, layer)
+
+    def _check_cascade(self) -> None:
+        """Check that there are fc layers to spare, and levels to read."""
+        features = self.features
+        what = "sppnet with cascade.enabled: R-CNN's conv layers see every box before it could"
+        require(features.method == "sppnet", "features.method", what, features.method)
+        what = "fc6 or fc7 with cascade.enabled: pool5 has no layers to spare"
+        require(features.layer != "pool5", "features.layer", what, features.layer)
+        fits = set(self.cascade.levels) <= set(features.levels)
+        what = f"some of features.levels, {list(features.levels)}"
+        require(fits, "cascade.levels", what, list(self.cascade.levels))

@@ -20,6 +20,7 @@ from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.calibration import Calibration
+from detection.heads.cascade import Cascade
 from detection.heads.layer import FcLayer, fc_kind
 from detection.heads.scorer import Scorer
 from detection.postprocess import Candidates, finalize, select_candidates
@@ -41,6 +42,7 @@ class Detector:
         scorer: normalisation and SVMs, or softmax.
         regressors: one per class, reading pool5 or what the scorer reads; None without.
         calibration: from scores to probabilities; None without.
+        cascade: rejects boxes before fc6 where ``cascade.enabled``; None without.
     """
 
     class_names: tuple[str, ...]
@@ -50,6 +52,7 @@ class Detector:
     scorer: Scorer
     regressors: BBoxRegressors | None
     calibration: Calibration | None = None
+    cascade: Cascade | None = None
 
     def __repr__(self) -> str:
         """Return what it is made of, in a few lines."""
@@ -116,6 +119,9 @@ class Detector:
             image_id: of the image.
         """
         options = self.config.postprocess
+        if self.cascade is not None and self.config.cascade.enabled:
+            pool5, kept = self.cascade.survivors(pool5, self.config.cascade)
+            boxes = boxes[kept]
         fc7 = pool5.map(self.fc)
         scores = fc7.map(self.scorer.score).expand()
         candidates = select_candidates(boxes, scores, options, image_id=image_id)
@@ -202,6 +208,7 @@ class Detector:
             fc=fc,
             scorer=self.scorer.to(target),
             regressors=self.regressors.to(target) if self.regressors else None,
+            cascade=self.cascade.to(target) if self.cascade else None,
         )
 
     def with_config(self, config: Config) -> Detector:

@@ -14,7 +14,7 @@ from detection.boxes import flip
 from detection.config import Config
 from detection.data.image_like import ImageLike
 from detection.detector import Detector
-from detection.errors import ConfigError
+from detection.errors import ConfigError, require
 from detection.features.memory import extract_within_memory
 from detection.heads.calibration import Calibration
 from detection.postprocess import Candidates, finalize, select_candidates
@@ -171,7 +171,7 @@ def combine(detectors: Sequence[Detector], config: Config | None = None) -> Dete
         config: how they are applied; None takes that of the first.
 
     Raises:
-        ConfigError: if they do not belong together.
+        ConfigError: if they do not belong together, or have no cascade where one is wanted.
     """
     if not detectors:
         message = "combination: expected at least one detector, got none"
@@ -180,6 +180,7 @@ def combine(detectors: Sequence[Detector], config: Config | None = None) -> Dete
     for number, other in enumerate(detectors[1:], start=2):
         _require_alike(first, other, number)
     config = config or first.config
+    _require_cascades(detectors, config)
     for detector in detectors:
         warn_of_other_backend(detector.config.proposals, config.proposals)
     if len(detectors) == 1 and not config.postprocess.flip:
@@ -205,3 +206,14 @@ def _require_alike(first: Detector, other: Detector, number: int) -> None:
             "compare"
         )
         raise ConfigError(message)
+
+
+def _require_cascades(detectors: Sequence[Detector], config: Config) -> None:
+    """Raise ConfigError where a cascade is wanted and there is none, or more than one opinion."""
+    if not config.cascade.enabled:
+        return
+    single = len(detectors) == 1 and not config.postprocess.flip
+    what = "false for several detectors or a mirrored image: each view would keep boxes of its own"
+    require(single, "cascade.enabled", what, True)
+    what = "false, as this model was trained without one (scripts/experiments/cascade.py fits one)"
+    require(detectors[0].cascade is not None, "cascade.enabled", what, True)

@@ -20,6 +20,7 @@ from detection.errors import CheckpointError, shown
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.calibration import Calibration
+from detection.heads.cascade import Cascade
 from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
@@ -28,6 +29,7 @@ from detection.io.tensors import load_tensors, save_tensors
 from detection.model_parts import (
     as_float,
     check_calibration,
+    check_cascade,
     check_fc,
     check_header,
     check_heads,
@@ -78,6 +80,8 @@ def save_detector(path: Path, detector: Detector) -> None:
             "bbox.bias": detector.regressors.bias,
         }
         header["bbox_reads"] = detector.regressors.reads
+    if detector.cascade is not None:
+        tensors |= {f"cascade.{name}": t for name, t in detector.cascade.tensors().items()}
     if detector.calibration is not None:
         header["calibration"] = detector.calibration.to_dict()
     save_tensors(path, tensors, header)
@@ -156,6 +160,7 @@ def load_detector(
     check_fc(path, tensors, header["feature_dim"], config.features.layer)
     check_heads(path, tensors, header, config.features.layer)
     check_calibration(path, header)
+    check_cascade(path, tensors, header["feature_dim"])
     network = _backbone(path, config, header, part(tensors, "backbone."), backbone)
     extractor = make_extractor(network, config.features)
     if extractor.feature_dim != header["feature_dim"]:
@@ -174,6 +179,7 @@ def load_detector(
         scorer=_scorer(tensors, header),
         regressors=_regressors(tensors, header),
         calibration=_calibration(header),
+        cascade=_cascade(part(tensors, "cascade.")),
     )
 
 
@@ -260,6 +266,12 @@ def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:
 def _calibration(header: Mapping[str, Any]) -> Calibration | None:
     stored = header.get("calibration")
     return None if stored is None else Calibration.from_dict(stored)
+
+
+def _cascade(tensors: Mapping[str, Tensor]) -> Cascade | None:
+    if not tensors:
+        return None
+    return Cascade(**{**tensors, "spans": tensors["spans"].cpu()})
 
 
 def _regressors(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> BBoxRegressors | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ CLASSIFIER_FIELDS = ("class_names", "config", "levels", "preprocessing")
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 """Factors that leave features finite in float32."""
+
+_CASCADE = ("cascade.weight", "cascade.bias", "cascade.quantiles")
 
 _MAX_DIM = 1 << 24
 """Longest feature: 64 MiB of float32."""
@@ -138,13 +140,54 @@ def check_heads(
         raise CheckpointError(message)
 
 
+def check_cascade(path: Path, tensors: Mapping[str, Tensor], feature_dim: int) -> None:
+    """Make sure that a cascade, where there is one, is whole and reads pool5.
+
+    Raises:
+        CheckpointError: naming the tensor with what was expected of it.
+    """
+    given = {name: tensor for name, tensor in tensors.items() if name.startswith("cascade.")}
+    if not given:
+        return
+    spans = given.get("cascade.spans", torch.zeros(0))
+    edges = spans.flatten()
+    whole = spans.ndim == 2 and spans.shape[1] == 2 and len(spans) > 0
+    if not whole or spans.dtype != torch.int64 or not _are_ordered(edges, feature_dim):
+        _refuse(path, "cascade.spans", f"ascending ranges of {feature_dim} columns, int64", spans)
+    count = int((spans[:, 1] - spans[:, 0]).sum())
+    for name, shape in (("cascade.weight", (count,)), ("cascade.bias", ())):
+        if name not in given or given[name].shape != shape:
+            _refuse(path, name, f"the shape {shape}", given.get(name))
+    levels = given.get("cascade.quantiles")
+    if levels is None or levels.ndim != 1 or not len(levels) or bool((levels.diff() < 0).any()):
+        _refuse(path, "cascade.quantiles", "ascending scores", levels)
+    other = sorted(given.keys() - {"cascade.spans", *_CASCADE})
+    if other:
+        _refuse(path, other[0], "no such tensor", given[other[0]])
+
+
+def _are_ordered(edges: Tensor, feature_dim: int) -> bool:
+    """Return whether ranges, edge after edge, have columns, follow each other and lie in pool5."""
+    inside = int(edges.min()) >= 0 and int(edges.max()) <= feature_dim
+    return inside and bool((edges.diff()[0::2] > 0).all()) and bool((edges.diff() >= 0).all())
+
+
+def _refuse(path: Path, name: str, expected: str, got: Tensor | None) -> NoReturn:
+    shown_as = "none" if got is None else f"{tuple(got.shape)} of {got.dtype}"
+    message = (
+        f"{path}: {name}: expected {expected}, got {shown_as}; its parts do not belong together, "
+        "write it again"
+    )
+    raise CheckpointError(message)
+
+
 def as_float(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors with every head in float32.
 
     Raises:
         CheckpointError: naming a tensor that holds no real numbers.
     """
-    heads = ("fc.", "svm.", "fc8.", "bbox.")
+    heads = ("fc.", "svm.", "fc8.", "bbox.", *_CASCADE)
     for name, tensor in tensors.items():
         if tensor.is_complex() or (name.startswith(heads) and not tensor.is_floating_point()):
             message = (

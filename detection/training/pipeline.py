@@ -43,6 +43,7 @@ from detection.runs.given import require_same_given
 from detection.runs.skipped import write_skipped
 from detection.structures import Dataset, Proposals, Record
 from detection.training.calibration import HeldOut, calibrate, hold_out
+from detection.training.cascade import fit_cascade
 from detection.training.distributed import Workers, start_run
 from detection.training.events import SILENT, Announcer, Callback
 from detection.training.examples import TrainingImages
@@ -268,6 +269,8 @@ def train_detector(
         scorer=heads.scorer,
         regressors=joint or heads.regressors,
     )
+    if config.cascade.enabled:
+        detector = fit_cascade(detector, network.images)
     of_network = held_out_images(network.images.records, config) if tuned else None
     held = HeldOut(of_all=unseen, of_network=of_network)
     detector = calibrate(detector, network.images, held, heads.without)

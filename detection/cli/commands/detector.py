@@ -169,7 +169,7 @@ DETECTOR_COMMANDS = {
             DEVICE,
         ),
         base=of_run,
-        sections=("data", "proposals", "postprocess", "evaluation"),
+        sections=("data", "proposals", "postprocess", "cascade", "evaluation"),
     ),
     "detect": Command(
         run=detect,
@@ -200,7 +200,7 @@ DETECTOR_COMMANDS = {
             DEVICE,
         ),
         base=of_run,
-        sections=("data", "proposals", "postprocess"),
+        sections=("data", "proposals", "postprocess", "cascade"),
     ),
     "benchmark": Command(
         run=benchmark,
@@ -211,7 +211,7 @@ DETECTOR_COMMANDS = {
             folder("--out", "where to write", "runs/benchmark"),
         ),
         base=defaults,
-        sections=("data", "proposals", "backbone", "features", "postprocess"),
+        sections=("data", "proposals", "backbone", "features", "postprocess", "cascade"),
     ),
     "report": Command(
         run=report,
