@@ -60,7 +60,8 @@ def fit_cascade(detector: Detector, images: TrainingImages) -> Detector:
     """
     config = detector.config.cascade
     order = torch.randperm(len(images.records), generator=stream(config.seed, "cascade"))
-    drawn = [images.records[i] for i in sorted(order[: config.max_images].tolist())]
+    # In the order of the drawing: halves of a list may differ where the list has an order.
+    drawn = [images.records[i] for i in order[: config.max_images].tolist()]
     extractor = detector.extractor
     if not isinstance(extractor, SppExtractor):
         message = f"expected an SPPnet, got {type(extractor).__name__}"
