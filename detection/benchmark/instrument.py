@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from detection.backbones.backbone import Backbone
 from detection.benchmark.clock import StageClock
-from detection.config import Config
+from detection.config import CascadeConfig, Config
 from detection.detector import Detector
-from detection.errors import ConfigError
+from detection.errors import ConfigError, require
+from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
+from detection.features.sppnet import SppExtractor
 from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.cascade import Cascade, level_spans
 from detection.heads.fc import FcHead
 from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.heads.svm import Svms
+from detection.structures import RoIFeatures
 from detection.training.svm_training import HeadLayer
 
 
@@ -43,6 +47,20 @@ class TimedScorer:
     def to(self, device: torch.device) -> TimedScorer:
         """Return the same scorer on another device, with the same clock."""
         return replace(self, scorer=self.scorer.to(device))
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class TimedCascade(Cascade):
+    """A cascade with a clock."""
+
+    clock: StageClock
+
+    def survivors(
+        self, pool5: RoIFeatures, config: CascadeConfig
+    ) -> tuple[RoIFeatures, Bool[Tensor, " r"]]:
+        """Return the cascade's survivors."""
+        with self.clock.stage("cascade"):
+            return Cascade.survivors(self, pool5, config)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -73,8 +91,12 @@ def instrument(detector: Detector, clock: StageClock) -> Detector:
         regressors = TimedRegressors(
             weight=regressors.weight, bias=regressors.bias, reads=regressors.reads, clock=clock
         )
+    cascade = detector.cascade
+    if cascade is not None:
+        cascade = TimedCascade(**cascade.tensors(), clock=clock)
     return replace(
         detector,
+        cascade=cascade,
         fc=clock.timed("fc", detector.fc),
         scorer=TimedScorer(scorer=detector.scorer, clock=clock),
         regressors=regressors,
@@ -126,4 +148,25 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
         regressors=BBoxRegressors(
             weight=deltas.to(device), bias=torch.zeros(num_classes, 4, device=device)
         ),
+        cascade=_untrained_cascade(extractor, config, random),
+    )
+
+
+def _untrained_cascade(
+    extractor: FeatureExtractor, config: Config, random: torch.Generator
+) -> Cascade | None:
+    """Return a cascade that keeps any boxes, ``cascade.keep`` of them; None where none is wanted.
+
+    Raises:
+        ConfigError: if a recall is asked for: without training there is none.
+    """
+    if not (config.cascade.enabled and isinstance(extractor, SppExtractor)):
+        return None
+    keep = config.cascade.keep
+    require(keep > 0, "cascade.keep", "a number of boxes to time, as nothing is trained", keep)
+    channels, levels = extractor.network.channels, config.cascade.levels
+    spans = level_spans(channels, extractor.config.levels, levels)
+    weight = torch.randn(int((spans[:, 1] - spans[:, 0]).sum()), generator=random)
+    return Cascade(weight=weight, bias=torch.zeros(()), spans=spans, quantiles=torch.zeros(1)).to(
+        extractor.device
     )

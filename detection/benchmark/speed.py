@@ -35,6 +35,7 @@ STAGES = (
     "conv",
     "projection",
     "pooling",
+    "cascade",
     "fc",
     "svm",
     "regression",
@@ -44,7 +45,7 @@ STAGES = (
 
 SHARED = ("decode", "proposals")
 
-NETWORK = ("resize", "warp", "conv", "projection", "pooling", "fc", "svm", "regression")
+NETWORK = ("resize", "warp", "conv", "projection", "pooling", "cascade", "fc", "svm", "regression")
 
 
 UNBROKEN = (
@@ -90,7 +91,7 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
     detectors = {
         method: untrained_detector(
             backbone,
-            replace(config, features=replace(config.features, method=method)),
+            of_method(config, method),
             plan.num_classes,
         )
         for method in get_args(Method)
@@ -114,6 +115,13 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
     }
     write_json_atomic(out / "benchmark.json", result)
     return result
+
+
+def of_method(config: Config, method: Method) -> Config:
+    """Return the configuration of one method; R-CNN, which has no cascade, is timed without."""
+    cascade = replace(config.cascade, enabled=config.cascade.enabled and method == "sppnet")
+    features = replace(config.features, method=method)
+    return replace(config, features=features, cascade=cascade)
 
 
 def measure(
