@@ -89,12 +89,8 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
     paths = spread(list_images([images]), plan.num_images)
     backbone = load_backbone(config.backbone)
     detectors = {
-        method: untrained_detector(
-            backbone,
-            of_method(config, method),
-            plan.num_classes,
-        )
-        for method in get_args(Method)
+        method: untrained_detector(backbone, its_config, plan.num_classes)
+        for method, its_config in configs_of_methods(config).items()
     }
     clock = StageClock(next(iter(detectors.values())).extractor.device)
     samples = [read_timed_image(path, config, clock) for path in track(paths, len(paths), "boxes")]
@@ -117,11 +113,14 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
     return result
 
 
-def of_method(config: Config, method: Method) -> Config:
-    """Return the configuration of one method; R-CNN, which has no cascade, is timed without."""
-    cascade = replace(config.cascade, enabled=config.cascade.enabled and method == "sppnet")
-    features = replace(config.features, method=method)
-    return replace(config, features=features, cascade=cascade)
+def configs_of_methods(config: Config) -> dict[str, Config]:
+    """Return the configuration of each method; R-CNN, which has no cascade, is timed without."""
+    plain = replace(config.cascade, enabled=False)
+    configs = {
+        method: replace(config, features=replace(config.features, method=method), cascade=plain)
+        for method in get_args(Method)
+    }
+    return configs | {"sppnet": replace(configs["sppnet"], cascade=config.cascade)}
 
 
 def measure(
