@@ -705,15 +705,22 @@ class EvaluationConfig:
         bootstrap: resamplings of the images for the confidence interval; 0 leaves it out.
         seed: of the resampling.
         allow_missing: count an unreadable image as one without detections instead of stopping.
+        similar_classes: groups of classes that are easily confused, ``[[cat, dog], [bus, car]]``,
+            for the report's false positives; none takes Hoiem's groups where the classes are VOC's.
     """
 
     iou: float = 0.5
     bootstrap: int = 1000
     seed: int = 0
     allow_missing: bool = False
+    similar_classes: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        for group in self.similar_classes:
+            is_group = len(set(group)) == len(group) > 1
+            what = "groups of two different classes or more"
+            require(is_group, "evaluation.similar_classes", what, group)
         require(0 < self.iou <= 1, "evaluation.iou", "an IoU in (0, 1]", self.iou)
         _not_negative("evaluation", self, "bootstrap", "seed")
 

@@ -87,6 +87,9 @@ class GroundTruth:
         difficult: True for objects that VOC excludes from evaluation.
         crowd: which of the difficult ones are COCO's crowds, regions of many objects; None where
             none is.
+        truncated: 1 of objects that the image's border or another thing cuts off, 0 of whole ones,
+            -1 where the annotation does not say (VOC's flag); None where it says so of none.
+        occluded: likewise, of objects that another hides in part.
     """
 
     image_id: str
@@ -95,6 +98,8 @@ class GroundTruth:
     labels: Int[Tensor, " n"]
     difficult: Bool[Tensor, " n"]
     crowd: Bool[Tensor, " n"] | None = None
+    truncated: Int[Tensor, " n"] | None = None
+    occluded: Int[Tensor, " n"] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

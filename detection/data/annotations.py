@@ -31,13 +31,18 @@ TWICE = "image in two places"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
-    """An object as stated in its file; ``location`` names it in messages."""
+    """An object as stated in its file; ``location`` names it in messages.
+
+    ``truncated`` and ``occluded`` are None where the file does not say.
+    """
 
     location: str
     class_name: str
     corners: Corners
     difficult: bool
     crowd: bool = False
+    truncated: bool | None = None
+    occluded: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class CheckedObject:
     box: Corners
     difficult: bool
     crowd: bool = False
+    truncated: bool | None = None
+    occluded: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +168,8 @@ def examine_objects(
                     box=box,
                     difficult=item.difficult,
                     crowd=item.crowd,
+                    truncated=item.truncated,
+                    occluded=item.occluded,
                 )
             )
     return tuple(kept), issues

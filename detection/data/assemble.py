@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from detection.data.annotations import UNREADABLE, CheckedImage
 from detection.data.issues import AnnotationIssue, Rules
@@ -108,5 +110,14 @@ def _record(item: CheckedImage, labels: dict[str, int]) -> Record:
         labels=torch.tensor([labels[o.class_name] for o in item.objects], dtype=torch.int64),
         difficult=torch.tensor([o.difficult for o in item.objects], dtype=torch.bool),
         crowd=crowd if crowd.any() else None,
+        truncated=_flags([o.truncated for o in item.objects]),
+        occluded=_flags([o.occluded for o in item.objects]),
     )
     return Record(image_id=item.image_id, path=item.path, truth=truth)
+
+
+def _flags(values: Sequence[bool | None]) -> Int[Tensor, " n"] | None:
+    """Return 1, 0 and -1 for yes, no and unknown; None where nothing is known."""
+    if all(value is None for value in values):
+        return None
+    return torch.tensor([-1 if value is None else int(value) for value in values])

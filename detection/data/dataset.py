@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -206,12 +206,15 @@ def _select_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:
         truth = record.truth
         mapped = new_label[truth.labels]
         kept = mapped >= 0
+        optional: dict[str, Any] = {
+            name: getattr(truth, name) for name in ("crowd", "truncated", "occluded")
+        }
         truth = replace(
             truth,
             boxes=truth.boxes[kept],
             labels=mapped[kept],
             difficult=truth.difficult[kept],
-            crowd=None if truth.crowd is None else truth.crowd[kept],
+            **{name: None if flags is None else flags[kept] for name, flags in optional.items()},
         )
         records.append(Record(image_id=record.image_id, path=record.path, truth=truth))
     names = tuple(dataset.class_names[label] for label in labels)

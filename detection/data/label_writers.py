@@ -100,6 +100,8 @@ def write_voc(
                     class_name=item.class_name,
                     corners=corners,
                     difficult=item.difficult,
+                    truncated=item.truncated,
+                    occluded=item.occluded,
                 )
             )
         count += len(objects)

@@ -62,6 +62,8 @@ def _examine_one(
             class_name=item.class_name,
             corners=item.corners,
             difficult=item.difficult,
+            truncated=item.truncated,
+            occluded=item.occluded,
         )
         for item in annotation.objects
     )

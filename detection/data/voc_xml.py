@@ -28,6 +28,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_FLAG = {"0": False, "false": False, "1": True, "true": True}
 _DIFFICULT = {"0": False, "false": False, "unspecified": False, "": False, "1": True, "true": True}
 
 
@@ -40,14 +41,16 @@ class VocObject:
         class_name: without blanks at its ends.
         corners: xmin, ymin, xmax, ymax as they stand in the file: 1-based, inclusive.
         difficult: the flag; False where it is absent.
-        truncated: the flag, written only.
+        truncated: the flag; None where it says neither yes nor no.
+        occluded: the flag, which VOC has since 2008; None where it says neither.
     """
 
     number: int
     class_name: str
     corners: Corners
     difficult: bool
-    truncated: bool = False
+    truncated: bool | None = None
+    occluded: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +206,8 @@ def _object(
         class_name=composed(class_name),
         corners=(xmin, ymin, xmax, ymax),
         difficult=difficult,
+        truncated=_FLAG.get((_text(element, "truncated") or "").lower()),
+        occluded=_FLAG.get((_text(element, "occluded") or "").lower()),
     )
 
 
@@ -262,10 +267,12 @@ def write_voc_annotation(
         for tag, text in (
             ("name", item.class_name),
             ("pose", "Unspecified"),
-            ("truncated", str(int(item.truncated))),
+            ("truncated", "Unspecified" if item.truncated is None else str(int(item.truncated))),
             ("difficult", str(int(item.difficult))),
         ):
             SubElement(element, tag).text = text
+        if item.occluded is not None:
+            SubElement(element, "occluded").text = str(int(item.occluded))
         box = SubElement(element, "bndbox")
         for side, corner in zip(_SIDES, item.corners, strict=True):
             SubElement(box, side).text = str(int(corner) if corner == int(corner) else corner)

@@ -202,7 +202,11 @@ def describe_type(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple and arguments[-1] is Ellipsis:
-        return f"a list of {describe_type(arguments[0]).split(' ', 1)[1]}s"
+        inner = describe_type(arguments[0]).split(" ", 1)[1]
+        several = (
+            inner.replace("list", "lists") if get_origin(arguments[0]) is tuple else f"{inner}s"
+        )
+        return f"a list of {several}"
     if origin is tuple:
         return f"{len(arguments)} values"
     if origin in {Union, type(int | None)}:
