@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detection.errors import DataError, DetectionError
-from detection.report import quality
+from detection.report import diagnosis, quality
 from detection.report.gallery import Judged, judge
 from detection.report.headline import headline
 from detection.report.images import images, spp
@@ -98,7 +98,10 @@ def _on_images(
     runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset | None, count: int
 ) -> dict[str, Any]:
     """Return the sections that need detections and the data set's annotations."""
-    names = ("curves", "images", "errors", "sizes", "confusion", "proposals", "spp")
+    names = (
+        *("curves", "images", "errors", "false_positives", "sizes", "sensitivity", "confusion"),
+        *("proposals", "spp"),
+    )
     if dataset is None:
         absent = Absent(
             "detections, or the images they belong to, are not there", "detection evaluate"
@@ -108,11 +111,16 @@ def _on_images(
     first = next(run for run in runs if run.name == judged[0].name)
     iou = _iou(first)
     max_pixels = first.config.data.max_pixels if first.config else 0
+    groups = first.config.evaluation.similar_classes if first.config else ()
     return {
         "curves": quality.curves(judged, dataset.class_names),
         "images": images(judged, dataset, count=count, max_pixels=max_pixels),
         "errors": quality.errors(judged, truths, iou),
+        "false_positives": diagnosis.false_positives(
+            judged, truths, dataset.class_names, iou, groups
+        ),
         "sizes": quality.sizes(judged, truths, iou),
+        "sensitivity": diagnosis.sensitivities(judged, truths, iou),
         "confusion": quality.confusion(judged, truths, dataset.class_names, iou),
         "proposals": quality.proposals(first, dataset),
         "spp": spp(runs, judged, dataset),

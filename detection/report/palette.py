@@ -59,6 +59,9 @@ STAGES = {
 }
 """Of what takes time, in the order of the pipeline. Another stage gets a colour of ``RUNS``."""
 
+FALSE_POSITIVES = {"Loc": "#8fd0f2", "Sim": "#a56cc1", "Oth": "#e69f00", "BG": "#707070"}
+"""Of the kinds of false positives, in the order in which they are stacked."""
+
 
 def class_colour(label: int) -> str:
     """Return the colour of a class."""
