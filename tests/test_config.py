@@ -61,6 +61,8 @@ WRONG: list[tuple[str, Any]] = [
     ("finetune.validate_map_every", -1),
     ("evaluation.iou", 5),
     ("evaluation.bootstrap", -1),
+    ("evaluation.similar_classes", [["cat"]]),
+    ("evaluation.similar_classes", [["cat", "dog"], ["cow", "cow"]]),
 ]
 
 

@@ -19,6 +19,8 @@ from detection.detector import Detector
 from detection.ensemble import Ensemble, combine
 from detection.errors import ConfigError
 from detection.evaluation.calibration import calibration_metrics
+from detection.evaluation.diagnosis import diagnose
+from detection.evaluation.hoiem import similar_classes
 from detection.evaluation.results import format_table, metrics, write_results
 from detection.heads.layer import FcLayer
 from detection.io.progress import track
@@ -70,6 +72,7 @@ def evaluate(
         members = [load_detector(path, device=device, backbone=backbone) for path in paths]
         detector = combine(members, config)
         _require_same_classes(config, detector.class_names)
+        similar_classes(detector.class_names, config.evaluation.similar_classes)  # now, not at last
         dataset, store = _read_and_propose(config, detector.class_names)
         missed = unreadable(dataset, store.failed)
         target = out or run.path
@@ -77,8 +80,9 @@ def evaluate(
         detections = list(
             track(detect_dataset(detector, dataset, store), len(dataset.records), "detect")
         )
+        truths = [record.truth for record in dataset.records]
         values = metrics(
-            [record.truth for record in dataset.records],
+            truths,
             detections,
             detector.class_names,
             method=" + ".join(member.config.features.method for member in members),
@@ -86,8 +90,8 @@ def evaluate(
             config=config.evaluation,
             terms=dataset.coco,
         )
+        values["diagnosis"] = diagnose(truths, detections, detector.class_names, config.evaluation)
         if detector.calibration is not None:
-            truths = [record.truth for record in dataset.records]
             values["calibration"] = calibration_metrics(
                 truths, detections, len(detector.class_names), config.evaluation.iou
             ) | {"threshold": detector.calibration.threshold}

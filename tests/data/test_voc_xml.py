@@ -1,5 +1,7 @@
 import unicodedata
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,8 @@ objects = st.builds(
     ).map(lambda name: unicodedata.normalize("NFC", name)),
     corners=st.tuples(*[st.floats(-1e5, 1e5, allow_nan=False).map(lambda v: round(v, 3))] * 4),
     difficult=st.booleans(),
+    truncated=st.sampled_from([True, False, None]),
+    occluded=st.sampled_from([True, False, None]),
 )
 
 
@@ -27,11 +31,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, written, size):
     assert annotation.filename == "a.jpg"
     assert [item.number for item in annotation.objects] == list(range(1, len(written) + 1))
     for got, expected in zip(annotation.objects, written, strict=True):
-        assert (got.class_name, got.corners, got.difficult) == (
-            expected.class_name,
-            expected.corners,
-            expected.difficult,
-        )
+        assert got == replace(expected, number=got.number)
 
 
 @given(st.binary(max_size=300))
@@ -78,3 +78,23 @@ def test_an_entity_of_thousands_of_letters_is_cut_short():
     (issue,) = parse_annotation(data, "a.xml").issues
     assert "expected XML, got undefined entity &lala" in issue.message
     assert len(issue.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("<truncated>1</truncated>", True),
+        ("<truncated> 0 </truncated>", False),
+        ("<truncated>Unspecified</truncated>", None),
+        ("<truncated></truncated>", None),
+        ("<truncated>0.4</truncated>", None),
+        ("<occluded>1</occluded>", None),
+    ],
+)
+def test_what_is_not_said_to_be_truncated_or_whole_is_unknown(text, expected):
+    data = annotation_xml(object_xml(more=text)).encode()
+    annotation = parse_annotation(data, "a.xml")
+    assert annotation.issues == ()
+    assert annotation.objects[0].truncated is expected
+    assert annotation.objects[0].occluded is ("occluded" in text or None)

@@ -11,7 +11,9 @@ from tests.report.pages import assert_stands_alone, make_report
 
 def test_report_has_every_section_that_these_runs_allow(both):
     _, page = both
-    sections = "scores classes images curves errors sizes confusion speed spp making"
+    sections = (
+        "scores classes images curves errors false sizes sensitivity confusion speed spp making"
+    )
     assert set(sections.split()) <= set(page.ids)
     words = page.words
     for absent in ("What the proposals cover", "What a probability is worth"):

@@ -66,6 +66,12 @@ def test_all_classes_differ():
     assert min(distance(a, b) for a, b in itertools.combinations(CLASSES, 2)) >= 20
 
 
+def test_kinds_of_false_positives_that_touch_can_be_told_apart_by_everybody():
+    kinds = list(palette.FALSE_POSITIVES.values())
+    pairs = list(itertools.combinations(kinds, 2))
+    assert min(distance(a, b, sight) for a, b in pairs for sight in SIGHT) >= 20
+
+
 def test_stages_that_follow_each_other_differ():
     assert min(distance(a, b) for a, b in itertools.pairwise(STAGES.values())) >= 25
     assert distance(STAGES["resize"], STAGES["warp"]) >= 50
