@@ -206,15 +206,14 @@ def _select_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:
         truth = record.truth
         mapped = new_label[truth.labels]
         kept = mapped >= 0
-        optional: dict[str, Any] = {
-            name: getattr(truth, name) for name in ("crowd", "truncated", "occluded")
-        }
+        flags = {name: getattr(truth, name) for name in ("crowd", "truncated", "occluded")}
+        known: dict[str, Any] = {name: f[kept] for name, f in flags.items() if f is not None}
         truth = replace(
             truth,
             boxes=truth.boxes[kept],
             labels=mapped[kept],
             difficult=truth.difficult[kept],
-            **{name: None if flags is None else flags[kept] for name, flags in optional.items()},
+            **known,
         )
         records.append(Record(image_id=record.image_id, path=record.path, truth=truth))
     names = tuple(dataset.class_names[label] for label in labels)

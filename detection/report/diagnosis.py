@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -85,7 +86,7 @@ def _top(ranked: RankedKinds, labels: Sequence[int]) -> Float[np.ndarray, " 5"]:
     return mean_of_classes([detection_shares(ranked, label, 1.0) for label in labels])
 
 
-def _areas(ranked: RankedKinds, labels: dict[str, list[int]], salt: str) -> list[str]:
+def _areas(ranked: RankedKinds, labels: dict[str, list[int]], salt: str) -> list[Markup]:
     """Return a chart for each group of classes that has a false positive."""
     charts = []
     for index, (title, members) in enumerate(labels.items()):

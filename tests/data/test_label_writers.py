@@ -4,7 +4,8 @@ import json
 
 from detection.config import DataConfig
 from detection.data.convert import convert
-from tests.data.folders import VocTree
+from detection.data.voc_xml import parse_annotation
+from tests.data.folders import VocTree, annotation_xml, object_xml
 from tests.data.test_convert import write_source
 
 
@@ -43,3 +44,19 @@ def test_what_a_format_cannot_hold_is_counted(tmp_path):
     assert written["categories"] == [{"id": 5, "name": "dog"}]
     assert [row["iscrowd"] for row in written["annotations"]] == [0, 1, 0]
     assert again.objects == 3
+
+
+def test_voc_keeps_what_is_known_to_be_truncated_or_occluded(tmp_path):
+    tree = VocTree(tmp_path / "set")
+    flags = ["<truncated>1</truncated><occluded>0</occluded>", "<truncated>0</truncated>", ""]
+    boxes = [(5, 6, 30, 35), (7, 6, 30, 35), (9, 6, 30, 35)]
+    objects = [object_xml(corners=b, more=more) for b, more in zip(boxes, flags, strict=True)]
+    tree.annotation("000001", annotation_xml(*objects))
+    convert(DataConfig(root=str(tree.root), train_split="train"), "voc", tmp_path / "voc")
+    (xml,) = (tmp_path / "voc").rglob("*.xml")
+    found = parse_annotation(xml.read_bytes(), "a.xml").objects
+    assert [(o.truncated, o.occluded) for o in found] == [
+        (True, False),
+        (False, None),
+        (None, None),
+    ]

@@ -110,6 +110,14 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("finetune: {negative_iou: [0.1]}", "finetune.negative_iou: expected 2 values, got [0.1]"),
         ("data: {class_names: [no]}", "c.yaml: data.class_names: expected a text, got False"),
         ("data: {class_names: person}", "data.class_names: expected a list of texts, got 'person'"),
+        (
+            "evaluation: {similar_classes: cat}",
+            "evaluation.similar_classes: expected a list of lists of texts, got 'cat'",
+        ),
+        (
+            "evaluation: {similar_classes: [cat]}",
+            "evaluation.similar_classes: expected a list of texts, got 'cat'",
+        ),
         ("svm: [", "c.yaml: expected YAML, got an error: "),
         ("- svm", "c.yaml: expected section: {option: value}, got ['svm']"),
         ("!!python/object/apply:os.getcwd []", "c.yaml: expected YAML, got an error: "),
