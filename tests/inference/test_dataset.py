@@ -1,5 +1,7 @@
 import importlib.util
+import json
 from dataclasses import replace
+from pathlib import Path
 
 from detection.cli import main
 from detection.config import DataConfig
@@ -29,7 +31,13 @@ def test_the_scores_of_several_runs_together_name_all_their_methods(tmp_path, ca
         (tmp_path / method / "config.yaml").write_text(write_config(config))
     runs = [str(tmp_path / method) for method in ("sppnet", "rcnn")]
     both = str(tmp_path / "both")
+    unknown = ("--evaluation.similar_classes", "[[wombat, cow]]")
+    assert main(["evaluate", *runs, "--out", both, *unknown]) == 2
+    assert "expected classes of the data, got 'wombat'" in capsys.readouterr().err
+    assert not Path(store).exists()  # said before the images are read
     assert main(["evaluate", *runs, "--out", both]) == 0
+    diagnosis = json.loads((tmp_path / "both" / "metrics.json").read_text())["diagnosis"]
+    assert set(diagnosis["top_detections"]) == set(SCENE_CLASSES)
     assert main(["evaluate", runs[1], *TRACKED]) == 0
     assert main(["report", both, runs[1], "--out", str(tmp_path / "report.html")]) == 0
     lines = capsys.readouterr().out.splitlines()
