@@ -115,6 +115,8 @@ def folder(name: str, help: str, default: str | None = None) -> Option:  # noqa:
     return Option(name, {"help": help, "type": Path, "default": path, "metavar": "FOLDER"})
 
 
+_NUMBER: dict[str, Any] = {"type": int, "default": 0, "metavar": "N"}
+
 RESTART = (
     flag("--resume", "continue what was interrupted there"),
     flag("--override", "resume with changed settings"),
@@ -130,6 +132,21 @@ TRACKER = option(
     action="append",
     metavar="NAME",
 )
+
+
+PARALLEL = (
+    option(
+        "--parallel",
+        "share the images out to workers: none, processes of this machine, or a cluster of dask or "
+        "ray; again, only what is missing is done",
+        choices=("none", "processes", "dask", "ray"),
+        default="none",
+    ),
+    option("--workers", "with --parallel; 0 for one a core, or all of the cluster", **_NUMBER),
+    option("--scheduler", "address of the dask or ray cluster; local workers without", default=""),
+    option("--shard", "images that a worker takes at a time", type=int, default=100),
+)
+"""Where the work of a command is done, and in what pieces."""
 
 
 class Restart(TypedDict):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,25 @@ from detection.evaluation.diagnosis import diagnose
 from detection.evaluation.hoiem import similar_classes
 from detection.evaluation.results import format_table, metrics, write_results
 from detection.heads.layer import FcLayer
+from detection.inference.shards import (
+    FOLDER,
+    Recipe,
+    Sharding,
+    detections_from_row,
+    detections_to_row,
+    file_key,
+    loaded,
+    make_recipe,
+)
 from detection.io.progress import track
+from detection.io.shards import Parallel, Row, connected, run_shards
 from detection.model_io import load_detector
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.store import ProposalStore
 from detection.runs.config_io import config_to_dict
 from detection.runs.folder import reopen_run
 from detection.runs.skipped import write_skipped
-from detection.structures import Dataset, Detections
+from detection.structures import Dataset, Detections, Record
 from detection.training.events import TrainingEvent
 from detection.training.trackers import Trackers
 
@@ -45,6 +57,7 @@ def evaluate(
     *,
     backbone: nn.Module | Trunk | None = None,
     trackers: Sequence[Any] = (),
+    parallel: Parallel | None = None,
 ) -> dict[str, Any]:
     """Detect on every test image and score the detections; return what ``metrics.json`` holds.
 
@@ -56,6 +69,8 @@ def evaluate(
         others: more runs whose detectors are combined with this one's; then ``out`` is needed.
         backbone: the network of one's own that the runs were trained with.
         trackers: names of experiment trackers, or trackers, as `train` takes them.
+        parallel: where workers search and detect; their shards stay in ``shards`` beside the
+            results, and a second call does what is missing there. None takes this process.
 
     Raises:
         DetectionError: naming what a user can mend.
@@ -73,13 +88,17 @@ def evaluate(
         detector = combine(members, config)
         _require_same_classes(config, detector.class_names)
         similar_classes(detector.class_names, config.evaluation.similar_classes)  # now, not at last
-        dataset, store = _read_and_propose(config, detector.class_names)
-        missed = unreadable(dataset, store.failed)
-        target = out or run.path
-        write_skipped(target, {dataset.split: (*dataset.skipped, *missed)})
-        detections = list(
-            track(detect_dataset(detector, dataset, store), len(dataset.records), "detect")
-        )
+        with connected(parallel or Parallel()):
+            dataset, store = _read_and_propose(config, detector.class_names, parallel)
+            target = out or run.path
+            missed = unreadable(dataset, store.failed)
+            write_skipped(target, {dataset.split: (*dataset.skipped, *missed)})
+            if parallel is None:
+                rows = detect_dataset(detector, dataset, store)
+                detections = list(track(rows, len(dataset.records), "detect"))
+            else:
+                sharding = Sharding(runs=tuple(paths), parallel=parallel)
+                detections = list(detect_in_shards(detector, dataset, store, target, sharding))
         truths = [record.truth for record in dataset.records]
         values = metrics(
             truths,
@@ -121,16 +140,23 @@ def tracked_numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items() if value is not None}
 
 
-def _read_and_propose(config: Config, class_names: Sequence[str]) -> tuple[Dataset, ProposalStore]:
+def _read_and_propose(
+    config: Config, class_names: Sequence[str], parallel: Parallel | None
+) -> tuple[Dataset, ProposalStore]:
     """Return the test images and their proposals; none may fail, unless that counts as missed."""
     allow_missing = config.evaluation.allow_missing
     dataset = read_dataset(
         config.data, "test", class_names=class_names, allow_missing=allow_missing
     )
+    proposals, folder = config.proposals, Path(config.proposals.folder)
+    if parallel is not None:
+        backend: Any = parallel.backend
+        proposals = replace(proposals, parallel=backend, workers=parallel.workers)
+        folder = folder.absolute()
     store = propose_dataset(
         dataset,
-        config.proposals,
-        Path(config.proposals.folder),
+        proposals,
+        folder,
         max_pixels=config.data.max_pixels,
         max_failed=1.0 if allow_missing else 0.0,
     )
@@ -166,11 +192,61 @@ def detect_dataset(
         dataset: of which images.
         store: their proposals.
     """
+    return detect_records(detector, dataset.records, store)
+
+
+def detect_records(
+    detector: Detector | Ensemble, records: Sequence[Record], store: ProposalStore
+) -> Iterator[Detections]:
+    """Do for a list of records what `detect_dataset` does for a data set."""
     config = detector.config
     read = read_ahead_or_none if config.evaluation.allow_missing else read_ahead
-    images = read(dataset.records, max_pixels=config.data.max_pixels)
-    for record, image in zip(dataset.records, images, strict=True):
+    images = read(records, max_pixels=config.data.max_pixels)
+    for record, image in zip(records, images, strict=True):
         if image is None:
             yield Detections.none(record.image_id)
         else:
             yield detector.detect(image, store.load(record))
+
+
+def detect_in_shards(
+    detector: Detector | Ensemble,
+    dataset: Dataset,
+    store: ProposalStore,
+    out: Path,
+    sharding: Sharding,
+) -> Iterator[Detections]:
+    """Return the detections of every image, in order, from workers and from shards that are there.
+
+    Args:
+        detector: what the workers load as well.
+        dataset: of which images.
+        store: their proposals, in a folder that all workers see.
+        out: folder of the results.
+        sharding: the detector's files, and where the workers are.
+    """
+    recipe = make_recipe(sharding.runs, detector.config, work="evaluate")
+    records = [replace(record, path=record.path.absolute()) for record in dataset.records]
+    rows = run_shards(
+        functools.partial(detect_shard, recipe, store),
+        records,
+        [file_key(record.path, record.image_id) for record in records],
+        out / FOLDER,
+        fingerprint=recipe.fingerprint,
+        parallel=sharding.parallel,
+        description="detect",
+    )
+    return (detections_from_row(row, detector.class_names) for row in rows)
+
+
+def detect_shard(recipe: Recipe, store: ProposalStore, records: Sequence[Record]) -> Iterable[Row]:
+    """Return the rows of a shard; called in a worker.
+
+    Args:
+        recipe: of the detector.
+        store: the proposals.
+        records: the images of the shard.
+    """
+    with loaded(recipe) as detector:
+        found = detect_records(detector, records, store)
+        return [detections_to_row(one) for one in found]

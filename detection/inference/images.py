@@ -5,11 +5,12 @@ Boxes of the next images are searched in other processes while the network works
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from detection.ensemble import Ensemble
 from detection.errors import DataError, ImageError
 from detection.evaluation.results import slug, write_coco_json
 from detection.inference.proposal_prefetch import search_ahead
+from detection.inference.shards import FOLDER, Recipe, Sharding, file_key, loaded, make_recipe
 from detection.io.files import remove_leftovers, write_bytes_atomic, write_json_atomic
 from detection.io.progress import track
+from detection.io.shards import Row, connected, run_shards
 from detection.report.drawing import draw_detections
 from detection.structures import Detections, Image, Proposals
 from detection.words import counted
@@ -54,6 +57,23 @@ class Summary:
         return "\n".join([line, *self.failed.values()])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An image to detect on.
+
+    Attributes:
+        path: of the file.
+        called: what stands for it in ``detections.json``.
+        image_id: its identifier.
+        drawing: the name of its PNG; "" for none.
+    """
+
+    path: Path
+    called: str
+    image_id: str
+    drawing: str
+
+
 def detect(
     detector: Detector | Ensemble,
     inputs: Sequence[Path],
@@ -63,6 +83,7 @@ def detect(
     draw: bool = True,
     coco: Path | None = None,
     called: Mapping[Path, str] | None = None,
+    sharding: Sharding | None = None,
 ) -> Summary:
     """Detect on images and folders of images; write ``detections.json`` and a PNG each.
 
@@ -79,48 +100,117 @@ def detect(
         draw: write the PNGs too.
         coco: a file for the same detections in COCO's result format; None writes none.
         called: what stands for files that were fetched, in ``detections.json`` and in errors.
+        sharding: where workers share the images, the detector's files with them; their shards stay
+            in ``out/shards``, and a second call does what is missing there. None stays here.
 
     Raises:
         DataError: if no image is found, none can be read, or ``out`` cannot be written.
     """
-    called = called or {}
-    paths = list_images(inputs)
-    names = unique_names(paths)
-    image_ids = name_images(inputs, paths)
+    targets = _targets(inputs, draw, called or {})
     remove_leftovers(out)
     lowest = detector.decision_threshold if threshold is None else threshold
-    results: dict[str, Any] = {}
-    shown: list[Detections] = []
-    failed: dict[str, str] = {}
     start = time.perf_counter()
-    work = detect_files(detector, paths, failed, image_ids)
-    for path, image, detections in track(work, len(paths), "detect"):
-        row = detections_to_json(detections, image, detector.class_names, lowest)
-        key = called.get(path, str(path))
-        results[key] = {"image_id": detections.image_id, **row}
-        if coco is not None:
-            shown.append(detections.above(lowest))
-        if draw:
-            drawing = f"{names[path]}.png"
-            results[key]["drawing"] = drawing
-            picture = draw_detections(image, detections, detector.class_names, threshold=lowest)
-            write_png(out / drawing, picture)
-    for path, name in called.items():
-        if str(path) in failed:
-            failed[name] = failed.pop(str(path)).replace(str(path), name)
+    if sharding is None:
+        rows = track(_rows(detector, targets, out, lowest), len(targets), "detect")
+    else:
+        rows = _rows_of_shards(detector, targets, out, lowest, sharding)
+    results: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for row in rows:
+        if "failed" in row:
+            failed[row["called"]] = row["failed"]
+        else:
+            results[row["called"]] = row["entry"]
     if not results:
         first, *others = failed.values()
         message = f"{first} ({len(others)} more cannot be read either)" if others else first
         raise DataError(message)
     write_json_atomic(out / "detections.json", results)
     if coco is not None:
-        write_coco_json(coco, shown)
+        names = detector.class_names
+        write_coco_json(coco, [entry_to_detections(entry, names) for entry in results.values()])
     return Summary(
         images=len(results),
         failed=failed,
         seconds=time.perf_counter() - start,
         peak_gib=peak_memory_gib(),
     )
+
+
+def _targets(inputs: Sequence[Path], draw: bool, called: Mapping[Path, str]) -> list[Target]:
+    paths = list_images(inputs)
+    names = unique_names(paths) if draw else {}
+    image_ids = name_images(inputs, paths)
+    return [
+        Target(
+            path=path,
+            called=called.get(path, str(path)),
+            image_id=image_ids[path],
+            drawing=f"{names[path]}.png" if draw else "",
+        )
+        for path in paths
+    ]
+
+
+def _rows(
+    detector: Detector | Ensemble, targets: Sequence[Target], out: Path, lowest: float
+) -> Iterator[Row]:
+    """Yield a row for each image: those that succeed in their order, then the others."""
+    failed: dict[str, str] = {}
+    by_path = {target.path: target for target in targets}
+    image_ids = {target.path: target.image_id for target in targets}
+    for path, image, detections in detect_files(detector, list(by_path), failed, image_ids):
+        target = by_path[path]
+        row = detections_to_json(detections, image, detector.class_names, lowest)
+        entry = {"image_id": target.image_id, **row}
+        if target.drawing:
+            entry["drawing"] = target.drawing
+            picture = draw_detections(image, detections, detector.class_names, threshold=lowest)
+            write_png(out / target.drawing, picture)
+        yield {"called": target.called, "entry": entry}
+    for target in targets:
+        if reason := failed.get(str(target.path)):
+            reason = reason.replace(str(target.path), target.called)
+            yield {"called": target.called, "failed": reason}
+
+
+def _rows_of_shards(
+    detector: Detector | Ensemble,
+    targets: Sequence[Target],
+    out: Path,
+    lowest: float,
+    sharding: Sharding,
+) -> Iterator[Row]:
+    """Yield the same rows from workers, which may have other folders of their own."""
+    recipe = make_recipe(sharding.runs, detector.config, work="detect", lowest=lowest)
+    items = [replace(target, path=target.path.absolute()) for target in targets]
+    keys = [file_key(item.path, item.called, item.image_id, item.drawing) for item in items]
+    work = functools.partial(detect_shard, recipe, out.absolute(), lowest)
+    with connected(sharding.parallel):
+        yield from run_shards(
+            work,
+            items,
+            keys,
+            out / FOLDER,
+            fingerprint=recipe.fingerprint,
+            parallel=sharding.parallel,
+            description="detect",
+        )
+
+
+def detect_shard(
+    recipe: Recipe, out: Path, lowest: float, targets: Sequence[Target]
+) -> Iterable[Row]:
+    """Return the rows of a shard, its drawings written; called in a worker.
+
+    Args:
+        recipe: of the detector.
+        out: folder of the drawings.
+        lowest: the threshold.
+        targets: the images of the shard.
+    """
+    with loaded(recipe) as detector:
+        return list(_rows(detector, targets, out, lowest))
 
 
 def detect_files(
@@ -180,6 +270,26 @@ def detections_to_json(
             for label, score, confidence, box in rows
         ],
     }
+
+
+def entry_to_detections(entry: Mapping[str, Any], class_names: Sequence[str]) -> Detections:
+    """Return the detections of an image's entry in ``detections.json``.
+
+    Args:
+        entry: as ``detect`` makes it.
+        class_names: label -> name.
+    """
+    rows = entry["detections"]
+    calibrated = any("probability" in row for row in rows)
+    return Detections(
+        image_id=entry["image_id"],
+        boxes=torch.tensor([row["box"] for row in rows], dtype=torch.float32).reshape(-1, 4),
+        scores=torch.tensor([row["score"] for row in rows], dtype=torch.float32),
+        labels=torch.tensor([class_names.index(row["class"]) for row in rows], dtype=torch.int64),
+        probabilities=torch.tensor([row["probability"] for row in rows], dtype=torch.float32)
+        if calibrated
+        else None,
+    )
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:

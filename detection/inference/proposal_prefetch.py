@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from detection.config import Config, ProposalConfig
 from detection.data.images import read_image
 from detection.errors import DataError, DetectionError, ImageError
+from detection.io.cores import count_workers
 from detection.io.interrupts import held_back, uncovered
 from detection.io.orphans import end_with_parent
-from detection.io.parallel import resolve_workers
 from detection.proposals.dataset import check_backend
 from detection.proposals.search import propose, resolve_backend
 
@@ -43,7 +43,7 @@ def search_ahead(
     Raises:
         DataError: naming the image in front, if a process was killed.
     """
-    workers = max(1, min(resolve_workers(config.proposals.workers), len(paths)))
+    workers = max(1, min(count_workers(config.proposals.workers), len(paths)))
     left = deque(paths)
     alone = workers == 1 or resolve_backend(config.proposals) == "native"
     if alone and not config.proposals.time_limit:

@@ -6,16 +6,18 @@ Dask itself waits five minutes for a worker that is stopped, and for ever where 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
 from detection.errors import ConfigError, DataError
+from detection.io.cores import count_workers
 from detection.io.interrupts import held_back, raise_if_interrupted
 from detection.io.patience import VARIABLE, silent_seconds
 
@@ -30,33 +32,99 @@ _LOOK = 2.0
 _LOGGERS = ("distributed", "tornado", "asyncio")
 
 
+class DaskCluster:
+    """The cluster of a Dask client.
+
+    Args:
+        client: of the cluster.
+        workers: how many tasks to have under way; 0 takes one a thread of the cluster.
+    """
+
+    def __init__(self, client: Any, workers: int) -> None:
+        self._client = client
+        self._count = workers
+
+    def spread(
+        self,
+        function: Callable[[int, Any], Any],
+        tasks: Iterable[tuple[int, Any]],
+        timeout: float | None = None,
+    ) -> Iterator[tuple[int, Any, str]]:
+        """Yield (index, outcome, "") or (index, None, what became of the worker) as they come.
+
+        Dask itself gives the task of a worker that dies to another one, three times.
+        """
+        under_way: dict[Any, tuple[int, Any]] = {}
+        try:
+            yield from watched(self._submitted(function, tasks, under_way, timeout), self._client)
+        finally:
+            under_way.clear()  # what nobody waits for is not begun any more
+
+    def _submitted(
+        self,
+        function: Callable[[int, Any], Any],
+        tasks: Iterable[tuple[int, Any]],
+        under_way: dict[Any, tuple[int, Any]],
+        timeout: float | None,
+    ) -> Iterator[tuple[int, Any, str]]:
+        came: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        tasks = iter(tasks)
+        count = self._count or sum(self._client.ncores().values()) or 1
+        while True:
+            for index, item in itertools.islice(tasks, count - len(under_way)):
+                future = self._client.submit(function, index, item, pure=False)
+                under_way[future.key] = index, future
+                future.add_done_callback(lambda done: came.put(done.key))
+            if not under_way:
+                return
+            try:
+                key = came.get(timeout=timeout)
+            except queue.Empty:
+                message = f"no result for {timeout} s"
+                raise TimeoutError(message) from None
+            if key in under_way:  # not where the work was given up meanwhile
+                index, future = under_way.pop(key)
+                yield _outcome(index, future)
+
+
+def _outcome(index: int, future: Any) -> tuple[int, Any, str]:
+    """Return what a task came to; what is not of a dead worker is raised."""
+    error = future.exception() if future.status == "error" else None
+    if type(error).__name__ == "KilledWorker":
+        return index, None, "worker processes were killed at it again and again"
+    return index, future.result(), ""
+
+
 @contextlib.contextmanager
-def dask_cluster(library: ModuleType, count: int) -> Iterator[Any]:
-    """Yield the current client, or one of DASK_SCHEDULER_ADDRESS, or of ``count`` local processes.
+def dask_cluster(library: ModuleType, workers: int, address: str = "") -> Iterator[DaskCluster]:
+    """Yield the cluster of the current client, of an address, or of local processes.
 
     Args:
         library: ``distributed``.
-        count: of the local processes.
+        workers: tasks to have under way, and local processes to start; 0 takes all there are, and
+            starts one a core.
+        address: of the scheduler; "" takes that of DASK_SCHEDULER_ADDRESS.
 
     Raises:
         ConfigError: if there is no scheduler at that address.
     """
     with _quiet_dask():
         try:
-            yield library.get_client()
+            yield DaskCluster(library.get_client(), workers)
             return
         except ValueError:
-            client = _connect(library, count)
+            client = _connect(library, workers, address)
         try:
-            yield client
+            yield DaskCluster(client, workers)
         finally:
             with contextlib.suppress(Exception):  # what is lost need not be closed
                 client.close(timeout=1)
 
 
-def _connect(library: ModuleType, count: int) -> Any:
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+def _connect(library: ModuleType, workers: int, address: str) -> Any:
+    address = address or os.environ.get("DASK_SCHEDULER_ADDRESS", "")
     if not address:
+        count = count_workers(workers)
         with held_back():
             return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=None)
     try:
@@ -114,7 +182,7 @@ def watched(outcomes: Iterable[R], client: Any) -> Iterator[R]:
             except queue.Empty:
                 if lost := watch.lost():
                     message = (
-                        f"proposals.parallel: expected a cluster that answers, got {lost}; mend "
+                        f"parallel: expected a cluster that answers, got {lost}; mend "
                         f"it and run again to continue, or raise {VARIABLE}"
                     )
                     raise DataError(message) from None

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import functools
+import itertools
+import logging
 import os
 import threading
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from detection.errors import CheckpointError, ConfigError, DataError, DetectionError, ImageError
-from detection.io.dask_cluster import dask_cluster, watched
+from detection.io.clusters import CLUSTERS, open_cluster
+from detection.io.cores import count_workers
 from detection.io.image_errors import NO_MEMORY
 from detection.io.interrupts import held_back, raise_if_interrupted
 from detection.io.orphans import end_with_parent
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,15 +37,6 @@ class WorkerTraceback(Exception):  # noqa: N818
     """Where in a worker an exception came from, as text."""
 
 
-def resolve_workers(workers: int) -> int:
-    """Return the number of processes; 0 means one per core available to this process."""
-    if workers > 0:
-        return workers
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def parallel_map(
     function: Callable[[T], R],
     items: Sequence[T],
@@ -49,34 +46,41 @@ def parallel_map(
     backend: str = "loky",
     timeout: float | None = None,
     on_error: Callable[[int, ImageError], None] | None = None,
+    deaths: int = 0,
 ) -> Iterator[tuple[int, R]]:
     """Yield (index of the item, result) as the results come in.
 
     Args:
         function: of a module's top level, so that a process can find it.
         items: what it is called with.
-        workers: processes; 1 stays in this one, 0 takes one per core.
+        workers: processes; 1 stays in this one unless there is a cluster, 0 takes one per core or
+            all of the cluster.
         names: of the items, for the messages.
-        backend: of joblib: ``loky`` (processes), ``threading``, ``dask`` (the cluster of the
+        backend: ``loky`` (processes) or ``threading`` of joblib; ``dask`` (the cluster of the
             current client, or of DASK_SCHEDULER_ADDRESS, or ``workers`` local processes) or
-            ``ray``.
+            ``ray`` (the same with RAY_ADDRESS).
         timeout: seconds that one item may take; None waits for ever.
         on_error: called with (index, error) for each image that is itself at fault, and the rest
             goes on; None raises the first failure, as any other error is raised.
+        deaths: how many deaths of its process an item survives; clusters have a limit of their own.
 
     Raises:
         DetectionError: of the item's own kind, or DataError for any other exception, for a process
             that was killed and for one that took too long; the message names the item.
         KeyboardInterrupt: at Ctrl-C, in whichever process.
     """
-    count = min(resolve_workers(workers), max(len(items), 1))
+    if not items:
+        return
+    count = min(count_workers(workers), len(items))
     stop = threading.Event()
     tasks = _until(stop, enumerate(items))
     outcomes: Iterator[tuple[int, Any, Any]]
-    if count == 1:
+    if backend in CLUSTERS:
+        outcomes = _on_cluster(function, tasks, workers, names, backend, timeout)
+    elif count == 1:
         outcomes = (_attempt(function, index, item) for index, item in tasks)
     else:
-        outcomes = _in_processes(function, tasks, count, names, backend, timeout)
+        outcomes = _surviving(function, tasks, count, names, backend, timeout, deaths)
     first: DetectionError | None = None
     for index, result, failure in outcomes:
         raise_if_interrupted()
@@ -139,6 +143,35 @@ def _rebuild(failure: tuple[str, str, str], name: str) -> DetectionError:
     return error
 
 
+class _WorkerLostError(DataError):
+    """A process died, and with it joblib's pool."""
+
+
+def _surviving(
+    function: Callable[[T], R],
+    items: Iterator[tuple[int, T]],
+    count: int,
+    names: Sequence[str],
+    backend: str,
+    timeout: float | None,
+    deaths: int,
+) -> Iterator[tuple[int, Any, Any]]:
+    """Run ``_in_processes``; after a death, again on what was under way and the rest."""
+    died: Counter[int] = Counter()
+    left: Iterable[tuple[int, T]] = items
+    while True:
+        waiting: dict[int, T] = {}
+        try:
+            yield from _in_processes(function, left, count, names, backend, timeout, waiting)
+            return
+        except _WorkerLostError as error:
+            died.update(list(waiting))
+            if not waiting or max(died[index] for index in waiting) > deaths:
+                raise
+            logger.warning("%s; trying again", str(error).partition("; ")[0])
+            left = itertools.chain(sorted(waiting.items(), key=lambda pair: pair[0]), items)
+
+
 def _in_processes(
     function: Callable[[T], R],
     items: Iterable[tuple[int, T]],
@@ -146,24 +179,27 @@ def _in_processes(
     names: Sequence[str],
     backend: str,
     timeout: float | None,
+    waiting: dict[int, T],
 ) -> Iterator[tuple[int, Any, Any]]:
-    """Run ``_attempt`` on numbered items with joblib, ``count`` of them at a time."""
+    """Run ``_attempt`` on numbered items with joblib, ``count`` of them at a time.
+
+    What is under way stands in ``waiting``.
+    """
     import joblib
 
-    waiting: dict[int, str] = {}
     folder = str(Path.cwd()) if backend == "loky" else ""
 
     def tasks() -> Iterator[Any]:
         for index, item in items:
-            waiting[index] = names[index]
+            waiting[index] = item
             yield joblib.delayed(_attempt_from)(folder, os.getpid(), function, index, item)
 
     # Each process would otherwise start a thread per core.
     threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with (
-        _cluster(backend, count) as client,
         _quiet(),
         joblib.parallel_config(backend=backend, n_jobs=count, **threads),
+        _explained(waiting, names, timeout),
     ):
         parallel = joblib.Parallel(
             # One item per task, none queued ahead: what is under way can be named, and after a
@@ -173,19 +209,50 @@ def _in_processes(
             pre_dispatch=count,
             timeout=timeout,
         )
-        try:
-            with held_back():
-                outcomes = parallel(tasks())
-            if client is not None:
-                outcomes = watched(outcomes, client)
-            for outcome in outcomes:
-                waiting.pop(outcome[0], None)
-                yield outcome
-        except Exception as error:
-            raise_if_interrupted(error)
-            if isinstance(error, DetectionError):
-                raise
-            raise DataError(_explain(error, waiting, timeout)) from error
+        with held_back():
+            outcomes = parallel(tasks())
+        for outcome in outcomes:
+            waiting.pop(outcome[0], None)
+            yield outcome
+
+
+def _on_cluster(
+    function: Callable[[T], R],
+    items: Iterable[tuple[int, T]],
+    workers: int,
+    names: Sequence[str],
+    backend: str,
+    timeout: float | None,
+) -> Iterator[tuple[int, Any, Any]]:
+    """Run ``_attempt`` on numbered items in the workers of a cluster."""
+    waiting: dict[int, T] = {}
+
+    def tasks() -> Iterator[tuple[int, T]]:
+        for index, item in items:
+            waiting[index] = item
+            yield index, item
+
+    attempt = functools.partial(_attempt, function)
+    with open_cluster(backend, workers) as cluster, _explained(waiting, names, timeout):
+        for index, outcome, lost in cluster.spread(attempt, tasks(), timeout):
+            waiting.pop(index, None)
+            yield (index, None, ("", lost, "")) if lost else outcome
+
+
+@contextlib.contextmanager
+def _explained(
+    waiting: dict[int, Any], names: Sequence[str], timeout: float | None
+) -> Iterator[None]:
+    """Name what was under way where the processes themselves failed."""
+    try:
+        yield
+    except Exception as error:
+        raise_if_interrupted(error)
+        if isinstance(error, DetectionError):
+            raise
+        kind = _WorkerLostError if type(error).__name__ in _KILLED else DataError
+        listed = ", ".join(names[index] for index in list(waiting)) or "no item"
+        raise kind(_explain(error, listed, timeout)) from error
 
 
 @contextlib.contextmanager
@@ -200,52 +267,18 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _cluster(backend: str, count: int) -> Iterator[Any]:
-    """Make the backends of other libraries known to joblib, and start a cluster if there is none.
-
-    Yields Dask's client; None for the others.
-
-    Raises:
-        ConfigError: if the library is not installed.
-    """
-    if backend not in {"dask", "ray"}:
-        yield None
-        return
-    try:
-        library = importlib.import_module(
-            {"dask": "distributed", "ray": "ray.util.joblib"}[backend]
-        )
-    except ImportError as error:
-        message = (
-            f"proposals.parallel: {backend} is not installed; pip install {backend}, or use loky"
-        )
-        raise ConfigError(message) from error
-    if backend == "ray":
-        library.register_ray()
-        yield None
-        return
-    with dask_cluster(library, count) as client:
-        yield client
+_KILLED = ("TerminatedWorkerError", "BrokenProcessPool")
 
 
-def _explain(error: Exception, waiting: dict[int, str], timeout: float | None) -> str:
-    """Say which items were under way when the processes themselves failed."""
-    if type(error).__name__ in {"TerminatedWorkerError", "BrokenProcessPool"}:
+def _explain(error: Exception, listed: str, timeout: float | None) -> str:
+    """Say what became of the processes, and which items were under way."""
+    if type(error).__name__ in _KILLED:
         return (
-            f"{_list(waiting)}: a worker process was killed while these were under way, perhaps "
+            f"{listed}: a worker process was killed while these were under way, perhaps "
             "for lack of memory; use fewer workers, or run again to continue"
         )
     if type(error).__name__ in {"FutureCancelledError", "CancelledError"}:
-        return (
-            f"{_list(waiting)}: the scheduler was lost while these were under way; run again to "
-            "continue"
-        )
+        return f"{listed}: the scheduler was lost while these were under way; run again to continue"
     if timeout is not None and type(error).__name__ == "TimeoutError":
-        return f"{_list(waiting)}: took longer than {timeout:g} s"
-    return f"{_list(waiting)}: {type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _list(waiting: dict[int, str]) -> str:
-    """Name the items that are under way."""
-    return ", ".join(waiting.values()) or "no item"
+        return f"{listed}: took longer than {timeout:g} s"
+    return f"{listed}: {type(error).__name__}: {' '.join(str(error).split())}"

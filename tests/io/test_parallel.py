@@ -11,7 +11,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from detection.errors import ConfigError, DataError, DetectionError, ImageError
 from detection.io import dask_cluster
-from detection.io.parallel import parallel_map, resolve_workers
+from detection.io.parallel import parallel_map
 
 
 def square(x: int) -> int:
@@ -108,6 +108,30 @@ def test_a_killed_worker_is_an_error_that_names_what_was_under_way() -> None:
         list(mapped)
 
 
+def killed_once(folder: Path) -> int:
+    time.sleep(0.3)
+    (folder / f"begun{len(list(folder.iterdir()))}").touch()
+    if len(list(folder.iterdir())) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(list(folder.iterdir()))
+
+
+def test_a_death_is_survived_where_that_is_allowed(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abcd"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "begun0").touch() if folder.name != "c" else None
+    mapped = parallel_map(killed_once, folders, workers=2, names=list("abcd"), deaths=1)
+    assert sorted(index for index, _ in mapped) == [0, 1, 2, 3]
+    assert len(list(folders[2].iterdir())) == 2
+
+
+def test_an_item_that_kills_each_of_its_processes_ends_the_work() -> None:
+    mapped = parallel_map(killed, [0, 1, 2, 3, 4], workers=2, names=list("abcde"), deaths=2)
+    with pytest.raises(DataError, match=r"c.*: a worker process was killed"):
+        list(mapped)
+
+
 def test_an_item_that_takes_too_long_is_named() -> None:
     with pytest.raises(DataError, match=r"stuck.jpg: took longer than 1 s"):
         list(parallel_map(slow, [0, 1], workers=2, names=["a", "stuck.jpg"], timeout=1.0))
@@ -151,11 +175,6 @@ def test_after_a_failure_nothing_new_begins_and_what_is_finished_is_given(worker
 
 def test_no_items_give_nothing() -> None:
     assert list(parallel_map(square, [], workers=0, names=[])) == []
-
-
-def test_zero_workers_means_one_a_core() -> None:
-    assert resolve_workers(3) == 3
-    assert 1 <= resolve_workers(0) <= (os.cpu_count() or 1)
 
 
 def here(_: int) -> str:

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detection.cli.command import (
+    PARALLEL,
     RESTART,
     SECTIONS,
     TRACKER,
@@ -22,6 +24,9 @@ from detection.cli.command import (
 )
 from detection.cli.parser import whole_number
 from detection.config import Config
+
+if TYPE_CHECKING:
+    from detection.io.shards import Parallel
 
 RUN = option("run", "the folder of a trained detector", type=Path)
 DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
@@ -66,7 +71,28 @@ def evaluate(options: argparse.Namespace, config: Config) -> None:
     from detection.inference.dataset import evaluate as run
 
     config = _on_device(config, options.device)
-    run(options.run, config, options.out, options.others, trackers=options.tracker or ())
+    trackers = options.tracker or ()
+    run(
+        options.run,
+        config,
+        options.out,
+        options.others,
+        trackers=trackers,
+        parallel=_parallel(options),
+    )
+
+
+def _parallel(options: argparse.Namespace) -> Parallel | None:
+    """Return where the images are worked on; None for this process."""
+    from detection.io.shards import Parallel
+
+    parallel = Parallel(
+        kind=options.parallel,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        images=options.shard,
+    )
+    return None if options.parallel == "none" else parallel
 
 
 def detect(options: argparse.Namespace, config: Config) -> int:
@@ -78,9 +104,12 @@ def detect(options: argparse.Namespace, config: Config) -> int:
     from detection.ensemble import combine
     from detection.inference.images import detect as run
     from detection.inference.inputs import open_inputs
+    from detection.inference.shards import Sharding
     from detection.inference.video import detect_video
     from detection.model_io import load_detector
 
+    parallel = _parallel(options)
+    sharding = Sharding(runs=(options.run,), parallel=parallel) if parallel else None
     detector = combine(
         [load_detector(options.run, device=options.device)], _on_device(config, options.device)
     )
@@ -93,7 +122,13 @@ def detect(options: argparse.Namespace, config: Config) -> int:
             return 0
         called = inputs.called
         summary = run(
-            detector, inputs.images, options.out, coco=options.coco, called=called, **shown
+            detector,
+            inputs.images,
+            options.out,
+            coco=options.coco,
+            called=called,
+            sharding=sharding,
+            **shown,
         )
     for reason in summary.failed.values():
         print(f"error: {reason}", file=sys.stderr)
@@ -167,6 +202,7 @@ DETECTOR_COMMANDS = {
             folder("--out", "where to write, instead of the run folder"),
             TRACKER,
             DEVICE,
+            *PARALLEL,
         ),
         base=of_run,
         sections=("data", "proposals", "postprocess", "cascade", "evaluation"),
@@ -198,6 +234,7 @@ DETECTOR_COMMANDS = {
                 metavar="FILE",
             ),
             DEVICE,
+            *PARALLEL,
         ),
         base=of_run,
         sections=("data", "proposals", "postprocess", "cascade"),
