@@ -38,12 +38,13 @@ class RayCluster:
     ) -> Iterator[tuple[int, Any, str]]:
         """Yield (index, outcome, "") or (index, None, what became of the worker) as they come."""
         ray, under_way = self._library, dict[Any, int]()
-        remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(function)
+        remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
+        sent = ray.put(function)
         tasks = iter(tasks)
         try:
             while True:
                 for index, item in itertools.islice(tasks, self._count - len(under_way)):
-                    under_way[remote.remote(index, item)] = index
+                    under_way[remote.remote(sent, index, item)] = index
                 if not under_way:
                     return
                 ready, _ = ray.wait(list(under_way), num_returns=1, timeout=timeout)
@@ -60,6 +61,11 @@ class RayCluster:
             for reference in under_way:
                 with contextlib.suppress(Exception):  # what is lost need not be ended
                     ray.cancel(reference, force=True)
+
+
+def _call(function: Callable[[int, Any], Any], index: int, item: Any) -> Any:
+    """Call a function that Ray itself would not take, such as a partial one."""
+    return function(index, item)
 
 
 def _lost(error: Exception) -> str:
