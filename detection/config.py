@@ -180,7 +180,7 @@ class ProposalConfig:
             a data set with two workers or more, and always on single images.
         workers: processes, or threads where ``detection detect`` searches natively; 0 takes one a
             CPU core.
-        parallel: joblib's backend for them; ``dask`` and ``ray`` reach other machines, which then
+        parallel: where they run; ``dask`` and ``ray`` reach other machines, which then
             need the same folders. A Dask worker that gives no sign of life for
             DETECTION_SILENT_SECONDS (25) ends the work.
     """

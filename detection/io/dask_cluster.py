@@ -26,6 +26,9 @@ R = TypeVar("R")
 _CONNECT = 10
 """Seconds in which a scheduler has to answer."""
 
+_CLOSE = 30
+"""Seconds in which local workers have to end after their work."""
+
 _LOOK = 2.0
 """Seconds between two looks at the workers."""
 
@@ -114,11 +117,13 @@ def dask_cluster(library: ModuleType, workers: int, address: str = "") -> Iterat
             return
         except ValueError:
             client = _connect(library, workers, address)
+        seconds = 1  # what is lost need not be closed
         try:
             yield DaskCluster(client, workers)
+            seconds = _CLOSE
         finally:
-            with contextlib.suppress(Exception):  # what is lost need not be closed
-                client.close(timeout=1)
+            with contextlib.suppress(Exception):
+                client.close(timeout=seconds)
 
 
 def _connect(library: ModuleType, workers: int, address: str) -> Any:
