@@ -81,6 +81,7 @@ def parallel(kind, size=2):
     return "--parallel", kind, "--workers", "2", "--shard", str(size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLUSTERS)
 def test_workers_write_the_bytes_of_one_process(run, images, tmp_path, capsys, kind):
     pytest.importorskip(CLUSTERS[kind])
@@ -118,6 +119,7 @@ def test_only_missing_shards_are_done_and_another_model_has_its_own(run, images,
     assert written(out) == written(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_work_and_keeps_what_is_done(run, images, tmp_path):
     words = ["detect", str(run), *[str(images)], "--out", str(tmp_path), "--device", "cpu"]
     words += ["--proposals.mode", "quality", *parallel("processes", 1)]
