@@ -18,7 +18,8 @@ from detection.errors import is_line, require
 from detection.pretrain_config import ClassifyConfig, PretrainConfig
 
 Method = Literal["sppnet", "rcnn"]
-_MAY_CASCADE: dict[Method, bool] = {"sppnet": True, "rcnn": False}
+MAY_CASCADE: dict[Method, bool] = {"sppnet": True, "rcnn": False}
+"""Whether boxes can be rejected between the conv layers and fc6."""
 
 MAX_SCALES, MAX_LEVELS, MAX_SIDE = 32, 32, 10_000
 """The most scales and pyramid levels, and the longest short side, that anything is computed for."""
@@ -758,7 +759,7 @@ class Config:
         """Check that there are fc layers to spare, and levels to read."""
         features = self.features
         what = "sppnet with cascade.enabled: R-CNN's conv layers see every box before it could"
-        require(_MAY_CASCADE[features.method], "features.method", what, features.method)
+        require(MAY_CASCADE[features.method], "features.method", what, features.method)
         what = "fc6 or fc7 with cascade.enabled: pool5 has no layers to spare"
         require(features.layer != "pool5", "features.layer", what, features.layer)
         fits = set(self.cascade.levels) <= set(features.levels)

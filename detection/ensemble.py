@@ -215,5 +215,5 @@ def _require_cascades(detectors: Sequence[Detector], config: Config) -> None:
     single = len(detectors) == 1 and not config.postprocess.flip
     what = "false for several detectors or a mirrored image: each view would keep boxes of its own"
     require(single, "cascade.enabled", what, True)
-    what = "false, as this model was trained without one (scripts/experiments/cascade.py fits one)"
+    what = "false, as this model was trained without one; train with cascade.enabled"
     require(detectors[0].cascade is not None, "cascade.enabled", what, True)

@@ -15,7 +15,7 @@ from detection.benchmark.clock import StageClock
 from detection.benchmark.flops import count_flops
 from detection.benchmark.instrument import instrument, untrained_detector
 from detection.benchmark.unbroken import TimedImage, quartiles, time_unbroken
-from detection.config import Config, Method
+from detection.config import MAY_CASCADE, Config, Method
 from detection.data.folder import list_images
 from detection.data.images import read_image
 from detection.detector import Detector
@@ -114,13 +114,16 @@ def benchmark(config: Config, images: Path, out: Path, plan: BenchmarkPlan) -> d
 
 
 def configs_of_methods(config: Config) -> dict[str, Config]:
-    """Return the configuration of each method; R-CNN, which has no cascade, is timed without."""
+    """Return the configuration of each method; one that can have no cascade is timed without."""
     plain = replace(config.cascade, enabled=False)
-    configs = {
-        method: replace(config, features=replace(config.features, method=method), cascade=plain)
+    return {
+        method: replace(
+            config,
+            features=replace(config.features, method=method),
+            cascade=config.cascade if MAY_CASCADE[method] else plain,
+        )
         for method in get_args(Method)
     }
-    return configs | {"sppnet": replace(configs["sppnet"], cascade=config.cascade)}
 
 
 def measure(

@@ -172,12 +172,11 @@ class Head(nn.Module):
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
-        self.fc, self.fc8 = model.fc, model.fc8
+        self.model = model
 
     def forward(self, pooled: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the logits of pooled vectors."""
-        scores: Tensor = self.fc8(self.fc(pooled))
-        return scores
+        return self.model.classify(pooled)
 
 
 def make_cache(config: PretrainConfig) -> PooledCache | None:

@@ -116,9 +116,7 @@ def download(url: str, target: Path, *, patience: Patience | None = None) -> Non
     """
     part, patience = target.with_name(f"{target.name}.part"), patience or Patience()
     reason = ""
-    for attempt in range(patience.attempts):
-        if attempt:
-            time.sleep(patience.pause * 2 ** (attempt - 1))
+    for _ in _attempts(patience):
         try:
             _transfer(url, part, patience)
         except _UselessError as error:
@@ -133,12 +131,18 @@ def download(url: str, target: Path, *, patience: Patience | None = None) -> Non
     raise DataError(message)
 
 
-def _fetch_from(url: str, part: Path, md5: str, patience: Patience) -> str:
-    """Try one address; return the reason of the failure, empty if the file is there."""
-    reason = ""
+def _attempts(patience: Patience) -> Iterator[int]:
+    """Yield the number of each attempt, after its pause."""
     for attempt in range(patience.attempts):
         if attempt:
             time.sleep(patience.pause * 2 ** (attempt - 1))
+        yield attempt
+
+
+def _fetch_from(url: str, part: Path, md5: str, patience: Patience) -> str:
+    """Try one address; return the reason of the failure, empty if the file is there."""
+    reason = ""
+    for _ in _attempts(patience):
         resumed = part.exists() and part.stat().st_size > 0
         try:
             _transfer(url, part, patience)

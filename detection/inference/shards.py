@@ -29,6 +29,9 @@ from detection.version import VERSION
 FOLDER = "shards"
 """Where the files of the shards are, below the folder of the results."""
 
+_ELSEWHERE = {"data", "proposals", "svm", "bbox", "finetune", "evaluation", "pretrain", "classify"}
+"""Sections that no row depends on, or that are described by what of them a row depends on."""
+
 _LOCK = threading.Lock()
 """A worker of several threads works on one shard after the other."""
 
@@ -80,8 +83,8 @@ def make_recipe(runs: Sequence[Path], config: Config, **also: Any) -> Recipe:
         "proposals": store_parameters(config.proposals),
         "max_boxes": config.proposals.max_boxes,
         "time_limit": config.proposals.time_limit,
-        "features": settings.get("features"),
-        "postprocess": settings.get("postprocess"),
+        # All sections but these: one that is new may change what is detected.
+        "settings": {name: settings[name] for name in settings.keys() - _ELSEWHERE},
         "max_pixels": config.data.max_pixels,
         "allow_missing": config.evaluation.allow_missing,
         "threads": threads,

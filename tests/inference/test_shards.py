@@ -170,6 +170,22 @@ def test_a_worker_keeps_its_detector_for_the_next_shard(run):
     assert make_recipe([run], others).fingerprint == recipe.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("cascade", {"recall": 0.9}),
+        ("features", {"dtype": "bfloat16"}),
+        ("postprocess", {"flip": True}),
+        ("proposals", {"max_boxes": 7}),
+        ("backbone", {"output_stride": 32}),
+    ],
+)
+def test_rows_of_other_settings_are_not_taken_for_these(run, section, change):
+    config = tiny_detector().config
+    changed = replace(config, **{section: replace(getattr(config, section), **change)})
+    assert make_recipe([run], changed).fingerprint != make_recipe([run], config).fingerprint
+
+
 def test_a_changed_file_has_another_key(tmp_path):
     path = tmp_path / "a.png"
     missing = file_key(path)

@@ -1,7 +1,5 @@
 """Dask's workers behind the interface of clusters; those of Ray are in test_ray_cluster.py."""
 
-import os
-import signal
 import time
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from detection.errors import DataError
 from detection.io.clusters import open_cluster
 from detection.io.parallel import parallel_map
+from tests.io.deaths import killed, killed_once
 
 distributed = pytest.importorskip("distributed")
 
@@ -20,19 +19,6 @@ def plus_one(index, item):
 def wait(index, item):
     time.sleep(item)
     return item
-
-
-def killed_once(path):
-    if not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path.name
-
-
-def killed(number):
-    if number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
 
 
 @pytest.fixture(scope="module")

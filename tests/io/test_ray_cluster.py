@@ -1,7 +1,6 @@
 """Ray's workers: a real local cluster where Ray is installed."""
 
 import os
-import signal
 import time
 import types
 
@@ -11,24 +10,12 @@ from detection.errors import ConfigError, DataError
 from detection.io import ray_cluster
 from detection.io.clusters import open_cluster
 from detection.io.parallel import parallel_map
+from tests.io.deaths import killed, killed_once
 
 
 def where(number):
     time.sleep(0.2)
     return number, os.getpid()
-
-
-def killed_once(path):
-    if not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path.name
-
-
-def killed(number):
-    if number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
 
 
 class Away(types.ModuleType):
