@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -89,12 +91,25 @@ def ray_cluster(library: ModuleType, workers: int, address: str = "") -> Iterato
     if library.is_initialized():
         yield RayCluster(library, workers)
         return
-    _connect(library, workers, address or os.environ.get("RAY_ADDRESS", ""))
+    with _own_sigterm():
+        _connect(library, workers, address or os.environ.get("RAY_ADDRESS", ""))
     try:
         yield RayCluster(library, workers)
     finally:
         with contextlib.suppress(Exception):
             library.shutdown()
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what SIGTERM does here: Ray puts a handler of its own there, and leaves it."""
+    alone = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if alone and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _connect(library: ModuleType, workers: int, address: str) -> None:

@@ -121,7 +121,12 @@ def test_only_missing_shards_are_done_and_another_model_has_its_own(run, images,
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_work_and_keeps_what_is_done(run, images, tmp_path):
-    words = ["detect", str(run), *[str(images)], "--out", str(tmp_path), "--device", "cpu"]
+    many = tmp_path / "many"
+    many.mkdir()
+    for path in images.glob("0*.jpg"):
+        for copy in range(12):  # so many that the end is far away when the first ones are done
+            os.link(path, many / f"{copy}_{path.name}")
+    words = ["detect", str(run), str(many), "--out", str(tmp_path), "--device", "cpu"]
     words += ["--proposals.mode", "quality", *parallel("processes", 1)]
     work = subprocess.Popen(
         [sys.executable, "-m", "detection", *words], stderr=subprocess.PIPE, text=True
@@ -133,7 +138,7 @@ def test_ctrl_c_ends_the_work_and_keeps_what_is_done(run, images, tmp_path):
     _, said = work.communicate(timeout=60)
     assert (work.returncode, said.splitlines()[-1:]) == (130, ["error: interrupted"])
     shards = list((tmp_path / "shards").glob("0*.jsonl"))
-    assert shards
+    assert 0 < len(shards) < len(list(many.iterdir()))
     assert all(json.loads(path.read_text().splitlines()[0])["rows"] == 1 for path in shards)
 
 

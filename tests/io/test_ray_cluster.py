@@ -1,6 +1,7 @@
 """Ray's workers: a real local cluster where Ray is installed."""
 
 import os
+import signal
 import time
 import types
 
@@ -36,6 +37,26 @@ def test_a_head_that_is_away_is_one_line():
         ray_cluster.ray_cluster(Away("away"), 2, "host:6379"),
     ):
         pass
+
+
+class Grabbing(Away):
+    """A library that takes SIGTERM for itself, as Ray does, and answers."""
+
+    def init(self, address, **settings):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def cluster_resources(self):
+        return {"CPU": 2}
+
+    def shutdown(self):
+        pass
+
+
+def test_sigterm_does_what_it_did_before():
+    before = signal.getsignal(signal.SIGTERM)
+    with ray_cluster.ray_cluster(Grabbing("grabbing"), 2, "host:6379"):
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def test_pretrain_hands_on_folder_flags_and_settings(tmp_path, called, capsys):
     ((name, (config, folder), flags),) = called
     assert (name, folder) == ("pretrain", out)
     assert config.pretrain.epochs == 7
-    assert flags == {"resume": True, "override": False, "overwrite": False}
+    assert flags == {"trackers": (), "resume": True, "override": False, "overwrite": False}
     assert capsys.readouterr().out.endswith(f"next: detection classify-views {out}\n")
 
 
