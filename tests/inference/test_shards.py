@@ -120,6 +120,7 @@ def test_only_missing_shards_are_done_and_another_model_has_its_own(run, images,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_work_and_keeps_what_is_done(run, images, tmp_path):
     many = tmp_path / "many"
     many.mkdir()
