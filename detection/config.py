@@ -509,6 +509,9 @@ class FineTuneConfig:
             300k in SPP §4.1.
         warmup: ``one_cycle``: the fraction of ``iterations`` in which the rate rises from a 25th.
         clip_norm: a longer gradient is scaled to this norm; 0 leaves it as it is.
+        ema_decay: keep an exponential moving average of the trained weights with this decay a step
+            (beyond both papers); it is what is validated and what the model holds. 0 keeps the
+            weights themselves.
         batch_size: RoIs, 128 in RC §2.3 and the releases.
         images_per_batch: images that the RoIs of one batch come from, in the order of a shuffled
             list (FR §2.3: 2); 0 draws every RoI over the whole set, as both papers do, which needs
@@ -568,6 +571,7 @@ class FineTuneConfig:
     decay_at: tuple[float, ...] = (0.8333,)
     warmup: float = 0.1
     clip_norm: float = 0.0
+    ema_decay: float = 0.0
     batch_size: int = 128
     images_per_batch: int = 0
     positive_fraction: float = 0.25
@@ -615,7 +619,7 @@ class FineTuneConfig:
         for name in ("epochs", "easy_negatives"):
             held = not getattr(self, name) or self.images_per_batch > 0
             require(held, f"finetune.{name}", "0 without images_per_batch", getattr(self, name))
-        for name in ("momentum", "dropout", "validation_fraction"):
+        for name in ("momentum", "dropout", "validation_fraction", "ema_decay"):
             value = getattr(self, name)
             require(0 <= value < 1, f"finetune.{name}", "a number in [0, 1)", value)
         decay = all(0 < share <= 1 for share in self.decay_at)

@@ -26,6 +26,7 @@ from detection.training.randomness import seeded, stream
 from detection.training.sampling import ImageSample, RoIPool, Sampler, delta_statistics, pool_of
 from detection.training.solver import Snapshot, learning_rate, make_optimizer
 from detection.training.validation import MapValidation, map_steps
+from detection.training.weight_average import WeightAverage
 
 _NORM_IMAGES, _NORM_BOXES = 20, 200
 
@@ -65,9 +66,13 @@ def fine_tune(
     tuner = FineTuner(network, batches(images, training, network.extractor, config), tune, workers)
     look = _look(tuner, images, training, held_out, replace(config, finetune=tune))
     snapshot = Snapshot(network, "map" if tune.validate_map_every else "rois")
+    average = WeightAverage(network, tune.ema_decay)
 
     def step(index: int) -> Mapping[str, float]:
-        values = tuner.step(index) | look(index + 1, snapshot)
+        values = tuner.step(index)
+        average.update()
+        with average.applied():
+            values |= look(index + 1, snapshot)
         announce("fine-tuning", index + 1, tune.iterations, values)
         return values
 
@@ -82,7 +87,10 @@ def fine_tune(
         "optimizer": tuner.optimizer,
         "snapshot": snapshot,
     }
+    if tune.ema_decay:
+        parts["average"] = average
     run_steps(step, parts, loop, folder, resume=resume, workers=workers, description="fine-tuning")
+    average.swap()
     snapshot.restore()
     return folded(network, *tuner.deltas)
 

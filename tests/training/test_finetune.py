@@ -170,9 +170,11 @@ def test_published_fc_layers_are_taken_over_and_read_pool5_as_it_is(records):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_broken_off_fine_tuning_resumes_bit_equal(records, tmp_path, method):
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_broken_off_fine_tuning_resumes_bit_equal(records, tmp_path, method, ema_decay):
     settings = {"open_layers": 1, "images_per_batch": 2, "validate_every": 4}
     settings |= {"validation_fraction": 0.34, "validation_batches": 2, "joint_bbox": True}
+    settings["ema_decay"] = ema_decay
     config = tiny.config(method, **settings)
     straight = tiny.training_images(config, records)
     expected = fine_tune(straight, config, tmp_path / "straight")
@@ -339,3 +341,12 @@ def test_adamw_with_one_cycle_learns_a_single_fc_layer_and_resumes_bit_exactly(r
     trained = list(whole.backbone.trunk.parameters())
     before = list(images.source.extractor.backbone.trunk.parameters())
     assert not all(a.equal(b) for a, b in zip(trained, before, strict=True))
+
+
+def test_the_average_of_the_weights_is_what_is_kept(records, tmp_path):
+    settings = {"open_layers": 1, "images_per_batch": 2, "iterations": 6, "ema_decay": 0.99}
+    tuned, _, _ = tune(records, tmp_path / "run", **settings)
+    state = load_latest(tmp_path / "run").state
+    kept = {n.removeprefix("fc8."): t for n, t in state["average"]["averages"].items()}
+    assert tuned.scorer.weight.equal(kept["weight"])
+    assert not tuned.scorer.weight.equal(state["network"]["fc8.weight"])
