@@ -458,6 +458,9 @@ class PostprocessConfig:
         second_nms: suppress once more after the boxes moved, as the released evaluation does.
         regression: move the boxes by the regressors; false applies a detector without them.
         flip: average scores and boxes with those of the mirrored image (beyond both papers).
+        scales: SPPnet: average scores and boxes over these short sides of the image, each seen
+            alone, instead of choosing among ``features.scales`` by the size of the box (beyond
+            both papers); none leaves ``features.scales`` in force.
         vote_iou: replace each detection by the mean of the boxes of its class that overlap it by
             at least this, weighted by their scores (beyond both papers: Gidaris and Komodakis,
             arXiv 1505.01749, §3.3); 0 leaves it out. The voters are what the last suppression
@@ -472,11 +475,13 @@ class PostprocessConfig:
     second_nms: bool = True
     regression: bool = True
     flip: bool = False
+    scales: tuple[int, ...] = ()
     vote_iou: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _positive("postprocess", self, "max_per_class")
+        _short_sides("postprocess", self.scales)
         require(0 < self.nms_iou <= 1, "postprocess.nms_iou", "an IoU in (0, 1]", self.nms_iou)
         require(0 <= self.vote_iou <= 1, "postprocess.vote_iou", "an IoU in [0, 1]", self.vote_iou)
         if self.vote_iou:
@@ -487,6 +492,11 @@ class PostprocessConfig:
             require(not self.first_nms, "postprocess.first_nms", what, self.first_nms)
             what = "true with vote_iou"
             require(self.second_nms, "postprocess.second_nms", what, self.second_nms)
+
+    @property
+    def averages_views(self) -> bool:
+        """Whether scores are means over views of the image."""
+        return self.flip or bool(self.scales)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,6 +102,8 @@ class Detector:
         options = self.config.postprocess
         expected = "false: one detector sees no mirror image, combine([detector]) does"
         require(not options.flip, "postprocess.flip", expected, options.flip)
+        expected = "none: one detector averages no scales, combine([detector]) does"
+        require(not options.scales, "postprocess.scales", expected, options.scales)
         image, boxes = inputs(image, proposals, self.config, self.device)
         with torch.no_grad():
             pool5 = extract_within_memory(self.extractor, image, boxes)  # R-CNN, SPPnet differ here

@@ -1,4 +1,4 @@
-"""Test-time augmentation around the detector: the mirrored image, and several detectors as one."""
+"""Test-time augmentation around the detector: views of the image, and several detectors as one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from detection.structures import Detections, Image, Proposals, RoIFeatures
 class Ensemble:
     """Detectors of the same classes that decide together, with the ``detect`` of a detector.
 
-    Every member scores every box; with ``postprocess.flip`` its scores and regressed boxes are the
-    means over the image and its mirror image. The union of the members' scored boxes is then
+    Every member scores every box; its scores and regressed boxes are means over the views of the
+    image: its mirror image with ``postprocess.flip``, several sizes with ``postprocess.scales``.
+    The union of the members' scored boxes is then
     suppressed as if it came from one detector (SPP §4.4).
 
     Attributes:
@@ -114,34 +115,51 @@ class Ensemble:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class View:
+    """All boxes of an image in one of its views.
+
+    Attributes:
+        mirrored: whether the image is.
+        pool5: of each box.
+        top: what the scorer reads.
+    """
+
+    mirrored: bool
+    pool5: RoIFeatures
+    top: RoIFeatures
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class ScoredBoxes:
     """All boxes of an image as one member of an ensemble sees them.
 
     Attributes:
         member: with the regressors.
-        scores: of each box for each class; the mean of both views where there are two.
-        features: of each view, pool5 and what the scorer reads: the image, then its mirror image.
+        scores: of each box for each class, the mean over the views.
+        views: of the image.
     """
 
     member: Detector
     scores: Float[Tensor, "r k"]
-    features: tuple[tuple[RoIFeatures, RoIFeatures], ...]
+    views: tuple[View, ...]
 
     def regressed(self, candidates: Candidates, image: Image) -> Float[Tensor, "m 4"]:
         """Return the regressed boxes of candidates, the mean over the views."""
+        moved = [self._moved(view, candidates, image) for view in self.views]
+        return moved[0] if len(moved) == 1 else torch.stack(moved).mean(dim=0)
+
+    def _moved(self, view: View, candidates: Candidates, image: Image) -> Float[Tensor, "m 4"]:
         size, width = image.size, image.size[1]
-        plain = self.member.regress(candidates, *self.features[0], size).boxes
-        if len(self.features) == 1:
-            return plain
+        if not view.mirrored:
+            return self.member.regress(candidates, view.pool5, view.top, size).boxes
         there = replace(candidates, boxes=flip(candidates.boxes, width))
-        mirrored = self.member.regress(there, *self.features[1], size).boxes
-        return (plain + flip(mirrored, width)) / 2
+        return flip(self.member.regress(there, view.pool5, view.top, size).boxes, width)
 
 
 def score(
     member: Detector, image: Image, boxes: Float[Tensor, "r 4"], config: Config
 ) -> ScoredBoxes:
-    """Score every box by one member, on the mirror image too where that is configured.
+    """Score every box by one member, in each of the configured views of the image.
 
     Args:
         member: one of the detectors.
@@ -149,17 +167,22 @@ def score(
         boxes: image pixels, on its device.
         config: of the ensemble.
     """
-    views = [(image, boxes)]
-    if config.postprocess.flip:
-        views.append((image.mirrored(), flip(boxes, image.size[1])))
-    features, scores = [], []
-    for its_image, its_boxes in views:
-        pool5 = extract_within_memory(member.extractor, its_image, its_boxes)
-        top = pool5.map(member.fc)
-        features.append((pool5, top))
-        scores.append(top.map(member.scorer.score).expand())
-    mean = scores[0] if len(scores) == 1 else (scores[0] + scores[1]) / 2
-    return ScoredBoxes(member=member, scores=mean, features=tuple(features))
+    options, extractor = config.postprocess, member.extractor
+    seen = [(False, image, boxes)]
+    if options.flip:
+        seen.append((True, image.mirrored(), flip(boxes, image.size[1])))
+    # R-CNN's extractor is the same at every scale, and then there is one view
+    at_scales = [extractor.with_scales((side,)) for side in options.scales] or [extractor]
+    extractors = list(dict.fromkeys(at_scales))
+    views, scores = [], []
+    for mirrored, its_image, its_boxes in seen:
+        for at_scale in extractors:
+            pool5 = extract_within_memory(at_scale, its_image, its_boxes)
+            top = pool5.map(member.fc)
+            views.append(View(mirrored=mirrored, pool5=pool5, top=top))
+            scores.append(top.map(member.scorer.score).expand())
+    mean = scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
+    return ScoredBoxes(member=member, scores=mean, views=tuple(views))
 
 
 def combine(detectors: Sequence[Detector], config: Config | None = None) -> Detector | Ensemble:
@@ -183,7 +206,7 @@ def combine(detectors: Sequence[Detector], config: Config | None = None) -> Dete
     _require_cascades(detectors, config)
     for detector in detectors:
         warn_of_other_backend(detector.config.proposals, config.proposals)
-    if len(detectors) == 1 and not config.postprocess.flip:
+    if len(detectors) == 1 and not config.postprocess.averages_views:
         return first.with_config(config)
     members = tuple(
         member.with_config(replace(member.config, postprocess=config.postprocess))
@@ -212,8 +235,8 @@ def _require_cascades(detectors: Sequence[Detector], config: Config) -> None:
     """Raise ConfigError where a cascade is wanted and there is none, or more than one opinion."""
     if not config.cascade.enabled:
         return
-    single = len(detectors) == 1 and not config.postprocess.flip
-    what = "false for several detectors or a mirrored image: each view would keep boxes of its own"
+    single = len(detectors) == 1 and not config.postprocess.averages_views
+    what = "false for several detectors or views of an image: each would keep boxes of its own"
     require(single, "cascade.enabled", what, True)
     what = "false, as this model was trained without one; train with cascade.enabled"
     require(detectors[0].cascade is not None, "cascade.enabled", what, True)

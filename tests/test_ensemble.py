@@ -141,6 +141,57 @@ def test_with_flipping_a_mirrored_image_has_the_mirrored_detections(image, recor
     assert not torch.allclose(plain.detect(image, proposals).scores[:3], straight.scores[:3])
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_scores_and_boxes_are_means_over_the_scales(image, record, mirrored):
+    sides = (48, 96)
+    post = PostprocessConfig(score_threshold=-100.0, flip=mirrored, scales=sides)
+    one = detector(3, postprocess=post)
+    boxes = tiny.proposals(record).boxes
+    views = [(False, image, boxes), (True, image.mirrored(), flip(boxes, tiny.WIDTH))]
+    expected_scores, expected_boxes = [], []
+    pairs = Candidates(
+        rows=torch.arange(len(boxes)),
+        boxes=boxes,
+        scores=torch.zeros(len(boxes)),
+        labels=torch.zeros(len(boxes), dtype=torch.int64),
+    )
+    for turned, its_image, its_boxes in views[: 1 + mirrored]:
+        for side in sides:
+            features = replace(one.config.features, scales=(side,))
+            pool5 = make_extractor(tiny.backbone(), features).extract(its_image, its_boxes)
+            expected_scores.append(one.scorer.score(pool5.expand()))
+            at = replace(pairs, boxes=its_boxes)
+            moved = one.regress(at, pool5, pool5, image.size).boxes
+            expected_boxes.append(flip(moved, tiny.WIDTH) if turned else moved)
+    actual = score(one, image, boxes, one.config)
+    mean = torch.stack(expected_scores).double().mean(dim=0).float()
+    torch.testing.assert_close(actual.scores, mean, rtol=1e-5, atol=1e-5)
+    mean = torch.stack(expected_boxes).double().mean(dim=0).float()
+    torch.testing.assert_close(actual.regressed(pairs, image), mean, rtol=1e-5, atol=1e-3)
+    assert (expected_scores[0] - expected_scores[1]).abs().max() > 1e-3
+
+
+def test_one_scale_to_average_is_the_detector_of_that_scale(image, record):
+    one = detector(3)
+    other = replace(one, extractor=one.extractor.with_scales((96,)))
+    post = replace(one.config.postprocess, scales=(96,))
+    with pytest.raises(ConfigError, match=r"postprocess.scales: expected none: .* got \(96,\)"):
+        one.with_config(replace(one.config, postprocess=post)).detect(image)
+    combined = combine([one], replace(one.config, postprocess=post))
+    proposals = tiny.proposals(record)
+    same(combined.detect(image, proposals), other.detect(image, proposals))
+
+
+def test_crops_have_one_scale(image, record):
+    one = detector(3)
+    crops = make_extractor(tiny.backbone(), tiny.config("rcnn", enabled=False).features)
+    scorer = SoftmaxScorer(weight=torch.ones(3, crops.feature_dim), bias=torch.zeros(3))
+    one = replace(one, extractor=crops, scorer=scorer, regressors=None)
+    post = replace(one.config.postprocess, scales=(48, 96))
+    seen = score(one, image, tiny.proposals(record).boxes, replace(one.config, postprocess=post))
+    assert len(seen.views) == 1
+
+
 def test_an_image_mirrored_twice_is_itself(image):
     assert torch.equal(image.mirrored().mirrored().pixels, image.pixels)
     assert torch.equal(image.mirrored().pixels[:, 0], image.pixels[:, -1])

@@ -66,6 +66,10 @@ class FeatureExtractor(Protocol):
         """
         ...
 
+    def with_scales(self, scales: Sequence[int]) -> FeatureExtractor:
+        """Return the same extractor with other sizes of the image, where it has any."""
+        ...
+
 
 @runtime_checkable
 class Trainable(FeatureExtractor, Protocol):
