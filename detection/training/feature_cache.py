@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from detection.structures import FeatureMap, Image, Record, RoIFeatures
 
 
 class KeptMaps:
-    """Maps in host memory, as long as they fit into a budget.
+    """Maps in host memory, as long as they fit into a budget; threads may share it.
 
     Args:
         budget: bytes that may still be kept.
@@ -25,6 +26,7 @@ class KeptMaps:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._maps: dict[Hashable, tuple[FeatureMap, ...]] = {}
+        self._lock = threading.Lock()
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._maps
@@ -36,9 +38,10 @@ class KeptMaps:
     def keep(self, key: Hashable, maps: tuple[FeatureMap, ...]) -> None:
         """Keep maps if there is room for them."""
         size = sum(m.values.numel() * m.values.element_size() for m in maps)
-        if size <= self.budget:
-            self.budget -= size
-            self._maps[key] = moved(maps, torch.device("cpu"))
+        with self._lock:
+            if size <= self.budget and key not in self._maps:
+                self.budget -= size
+                self._maps[key] = moved(maps, torch.device("cpu"))
 
 
 class FeatureSource:

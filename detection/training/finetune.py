@@ -21,6 +21,7 @@ from detection.training.events import SILENT, Announcer
 from detection.training.examples import TrainingImages
 from detection.training.feature_cache import FrozenMaps
 from detection.training.finetune_model import FineTuned, FineTuneModel, folded, input_norm
+from detection.training.image_threads import map_images
 from detection.training.loop import LoopConfig, Stateful, check_finite, run_steps
 from detection.training.randomness import seeded, stream
 from detection.training.sampling import ImageSample, RoIPool, Sampler, delta_statistics, pool_of
@@ -326,14 +327,12 @@ def bbox_loss(
 
 def maps_of(batches: Batches, samples: Sequence[ImageSample]) -> list[tuple[FeatureMap, ...]]:
     """Return the maps of each sample, at the scales that it needs."""
-    return [
-        batches.maps.of(
-            sample.index,
-            flipped=sample.flipped,
-            scales=None if sample.scale is None else torch.unique(sample.scale).tolist(),
-        )
-        for sample in samples
-    ]
+
+    def of(sample: ImageSample) -> tuple[FeatureMap, ...]:
+        scales = None if sample.scale is None else torch.unique(sample.scale).tolist()
+        return batches.maps.of(sample.index, flipped=sample.flipped, scales=scales)
+
+    return map_images(of, samples, batches.maps.extractor.device)
 
 
 def _joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:

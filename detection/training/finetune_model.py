@@ -18,6 +18,7 @@ from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.fc import FcHead
 from detection.heads.scorer import SoftmaxScorer
 from detection.structures import FeatureMap
+from detection.training.image_threads import map_with_gradients
 from detection.training.sampling import ImageSample
 
 _LOG = logging.getLogger(__name__)
@@ -62,19 +63,17 @@ class FineTuneModel(nn.Module):
         self, samples: Sequence[ImageSample], maps: Sequence[tuple[FeatureMap, ...]]
     ) -> tuple[Float[Tensor, "n k1"], Float[Tensor, "n k 4"] | None]:
         """Return the logits of all RoIs and, if configured, their deltas for each class."""
-        device, dtype = self.extractor.device, self.extractor.dtype
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            pool5 = torch.cat(
-                [self._pool5(sample, its) for sample, its in zip(samples, maps, strict=True)]
-            )
-            top = self.top(pool5)
+        pairs = list(zip(samples, maps, strict=True))
+        trained = [value for value in self.opened.parameters() if value.requires_grad]
+        with self._precision():
+            parts = map_with_gradients(self._pool5, pairs, trained, self.extractor.device)
+            top = self.top(torch.cat(parts))
             deltas = self.bbox(top).view(len(top), -1, 4) if self.bbox is not None else None
             return self.fc8(top), deltas
 
     def top(self, pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u f"]:
         """Return what classifier and regressor read."""
-        device, dtype = self.extractor.device, self.extractor.dtype
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with self._precision():
             read: Tensor = pool5 * self.factor
             if self.fc is not None:
                 read = self.fc(read)
@@ -107,12 +106,22 @@ class FineTuneModel(nn.Module):
         self.opened.eval()
         return self
 
-    def _pool5(self, sample: ImageSample, maps: tuple[FeatureMap, ...]) -> Float[Tensor, "m d"]:
-        """Run the unfrozen layers on the maps of the scales that the sample needs, then pool."""
+    def _pool5(self, pair: tuple[ImageSample, tuple[FeatureMap, ...]]) -> Float[Tensor, "m d"]:
+        """Run the unfrozen layers on the maps of the scales that a sample needs, then pool."""
+        sample, maps = pair
         scale = sample.scale
         if scale is not None:
             scale = torch.unique(scale, return_inverse=True)[1]
-        return self.extractor.pool(self.extractor.run_trainable(maps), sample.boxes, scale).expand()
+        # A context of each thread's own, without the copies of weights that threads would share.
+        with self._precision(cache_enabled=False):
+            run = self.extractor.run_trainable(maps)
+            return self.extractor.pool(run, sample.boxes, scale).expand()
+
+    def _precision(self, *, cache_enabled: bool = True) -> torch.autocast:
+        """Return the context in which the layers run."""
+        device, dtype = self.extractor.device, self.extractor.dtype
+        mixed = dtype != torch.float32
+        return torch.autocast(device.type, dtype=dtype, enabled=mixed, cache_enabled=cache_enabled)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

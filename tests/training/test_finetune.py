@@ -350,3 +350,25 @@ def test_the_average_of_the_weights_is_what_is_kept(records, tmp_path):
     kept = {n.removeprefix("fc8."): t for n, t in state["average"]["averages"].items()}
     assert tuned.scorer.weight.equal(kept["weight"])
     assert not tuned.scorer.weight.equal(state["network"]["fc8.weight"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_threads_train_the_network_of_one(records, method):
+    config = tiny.config(method, open_layers=2, joint_bbox=True, images_per_batch=2)
+    images = tiny.training_images(config, records)
+    before = torch.get_num_threads()
+    weights = []
+    try:
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            network = FineTuneModel(images.source.extractor, 2, 0.5, config.finetune)
+            its = batches(images, records, network.extractor, config)
+            tuner = FineTuner(network, its, config.finetune, ALONE)
+            for index in range(4):
+                tuner.step(index)
+            weights.append({name: t.clone() for name, t in network.state_dict().items()})
+    finally:
+        torch.set_num_threads(before)
+    for name, one in weights[0].items():
+        torch.testing.assert_close(weights[1][name], one, rtol=1e-4, atol=1e-6)
+        assert torch.equal(weights[1][name], weights[2][name])
