@@ -1,7 +1,9 @@
 """What a training step on a CPU takes from its operators, forward and backward, against torch's.
 
 A depthwise convolution of 5 x 5 weights, two cells apart, on 4 maps of 1,152 x 30 x 40 cells, and
-the pyramid 1, 2, 3 of 96 windows on each of 4 maps of 1,392 x 30 x 40 cells.
+the pyramid 1, 2, 3 of 96 windows on each of 4 maps of 1,392 x 30 x 40 cells. Then the conv part of
+a whole step of EfficientNet-Lite0, its last 5 stages open, 4 images of 480 x 640: every layer on
+all threads, or every image on one.
 ``max_difference`` is the largest difference of a gradient over the largest gradient; that of the
 convolution is to float32 gradients of the same numbers, as oneDNN's own in bfloat16 can be wrong.
 """
@@ -17,11 +19,17 @@ from comparison import Candidate, Comparison, compare, parse, report
 from pooling_cases import make_windows
 from torch import Tensor, nn
 
+from detection.backbones.weights import load_backbone
+from detection.config import BackboneConfig, FeatureConfig
 from detection.features.depthwise import with_fast_depthwise
+from detection.features.factory import make_extractor
 from detection.features.pyramid import Layout, Pool, pool_with_torch, pyramid_pool
+from detection.structures import Image
+from detection.training.image_threads import map_with_gradients
 
 LEVELS = (1, 2, 3)
 ROWS, COLUMNS = 30, 40
+CPU = torch.device("cpu")
 GENERATOR = torch.Generator().manual_seed(0)
 
 
@@ -89,6 +97,36 @@ def pooling(images: int, rois: int, repeats: int, dtype: torch.dtype) -> list[Co
     )
 
 
+def images_on_threads(images: int, rois: int, repeats: int) -> list[Comparison]:
+    """Time conv layers and pooling of a step, with the threads shared in either way."""
+    backbone = load_backbone(BackboneConfig(name="efficientnet_lite0"), to_train=True)
+    features = FeatureConfig(
+        scales=(480,), levels=LEVELS, maps=("head", "stage5"), device="cpu", dtype="float32"
+    )
+    extractor = make_extractor(backbone, features).unfreeze(5)
+    boxes = torch.rand(images, rois, 4, generator=GENERATOR) * torch.tensor([320, 240, 319, 239])
+    boxes[..., 2:] += boxes[..., :2] + 1
+    pixels = torch.randint(256, (images, 480, 640, 3), generator=GENERATOR, dtype=torch.uint8)
+    maps = [extractor.run_frozen(Image(image_id="", pixels=image)) for image in pixels]
+    trained = list(extractor.trainable.parameters())
+
+    def pooled(index: int) -> Tensor:
+        return extractor.pool(extractor.run_trainable(maps[index]), boxes[index]).expand()
+
+    def step(shared: bool) -> tuple[Tensor, ...]:
+        which = range(images)
+        parts = map(pooled, which) if shared else map_with_gradients(pooled, which, trained, CPU)
+        return torch.autograd.grad(torch.cat(list(parts)).square().mean(), trained)
+
+    return compare(
+        "conv layers and pooling of a step, forward and backward, float32",
+        Candidate(name="each layer on all threads", run=partial(step, True)),
+        [Candidate(name="each image on a thread", run=partial(step, False))],
+        relative,
+        repeats,
+    )
+
+
 def main() -> None:
     """Measure and print."""
     options = parse(__doc__.split("\n", maxsplit=1)[0], images=4, rois=96, repeats=9)
@@ -97,6 +135,8 @@ def main() -> None:
         report(results, options, f"{options.images} maps of 1152 x 30 x 40, {dtype}")
         results = pooling(options.images, options.rois, options.repeats, dtype)
         report(results, options, f"{options.images} maps of 1392 x 30 x 40, {dtype}")
+    results = images_on_threads(options.images, options.rois, options.repeats)
+    report(results, options, f"{options.images} images of 480 x 640")
 
 
 if __name__ == "__main__":
