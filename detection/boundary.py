@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,9 +15,12 @@ from torch import Tensor
 
 from detection.config import Config
 from detection.data.image_like import ImageLike, to_image
+from detection.features.extractor import FeatureExtractor
+from detection.features.memory import encode_within_memory
 from detection.heads.calibration import Calibration
+from detection.io.interrupts import uncovered
 from detection.proposals.search import propose
-from detection.structures import Detections, Image, Proposals
+from detection.structures import Detections, FeatureMap, Image, Proposals
 
 Detect = TypeVar("Detect", bound=Callable[..., Detections])
 
@@ -57,5 +61,46 @@ def inputs(
         device: of the network.
     """
     image = to_image(image, max_pixels=config.data.max_pixels)
-    proposals = proposals or propose(image, config.proposals)
+    proposals = proposals or propose(image, config.proposals, threads=torch.get_num_threads())
     return image.to(device), proposals.boxes.to(device)
+
+
+def inputs_and_maps(
+    image: ImageLike, proposals: Proposals | None, config: Config, extractor: FeatureExtractor
+) -> tuple[Image, Float[Tensor, "r 4"], tuple[FeatureMap, ...] | None]:
+    """Return what `inputs` does, and the maps where they were computed beside the search.
+
+    Both need the image alone: while one thread searches, this one runs the conv layers. Nothing
+    runs beside anything where torch has one thread, or where the boxes are known. The numbers are
+    those of one after the other, and so are the errors: that of the search comes first.
+
+    Args:
+        image: an `Image`, an array of RGB, a Pillow image, or a path.
+        proposals: its boxes; None runs selective search as configured.
+        config: limits of the image, and how boxes are proposed.
+        extractor: of the method.
+
+    Returns:
+        The image and its boxes on the device of the network; without maps, they are to be computed.
+    """
+    if proposals is not None or torch.get_num_threads() == 1:
+        return *inputs(image, proposals, config, extractor.device), None
+    image = to_image(image, max_pixels=config.data.max_pixels)
+    on_device = image.to(extractor.device)
+    # Leaving the pool waits for the search, also after Ctrl-C: no thread outlives the call.
+    with ThreadPoolExecutor(1, thread_name_prefix="proposals") as pool:
+        # The conv layers have torch's threads: more of the search's would wait for theirs.
+        threads = max(1, torch.get_num_threads() // 2)
+        search = pool.submit(_search_beside, image, config, threads)
+        try:
+            maps = encode_within_memory(extractor, on_device)
+        except Exception:
+            search.result()
+            raise
+        boxes = search.result().boxes.to(extractor.device)
+    return on_device, boxes, maps
+
+
+def _search_beside(image: Image, config: Config, threads: int) -> Proposals:
+    with uncovered():
+        return propose(image, config.proposals, threads=threads)

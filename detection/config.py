@@ -498,6 +498,13 @@ class PostprocessConfig:
         """Whether scores are means over views of the image."""
         return self.flip or bool(self.scales)
 
+    def require_one_view(self) -> None:
+        """Raise ConfigError where scores are means over views."""
+        expected = "false: one detector sees no mirror image, combine([detector]) does"
+        require(not self.flip, "postprocess.flip", expected, self.flip)
+        expected = "none: one detector averages no scales, combine([detector]) does"
+        require(not self.scales, "postprocess.scales", expected, self.scales)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuneConfig:

@@ -10,17 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detection.boundary import inputs, remembers_file, with_probabilities
+from detection.boundary import inputs_and_maps, remembers_file, with_probabilities
 from detection.boxes import clip, decode_deltas
 from detection.config import Config
 from detection.data.image_like import ImageLike
-from detection.errors import require
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.calibration import Calibration
 from detection.heads.cascade import Cascade
+from detection.heads.coarse_first import pool_survivors
 from detection.heads.layer import FcLayer, fc_kind
 from detection.heads.scorer import Scorer
 from detection.postprocess import Candidates, finalize, select_candidates
@@ -99,15 +99,16 @@ class Detector:
             >>> set(detections.to_arrays()["data"]["class_name"]) <= {"cat", "dog"}
             True
         """
-        options = self.config.postprocess
-        expected = "false: one detector sees no mirror image, combine([detector]) does"
-        require(not options.flip, "postprocess.flip", expected, options.flip)
-        expected = "none: one detector averages no scales, combine([detector]) does"
-        require(not options.scales, "postprocess.scales", expected, options.scales)
-        image, boxes = inputs(image, proposals, self.config, self.device)
+        self.config.postprocess.require_one_view()
         with torch.no_grad():
-            pool5 = extract_within_memory(self.extractor, image, boxes)  # R-CNN, SPPnet differ here
-            return self.detect_pooled(pool5, boxes, image.size, image.image_id)
+            image, boxes, maps = inputs_and_maps(image, proposals, self.config, self.extractor)
+            if self.cascade is not None and self.config.cascade.enabled:
+                pool5, kept = pool_survivors(
+                    self.cascade, self.config.cascade, self.extractor, image, boxes, maps
+                )
+                return self._classify(pool5, boxes[kept], image.size, image.image_id)
+            pool5 = extract_within_memory(self.extractor, image, boxes, maps)  # the methods differ
+            return self._classify(pool5, boxes, image.size, image.image_id)
 
     def detect_pooled(
         self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], size: Size, image_id: str
@@ -120,10 +121,16 @@ class Detector:
             size: (height, width) of the image.
             image_id: of the image.
         """
-        options = self.config.postprocess
         if self.cascade is not None and self.config.cascade.enabled:
             pool5, kept = self.cascade.survivors(pool5, self.config.cascade)
             boxes = boxes[kept]
+        return self._classify(pool5, boxes, size, image_id)
+
+    def _classify(
+        self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], size: Size, image_id: str
+    ) -> Detections:
+        """Return the detections among boxes that go through fc6."""
+        options = self.config.postprocess
         fc7 = pool5.map(self.fc)
         scores = fc7.map(self.scorer.score).expand()
         candidates = select_candidates(boxes, scores, options, image_id=image_id)

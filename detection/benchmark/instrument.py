@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -81,11 +82,9 @@ def instrument(detector: Detector, clock: StageClock) -> Detector:
     """Return the detector with a clock around every stage its extractor and heads declare.
 
     Args:
-        detector: its extractor's methods are wrapped in place.
+        detector: stays as it is.
         clock: to add the seconds to.
     """
-    for method, stage in detector.extractor.stages.items():
-        setattr(detector.extractor, method, clock.timed(stage, getattr(detector.extractor, method)))
     regressors = detector.regressors
     if regressors is not None:
         regressors = TimedRegressors(
@@ -96,11 +95,21 @@ def instrument(detector: Detector, clock: StageClock) -> Detector:
         cascade = TimedCascade(**cascade.tensors(), clock=clock)
     return replace(
         detector,
+        extractor=_timed(detector.extractor, clock),
         cascade=cascade,
         fc=clock.timed("fc", detector.fc),
         scorer=TimedScorer(scorer=detector.scorer, clock=clock),
         regressors=regressors,
     )
+
+
+def _timed(extractor: FeatureExtractor, clock: StageClock) -> FeatureExtractor:
+    """Return the extractor with a clock in its class, which the copies that it makes share."""
+    kind = type(extractor)
+    methods = {name: clock.timed(stage, getattr(kind, name)) for name, stage in kind.stages.items()}
+    timed = copy.copy(extractor)
+    timed.__class__ = type(kind.__name__, (kind,), methods)
+    return timed
 
 
 def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> Detector:

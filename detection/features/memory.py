@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,7 +14,7 @@ from detection.errors import DataError
 from detection.features.extractor import FeatureExtractor
 from detection.io.device import release_cached_memory
 from detection.io.image_errors import is_out_of_memory
-from detection.structures import Image, RoIFeatures
+from detection.structures import FeatureMap, Image, RoIFeatures
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,7 +27,10 @@ _FITTING: WeakKeyDictionary[FeatureExtractor, int] = WeakKeyDictionary()
 
 
 def extract_within_memory(
-    extractor: FeatureExtractor, image: Image, boxes: Float[Tensor, "r 4"]
+    extractor: FeatureExtractor,
+    image: Image,
+    boxes: Float[Tensor, "r 4"],
+    maps: Sequence[FeatureMap] | None = None,
 ) -> RoIFeatures:
     """Return one vector per box like ``extractor.extract``, falling back to less memory.
 
@@ -39,6 +42,7 @@ def extract_within_memory(
         extractor: of the method.
         image: the image.
         boxes: image pixels.
+        maps: what ``extractor.encode_image`` made of it, where that was done already.
 
     Raises:
         DataError: if the memory does not suffice either way.
@@ -53,7 +57,8 @@ def extract_within_memory(
                 list(cheaper.config.scales),
             )
         try:
-            features = extract_in_parts(cheaper, image, boxes, part)
+            own = maps if cheaper is extractor else None
+            features = extract_in_parts(cheaper, image, boxes, part, own)
             if number and cheaper is extractor:
                 _FITTING[extractor] = part
             return features
@@ -69,13 +74,33 @@ def extract_within_memory(
     raise DataError(message)
 
 
+def encode_within_memory(
+    extractor: FeatureExtractor, image: Image
+) -> tuple[FeatureMap, ...] | None:
+    """Return ``extractor.encode_image``; None where memory does not suffice for it.
+
+    `extract_within_memory` then goes on with less.
+    """
+    try:
+        return extractor.encode_image(image)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    release_cached_memory(extractor.device)
+    return None
+
+
 def extract_in_parts(
-    extractor: FeatureExtractor, image: Image, boxes: Float[Tensor, "r 4"], part: int
+    extractor: FeatureExtractor,
+    image: Image,
+    boxes: Float[Tensor, "r 4"],
+    part: int,
+    maps: Sequence[FeatureMap] | None = None,
 ) -> RoIFeatures:
     """Return one vector per box, pooling at most ``part`` boxes at a time."""
+    maps = extractor.encode_image(image) if maps is None else maps
     if len(boxes) <= part:
-        return extractor.extract(image, boxes)
-    maps = extractor.encode_image(image)
+        return extractor.pool(maps, boxes)
     parts = [extractor.pool(maps, some) for some in torch.split(boxes, part)]
     starts = torch.tensor([0, *(len(features.values) for features in parts)]).cumsum(0).tolist()
     rows = [features.rows + start for features, start in zip(parts, starts, strict=False)]

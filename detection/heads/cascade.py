@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -40,13 +40,16 @@ class Cascade:
 
     def score(self, features: Float[Tensor, "u d"]) -> Float[Tensor, " u"]:
         """Return the score of each row of pool5."""
-        total = self.bias.expand(len(features))
-        start = 0
-        for first, end in self.spans.tolist():
-            part = self.weight[start : start + end - first]
-            total = torch.addmv(total, features[:, first:end], part)
-            start += end - first
-        return total
+        # The columns side by side: a product over strided ones may be rounded otherwise, and a box
+        # have another fate where the other levels were not pooled yet.
+        columns = read_columns(features, self.spans)
+        return torch.addmv(self.bias.expand(len(features)), columns, self.weight)
+
+    def for_its_columns(self) -> Cascade:
+        """Return the same cascade for features that have the columns which it reads alone."""
+        widths = self.spans[:, 1] - self.spans[:, 0]
+        ends = widths.cumsum(0)
+        return replace(self, spans=torch.stack((ends - widths, ends), dim=1))
 
     def threshold(self, recall: float) -> Float[Tensor, ""]:
         """Return the highest score that this part of final detections reach.
