@@ -16,6 +16,7 @@ from detection.config import FeatureConfig
 from detection.errors import ConfigError
 from detection.features.batch_norm import fold_batch_norm
 from detection.features.depthwise import with_fast_depthwise
+from detection.features.fused_norm import with_fused_norm
 from detection.io.device import resolve_device, resolve_dtype, use_exact_float32
 from detection.structures import ConvGeometry, Image
 
@@ -58,7 +59,7 @@ class ConvTrunk:
         cut = _cut(own, num_trainable, backbone.name)
         self._early = sorted(tap for tap in self._taps if tap < cut - 1)
         self.num_frozen = len(self._early) + 1
-        self._frozen = _prepared(own[:cut], self.dtype)
+        self._frozen = with_fused_norm(_prepared(own[:cut], self.dtype), self._early)
         trainable = nn.Sequential(*own[cut:]).to(memory_format=torch.channels_last)
         self.trainable = cast(nn.Sequential, with_fast_depthwise(trainable))
         _require_gradients(self.trainable)

@@ -27,16 +27,16 @@ NAMES: dict[Kind, str] = {
 }
 
 
-def best_rate(kind: Kind, repeats: int) -> float:
+def best_rate(kind: Kind, repeats: int, side: int = SIDE) -> float:
     """Return the best operations per second over several square products."""
-    layer = prepare_fast(FcHead(SIDE, bias=0.0), kind, "fc6")
-    x = torch.rand(SIDE, SIDE)
+    layer = prepare_fast(FcHead(side, size=side, bias=0.0), kind, "fc6")
+    x = torch.rand(side, side)
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
         layer(x)
         seconds.append(time.perf_counter() - start)
-    return float(2 * SIDE**3 / min(seconds))
+    return float(2 * side**3 / min(seconds))
 
 
 def floors(results: list[Comparison], operations: float, repeats: int) -> list[Comparison]:

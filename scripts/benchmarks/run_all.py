@@ -95,12 +95,19 @@ STEPS: dict[str, Step] = {
     **whole("whole_image_alexnet", "alexnet", "--num-images 5 --threads 2"),
     **whole("whole_image_vgg16", "vgg16", "--num-images 2 --threads 2"),
     **whole("whole_image_zf5_int8", "zf5", "--num-images 5 --fc int8 --threads 2"),
-    **whole("whole_image_zf5_cascade", "zf5", "--num-images 5 --keep 300 --threads 2"),
-    **whole(
-        "whole_image_zf5_cascade_int8",
-        "zf5",
-        "--num-images 5 --keep 300 --fc int8 --threads 2",
-    ),
+    **{
+        f"whole_image_{backbone}_forms": Step(
+            script="whole_image_forms",
+            words=f"{{images}} --backbone {backbone} --threads 2 --out {{out}}/stages {images}",
+            quick=f"{{images}} --backbone {backbone} --num-images 1 --max-boxes 20 --keep 5 "
+            "--repeats 2 --side 256",
+        )
+        for backbone, images in (
+            ("zf5", ""),
+            ("alexnet", "--num-images 5"),
+            ("vgg16", "--num-images 1"),
+        )
+    },
     **whole("whole_image_alexnet_int8", "alexnet", "--num-images 5 --fc int8 --threads 2"),
     **whole("whole_image_vgg16_int8", "vgg16", "--num-images 2 --fc int8 --threads 2"),
     "context": Step(

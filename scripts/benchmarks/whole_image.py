@@ -21,7 +21,7 @@ import torch
 from comparison import Comparison, image_parser, show
 
 from detection.benchmark.speed import BenchmarkPlan, benchmark, spread
-from detection.config import BackboneConfig, CascadeConfig, Config, FeatureConfig, ProposalConfig
+from detection.config import BackboneConfig, Config, FeatureConfig, ProposalConfig
 from detection.data.folder import list_images
 from detection.data.images import read_image
 from detection.io.files import write_json_atomic
@@ -67,7 +67,6 @@ def compare_methods(result: dict[str, Any], opencv_s: float) -> list[Comparison]
     name, methods = result["backbone"], result["methods"]
     scales = f"{len(result['scales'])} scale{'s' * (len(result['scales']) > 1)}"
     kind = "" if result["fc_form"] == "auto" else f", fc {result['fc_form']}"
-    kind += f", cascade of {result['keep']}" if result["keep"] else ""
     what = f"{name}, {scales}, {result['dtype']}{kind}, {result['median_boxes']:.0f} boxes"
     has_goal = result["device"] == "cpu" and len(result["scales"]) == 1
 
@@ -109,8 +108,6 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "auto"), default="auto")
     forms = ("auto", "int8", "svd", "svd_int8")
     parser.add_argument("--fc", choices=forms, default="auto", help="features.fc of both methods")
-    keep = "cascade.keep of SPPnet: boxes of an image that reach fc6; 0 without a cascade"
-    parser.add_argument("--keep", type=int, default=0, help=keep)
     parser.add_argument("--mode", default="paper_fast", help="proposals.mode")
     parser.add_argument("--max-boxes", type=int, default=2000, help="proposals.max_boxes")
     parser.add_argument("--out", type=Path, help="a folder for each backbone's stages")
@@ -135,14 +132,12 @@ def main() -> None:
                 features=features,
                 proposals=proposals,
                 backbone=BackboneConfig(name=backbone),
-                cascade=CascadeConfig(enabled=options.keep > 0, keep=options.keep),
             )
             result = benchmark(config, chosen, Path(name) / backbone, plan)
-            result |= {"opencv_proposals_s": opencv_s, "fc_form": options.fc, "keep": options.keep}
+            result |= {"opencv_proposals_s": opencv_s, "fc_form": options.fc}
             if options.out:
                 device = "cpu" if result["device"] == "cpu" else "cuda"
                 form = "" if options.fc == "auto" else f"_{options.fc}"
-                form += f"_keep{options.keep}" if options.keep else ""
                 file = f"{backbone}_{options.num_scales}scale{form}_{device}.json"
                 write_json_atomic(options.out / file, result)
             lines += compare_methods(result, opencv_s)
