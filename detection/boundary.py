@@ -24,6 +24,9 @@ from detection.structures import Detections, FeatureMap, Image, Proposals
 
 Detect = TypeVar("Detect", bound=Callable[..., Detections])
 
+LEAST_THREADS = 2
+"""Of torch, from which on the search runs beside the conv layers."""
+
 
 def remembers_file(detect: Detect) -> Detect:
     """Return the method with results that know the file they are of, so that they can be drawn."""
@@ -71,8 +74,8 @@ def inputs_and_maps(
     """Return what `inputs` does, and the maps where they were computed beside the search.
 
     Both need the image alone: while one thread searches, this one runs the conv layers. Nothing
-    runs beside anything where torch has one thread, or where the boxes are known. The numbers are
-    those of one after the other, and so are the errors: that of the search comes first.
+    runs beside anything where torch has too few threads, or where the boxes are known. The numbers
+    are those of one after the other, and so are the errors: that of the search comes first.
 
     Args:
         image: an `Image`, an array of RGB, a Pillow image, or a path.
@@ -83,7 +86,7 @@ def inputs_and_maps(
     Returns:
         The image and its boxes on the device of the network; without maps, they are to be computed.
     """
-    if proposals is not None or torch.get_num_threads() == 1:
+    if proposals is not None or torch.get_num_threads() < LEAST_THREADS:
         return *inputs(image, proposals, config, extractor.device), None
     image = to_image(image, max_pixels=config.data.max_pixels)
     on_device = image.to(extractor.device)

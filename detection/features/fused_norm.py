@@ -64,11 +64,13 @@ def with_fused_norm(layers: nn.Sequential, kept: Collection[int] = ()) -> nn.Seq
     modules = list(layers.children())
     for place in range(len(modules) - 2):
         relu, norm, pool = modules[place : place + 3]
-        wanted = isinstance(relu, nn.ReLU) and type(norm) is WithinChannelNorm and _fits(pool)
-        if wanted and not {place, place + 1} & set(kept):
+        if not (isinstance(relu, nn.ReLU) and isinstance(norm, WithinChannelNorm)):
+            continue
+        if _fits(pool) and not {place, place + 1} & set(kept):
             fused = NormalisedPool(relu, norm, pool)
             modules[place : place + 3] = [nn.Identity(), nn.Identity(), fused]
-    return nn.Sequential(*modules)
+    fused_any = any(isinstance(module, NormalisedPool) for module in modules)
+    return nn.Sequential(*modules) if fused_any else layers
 
 
 def _fits(pool: nn.Module) -> bool:

@@ -59,9 +59,12 @@ class BBoxRegressors:
         if not is_host(features.device):
             return self.deltas(features)[torch.arange(len(labels), device=labels.device), labels]
         deltas = self.bias.to(features.dtype)[labels]
+        # Candidates come class by class: rows that lie together need no copy before the product.
+        in_order = bool((labels[1:] >= labels[:-1]).all())
         for label in sorted(set(labels.tolist())):
             rows = (labels == label).nonzero().flatten()
-            deltas[rows] += features[rows] @ self.weight[label].to(features.dtype).T
+            own = slice(int(rows[0]), int(rows[-1]) + 1) if in_order else rows
+            deltas[own] += features[own] @ self.weight[label].to(features.dtype).T
         return deltas
 
 

@@ -27,7 +27,7 @@ HEAD = (
 
 def milliseconds(seconds: float) -> str:
     """Return a time; from ten seconds on in seconds."""
-    return f"{seconds:.1f} s" if seconds >= 10 else f"{1e3 * seconds:,.{seconds < 0.1:d}f} ms"
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{1e3 * seconds:,.{int(seconds < 0.1)}f} ms"
 
 
 def ratio_rows(result: dict[str, Any], accuracy: dict[str, float]) -> list[str]:

@@ -3,7 +3,7 @@
 ``--readme`` puts them between the two marks in that file, ``--mark`` between marks of another name.
 Goals are for two threads; ``--goals`` leaves out what has none, ``--measured`` what was not
 measured. The loss in mAP that ``fc_loss.py`` measured stands beside the speed of its form of fc6
-and fc7.
+and fc7. ``forms_table.py`` shows the forms of SPPnet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from run_all import HERE, STEPS
 Line = dict[str, Any]
 IMAGES = ("whole_image", "context", "throughput", "gpu_whole_image")
 GPU = [name for name in STEPS if name.startswith("gpu_")]
-ELSEWHERE = ("fc_loss",)
+ELSEWHERE = ("fc_loss", *(name for name in STEPS if name.endswith("_forms")))
 UNITS = (("MiB", "MiB"), ("peak memory", "GiB"), ("hours", "h"), ("gigabytes", "GB"), ("busy", "%"))
 HEAD = "| step | ours | | against | | ratio | goal | difference |"
 

@@ -25,6 +25,7 @@ from comparison import Comparison, image_parser, show
 from fc import SIDE, best_rate
 from whole_image import with_many_boxes
 
+from detection import boundary
 from detection.backbones.weights import load_backbone
 from detection.benchmark.clock import StageClock
 from detection.benchmark.flops import count_flops
@@ -285,6 +286,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=SIDE, help="of the square product")
     parser.add_argument("--out", type=Path, help="a folder for the stages")
     options = parser.parse_args()
+    boundary.LEAST_THREADS = 1  # whatever pays: both ways are timed
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     config = Config(
