@@ -155,8 +155,8 @@ class Detector:
         if self.regressors is None or not self.config.postprocess.regression:
             return candidates
         features = pool5 if self.regressors.reads == "pool5" else fc7
-        values = features.values[features.rows[candidates.rows]]
-        deltas = self.regressors.deltas_of(values, candidates.labels)
+        rows = features.rows[candidates.rows]
+        deltas = self.regressors.deltas_of(features.values, candidates.labels, rows)
         moved = clip(decode_deltas(candidates.boxes, deltas, inset=self.inset), size)
         return replace(candidates, boxes=moved.to(candidates.boxes))
 

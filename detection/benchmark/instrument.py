@@ -71,11 +71,14 @@ class TimedRegressors(BBoxRegressors):
     clock: StageClock
 
     def deltas_of(
-        self, features: Float[Tensor, "r d"], labels: Int[Tensor, " r"]
+        self,
+        features: Float[Tensor, "u d"],
+        labels: Int[Tensor, " r"],
+        rows: Int[Tensor, " r"] | None = None,
     ) -> Float[Tensor, "r 4"]:
         """Return the regressors' deltas."""
         with self.clock.stage("regression"):
-            return BBoxRegressors.deltas_of(self, features, labels)
+            return BBoxRegressors.deltas_of(self, features, labels, rows)
 
 
 def instrument(detector: Detector, clock: StageClock) -> Detector:

@@ -49,22 +49,30 @@ class BBoxRegressors:
         return deltas.view(len(features), -1, 4)
 
     def deltas_of(
-        self, features: Float[Tensor, "r d"], labels: Int[Tensor, " r"]
+        self,
+        features: Float[Tensor, "u d"],
+        labels: Int[Tensor, " r"],
+        rows: Int[Tensor, " r"] | None = None,
     ) -> Float[Tensor, "r 4"]:
-        """Return (dx, dy, dw, dh) of every row for its own class only.
+        """Return (dx, dy, dw, dh) of every box for its own class only.
 
-        A CPU computes no more than that. On a GPU the classes of the rows are not known here
+        A CPU computes no more than that. On a GPU the classes of the boxes are not known here
         without waiting for it, and the product for all classes costs less than the wait.
+
+        Args:
+            features: one row per box, or several boxes a row.
+            labels: the class of each box.
+            rows: the row of each box; None where box and row are the same.
         """
         if not is_host(features.device):
-            return self.deltas(features)[torch.arange(len(labels), device=labels.device), labels]
+            own = features if rows is None else features[rows]
+            return self.deltas(own)[torch.arange(len(labels), device=labels.device), labels]
         deltas = self.bias.to(features.dtype)[labels]
-        # Candidates come class by class: rows that lie together need no copy before the product.
-        in_order = bool((labels[1:] >= labels[:-1]).all())
         for label in sorted(set(labels.tolist())):
-            rows = (labels == label).nonzero().flatten()
-            own = slice(int(rows[0]), int(rows[-1]) + 1) if in_order else rows
-            deltas[own] += features[own] @ self.weight[label].to(features.dtype).T
+            boxes = (labels == label).nonzero().flatten()
+            # A class at a time: a copy of the features of all boxes would be 100 MB of new memory.
+            own = features[boxes if rows is None else rows[boxes]]
+            deltas[boxes] += own @ self.weight[label].to(features.dtype).T
         return deltas
 
 

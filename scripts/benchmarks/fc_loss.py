@@ -26,7 +26,6 @@ from detection.evaluation.results import metrics
 from detection.heads.layer import FcLayer
 from detection.io.progress import track
 from detection.model_io import load_detector
-from detection.postprocess import finalize, select_candidates
 from detection.proposals.dataset import propose_dataset
 from detection.structures import Detections, Image, Proposals
 
@@ -56,11 +55,7 @@ def detect_by_all(
     with torch.no_grad():
         pool5 = next(iter(detectors.values())).extractor.extract(image, boxes)
         for name, detector in detectors.items():
-            features, options = pool5.map(detector.fc), detector.config.postprocess
-            scores = features.map(detector.scorer.score).expand()
-            candidates = select_candidates(boxes, scores, options)
-            regressed = detector.regress(candidates, pool5, features, image.size)
-            yield name, finalize(regressed, options, image_id=image.image_id)
+            yield name, detector.detect_pooled(pool5, boxes, image.size, image.image_id)
 
 
 def measure(detectors: dict[str, Detector], config: Config) -> dict[str, float]:
