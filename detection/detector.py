@@ -103,12 +103,13 @@ class Detector:
         with torch.no_grad():
             image, boxes, maps = inputs_and_maps(image, proposals, self.config, self.extractor)
             if self.cascade is not None and self.config.cascade.enabled:
-                pool5, kept = pool_survivors(
+                pool5, boxes = pool_survivors(
                     self.cascade, self.config.cascade, self.extractor, image, boxes, maps
                 )
-                return self._classify(pool5, boxes[kept], image.size, image.image_id)
+                left = replace(self, cascade=None)
+                return left.detect_pooled(pool5, boxes, image.size, image.image_id)
             pool5 = extract_within_memory(self.extractor, image, boxes, maps)  # the methods differ
-            return self._classify(pool5, boxes, image.size, image.image_id)
+            return self.detect_pooled(pool5, boxes, image.size, image.image_id)
 
     def detect_pooled(
         self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], size: Size, image_id: str
@@ -121,16 +122,10 @@ class Detector:
             size: (height, width) of the image.
             image_id: of the image.
         """
+        options = self.config.postprocess
         if self.cascade is not None and self.config.cascade.enabled:
             pool5, kept = self.cascade.survivors(pool5, self.config.cascade)
             boxes = boxes[kept]
-        return self._classify(pool5, boxes, size, image_id)
-
-    def _classify(
-        self, pool5: RoIFeatures, boxes: Float[Tensor, "r 4"], size: Size, image_id: str
-    ) -> Detections:
-        """Return the detections among boxes that go through fc6."""
-        options = self.config.postprocess
         fc7 = pool5.map(self.fc)
         scores = fc7.map(self.scorer.score).expand()
         candidates = select_candidates(boxes, scores, options, image_id=image_id)

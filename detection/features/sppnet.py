@@ -133,13 +133,6 @@ class SppExtractor:
         other.num_scales = len(scales)
         return other
 
-    def with_levels(self, levels: Sequence[int]) -> SppExtractor:
-        """Return the same extractor with other levels of the pyramid."""
-        other = copy.copy(self)
-        other.config = replace(self.config, levels=tuple(levels))
-        other.feature_dim = sum(self.network.channels) * sum(n * n for n in levels)
-        return other
-
     def resize(self, image: Image) -> list[Float[Tensor, "3 h w"]]:
         """Return the normalised image at each scale, resized bilinearly without antialiasing.
 

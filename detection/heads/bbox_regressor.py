@@ -54,15 +54,10 @@ class BBoxRegressors:
         labels: Int[Tensor, " r"],
         rows: Int[Tensor, " r"] | None = None,
     ) -> Float[Tensor, "r 4"]:
-        """Return (dx, dy, dw, dh) of every box for its own class only.
+        """Return (dx, dy, dw, dh) of every box, row by row or of ``rows``, for its own class only.
 
         A CPU computes no more than that. On a GPU the classes of the boxes are not known here
         without waiting for it, and the product for all classes costs less than the wait.
-
-        Args:
-            features: one row per box, or several boxes a row.
-            labels: the class of each box.
-            rows: the row of each box; None where box and row are the same.
         """
         if not is_host(features.device):
             own = features if rows is None else features[rows]

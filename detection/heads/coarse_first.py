@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from detection.config import CascadeConfig
@@ -23,11 +25,11 @@ def pool_survivors(
     image: Image,
     boxes: Float[Tensor, "r 4"],
     maps: Sequence[FeatureMap] | None = None,
-) -> tuple[RoIFeatures, Bool[Tensor, " r"]]:
-    """Return the features of the boxes that go on to fc6, and which boxes these are.
+) -> tuple[RoIFeatures, Float[Tensor, "s 4"]]:
+    """Return the features of the boxes that go on to fc6, and these boxes.
 
-    Law: ``cascade.survivors(extractor.extract(image, boxes), config)``, to the bit. Nine of ten
-    numbers of pool5 belong to the finest levels, and most boxes never need theirs.
+    Law: those of ``cascade.survivors(extractor.extract(image, boxes), config)``, to the bit. Nine
+    of ten numbers of pool5 belong to the finest levels, and most boxes never need theirs.
 
     Args:
         cascade: of the detector.
@@ -39,11 +41,21 @@ def pool_survivors(
     """
     levels = levels_read(cascade, extractor)
     if not levels or not isinstance(extractor, SppExtractor):
-        return cascade.survivors(extract_within_memory(extractor, image, boxes, maps), config)
+        pool5 = extract_within_memory(extractor, image, boxes, maps)
+        pool5, kept = cascade.survivors(pool5, config)
+        return pool5, boxes[kept]
     maps = encode_within_memory(extractor, image) if maps is None else maps
-    coarse = extract_within_memory(extractor.with_levels(levels), image, boxes, maps)
-    kept = cascade.for_its_columns().survivors(coarse, config)[1]
-    return extract_within_memory(extractor, image, boxes[kept], maps), kept
+    coarse = extract_within_memory(_with_levels(extractor, levels), image, boxes, maps)
+    boxes = boxes[cascade.for_its_columns().survivors(coarse, config)[1]]
+    return extract_within_memory(extractor, image, boxes, maps), boxes
+
+
+def _with_levels(extractor: SppExtractor, levels: Sequence[int]) -> SppExtractor:
+    """Return the same extractor with other levels of the pyramid."""
+    other = copy.copy(extractor)
+    other.config = replace(extractor.config, levels=tuple(levels))
+    other.feature_dim = sum(extractor.network.channels) * sum(n * n for n in levels)
+    return other
 
 
 def levels_read(cascade: Cascade, extractor: FeatureExtractor) -> tuple[int, ...]:

@@ -48,8 +48,8 @@ def test_two_passes_leave_the_bits_of_one(maps, scales, levels):
     model, config = cascade(network, levels), CascadeConfig(keep=20)
     expected, kept = model.survivors(network.extract(IMAGE, BOXES), config)
     for maps_of_image in (None, network.encode_image(IMAGE)):
-        actual, its = pool_survivors(model, config, network, IMAGE, BOXES, maps_of_image)
-        assert torch.equal(its, kept)
+        actual, boxes = pool_survivors(model, config, network, IMAGE, BOXES, maps_of_image)
+        assert torch.equal(boxes, BOXES[kept])
         assert torch.equal(actual.values, expected.values)
         assert torch.equal(actual.rows, expected.rows)
     assert 20 <= int(kept.sum()) < len(BOXES)
@@ -69,8 +69,8 @@ def test_columns_that_are_no_levels_are_pooled_at_once():
     assert levels_read(model, network) == ()
     config = CascadeConfig(keep=20)
     expected, kept = model.survivors(network.extract(IMAGE, BOXES), config)
-    actual, its = pool_survivors(model, config, network, IMAGE, BOXES)
-    assert torch.equal(its, kept)
+    actual, boxes = pool_survivors(model, config, network, IMAGE, BOXES)
+    assert torch.equal(boxes, BOXES[kept])
     assert torch.equal(actual.values, expected.values)
 
 
