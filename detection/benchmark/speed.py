@@ -135,7 +135,7 @@ def measure(
     """Return seconds per stage, FLOPs and ratios of the methods, after a run that is not counted.
 
     Args:
-        detectors: by method; their extractors get a clock around every stage.
+        detectors: by method, without clocks.
         samples: images with their boxes.
         clock: of the stages.
         repeats: how often each image is timed.
@@ -146,7 +146,7 @@ def measure(
         detector.detect(first.image, first.few_boxes())  # compiles and allocates, not counted
         flops[name] = median_flops(detector, samples)
     unbroken = {}
-    if not is_host(clock.device):  # before the clocks: they wrap the extractors in place
+    if not is_host(clock.device):
         unbroken = {"unbroken": time_unbroken(detectors, samples, repeats)}
     timed = {name: instrument(detector, clock) for name, detector in detectors.items()}
     rows = time_methods(timed, samples, clock, repeats)
