@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="zf5")
     parser.add_argument("--keep", type=int, default=300, help="boxes that reach fc6")
     parser.add_argument("--max-boxes", type=int, default=2000, help="proposals.max_boxes")
-    parser.add_argument("--repeats", type=int, default=6, help="of SPPnet on each image")
+    parser.add_argument("--repeats", type=int, default=5, help="of SPPnet on each image")
     parser.add_argument("--side", type=int, default=SIDE, help="of the square product")
     parser.add_argument("--out", type=Path, help="a folder for the stages")
     options = parser.parse_args()
