@@ -264,6 +264,10 @@ class FeatureConfig:
             instead of 8, ``fast_rcnn`` not at all: an edge goes to the nearest cell.
         levels: SPPnet: the pyramid, 1+4+9+36 = 50 bins (SPP §4.1). With ``maps``, R-CNN pools its
             crops with it too.
+        pooling: SPPnet: what a bin holds: the ``max`` of its cells (SPP §2.2); or ``align``, the
+            mean of four samples between the cells of a box whose edges are not rounded (RoIAlign,
+            He et al. 2017, arXiv 1703.06870; beyond both papers), so that ``projection`` has no
+            effect.
         maps: modules of the trunk whose maps are pooled, side by side, each in its own geometry
             (beyond both papers); none takes the last map alone.
         map_scales: one factor per map of ``maps``, so that none drowns the others; none is 1 each.
@@ -290,6 +294,7 @@ class FeatureConfig:
     scale_rule: Literal["paper", "released_code"] = "paper"
     projection: Literal["paper", "released_code", "fast_rcnn"] = "paper"
     levels: tuple[int, ...] = (1, 2, 3, 6)
+    pooling: Literal["max", "align"] = "max"
     maps: tuple[str, ...] = ()
     map_scales: tuple[float, ...] = ()
     power: float = 1.0

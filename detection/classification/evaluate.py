@@ -180,10 +180,10 @@ def _image_metrics(
 
 
 def _refuse_method(config: Config) -> None:
-    """Refuse what used to leave out the pyramid.
+    """Refuse what used to leave out the pyramid, and what samples boxes.
 
     Raises:
-        ConfigError: if the method is one that sees no whole image.
+        ConfigError: if the method is one that sees no whole image, or pools other than by maxima.
     """
     method = config.features.method
     if EXTRACTORS[method] is not SppExtractor:
@@ -192,6 +192,8 @@ def _refuse_method(config: Config) -> None:
             "classify.svm_pool last_pool leaves out the pyramid"
         )
         raise ConfigError(message)
+    pooling = config.features.pooling
+    require(pooling == "max", "features.pooling", "max to classify images", pooling)
 
 
 def make_whole_image_extractor(backbone: Backbone, config: Config) -> SppExtractor | RcnnExtractor:

@@ -20,6 +20,7 @@ from detection.features.batch_norm import fold_batch_norm
 from detection.features.power import power_normalize
 from detection.features.projection import shrink_of, windows_of_pixels
 from detection.features.rcnn import RcnnExtractor
+from detection.features.roi_align import align_pixels, align_pool
 from detection.features.scale import MAX_ASPECT
 from detection.features.sppnet import SppExtractor
 from detection.features.trunk import map_layout, taps, trunk_modules
@@ -115,6 +116,7 @@ class SppGraph(nn.Module):
         self.heads = Heads(detector)
         self.geometries = map_layout(backbone, config.maps)[0]
         self.projection = config.projection
+        self.pooling = config.pooling
         self.inset = detector.inset
         self.reads_size = reads_image_size(detector)
         self.levels = config.levels
@@ -132,6 +134,7 @@ class SppGraph(nn.Module):
             "short_side": config.scales[0],
             "max_long_side": config.max_long_side,
             "projection": config.projection,
+            "pooling": config.pooling,
         }
 
     def example(self) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
@@ -167,8 +170,12 @@ class SppGraph(nn.Module):
         for values, geometry, factor in zip(
             self.maps(image), self.geometries, self.maps.factors, strict=True
         ):
-            shrink = shrink_of(self.projection, geometry)
             map_size = (values.shape[2], values.shape[3])
+            if self.pooling == "align":
+                rois = align_pixels(boxes, geometry, map_size)
+                parts.append(align_pool(values[0], rois, self.levels) * factor)
+                continue
+            shrink = shrink_of(self.projection, geometry)
             windows = windows_of_pixels(first, last, geometry, map_size, shrink)
             longest = self.longest(geometry)
             pooled = pool_by_table(values[0], windows, self.levels, longest)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +17,7 @@ from detection.config import FeatureConfig
 from detection.features.power import power_normalize
 from detection.features.projection import project_boxes
 from detection.features.pyramid import pyramid_pool
+from detection.features.roi_align import align_boxes, align_pool
 from detection.features.scale import choose_scale, resized_size
 from detection.features.trunk import ConvTrunk
 from detection.structures import FeatureMap, Image, RoIFeatures, Size
@@ -65,7 +66,8 @@ class SppExtractor:
     def describe(config: FeatureConfig) -> str:
         """Say in a few words what a vector is made of."""
         scales, levels = (", ".join(map(str, sizes)) for sizes in (config.scales, config.levels))
-        return f"scales {scales}; pyramid {levels}"
+        aligned = ", aligned" if config.pooling == "align" else ""
+        return f"scales {scales}; pyramid {levels}{aligned}"
 
     def encode_image(self, image: Image) -> tuple[FeatureMap, ...]:
         """Compute conv5 of the whole image, one map per scale; or the maps that are configured."""
@@ -158,11 +160,11 @@ class SppExtractor:
         maps: Sequence[FeatureMap],
         boxes: Float[Tensor, "r 4"],
         scale: Int[Tensor, " r"] | None = None,
-    ) -> tuple[Int[Tensor, "u w"], Int[Tensor, " r"]]:
+    ) -> tuple[Real[Tensor, "u w"], Int[Tensor, " r"]]:
         """Return the distinct windows, ascending, and the row of each box.
 
         A row is (scale index, x1, y1, x2, y2), with four columns for each map whose cells lie
-        elsewhere.
+        elsewhere. Whole cells, or fractions of them where ``features.pooling`` is ``align``.
         """
         boxes = boxes.to(self.device)
         if scale is None:
@@ -176,7 +178,7 @@ class SppExtractor:
 
     def _project_onto(
         self, maps: Sequence[FeatureMap], boxes: Float[Tensor, "r 4"], scale: Int[Tensor, " r"]
-    ) -> Int[Tensor, "r 4"]:
+    ) -> Real[Tensor, "r 4"]:
         """Return the window of each box on the map of its scale."""
         windows = self._project_all(maps[0], boxes)
         for index, feature_map in enumerate(maps[1:], start=1):
@@ -187,18 +189,19 @@ class SppExtractor:
 
     def _project_all(
         self, feature_map: FeatureMap, boxes: Float[Tensor, "r 4"]
-    ) -> Int[Tensor, "r 4"]:
-        return project_boxes(
-            boxes,
+    ) -> Real[Tensor, "r 4"]:
+        where = (
             feature_map.image_size,
             feature_map.input_size,
             feature_map.geometry,
             (int(feature_map.values.shape[1]), int(feature_map.values.shape[2])),
-            self.config.projection,
         )
+        if self.config.pooling == "align":
+            return align_boxes(boxes, *where)
+        return project_boxes(boxes, *where, self.config.projection)
 
     def pool_windows(
-        self, maps: Sequence[FeatureMap], windows: Int[Tensor, "u w"]
+        self, maps: Sequence[FeatureMap], windows: Real[Tensor, "u w"]
     ) -> Float[Tensor, "u d"]:
         """Pool the windows of `project` on their maps; those of several maps lie side by side."""
         parts = []
@@ -211,16 +214,15 @@ class SppExtractor:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _pool_map(
-        self, maps: Sequence[FeatureMap], windows: Int[Tensor, "u 5"]
+        self, maps: Sequence[FeatureMap], windows: Real[Tensor, "u 5"]
     ) -> Float[Tensor, "u d"]:
         """Pool each window (scale index, x1, y1, x2, y2; ascending in scale) on its map."""
+        pool = align_pool if self.config.pooling == "align" else pyramid_pool
         if len(maps) == 1:
-            return pyramid_pool(maps[0].values, windows[:, 1:], self.config.levels)
+            return pool(maps[0].values, windows[:, 1:], self.config.levels)
         # on a GPU the host waits for the number of windows of each scale: they size the parts
         parts = [
-            pyramid_pool(
-                feature_map.values, windows[windows[:, 0] == index, 1:], self.config.levels
-            )
+            pool(feature_map.values, windows[windows[:, 0] == index, 1:], self.config.levels)
             for index, feature_map in enumerate(maps)
         ]
         return torch.cat(parts)
@@ -244,8 +246,8 @@ class SppExtractor:
 
 
 def distinct_windows(
-    scale: Int[Tensor, " r"], windows: Int[Tensor, "r w"], longest: int
-) -> tuple[Int[Tensor, "u v"], Int[Tensor, " r"]]:
+    scale: Int[Tensor, " r"], windows: Real[Tensor, "r w"], longest: int
+) -> tuple[Real[Tensor, "u v"], Int[Tensor, " r"]]:
     """Return the distinct (scale, windows) rows in ascending order, and the row of each box.
 
     On a GPU the host waits for their number: it sizes every layer that follows, and a quarter of
@@ -253,12 +255,12 @@ def distinct_windows(
 
     Args:
         scale: index of the scale of each box.
-        windows: cells of the maps of that scale, four columns a map.
+        windows: cells of the maps of that scale, four columns a map; whole or not.
         longest: side of the largest map.
     """
     base, count = longest + 1, windows.shape[1]
     # Scales are fewer than 32, as the configuration makes sure: one number holds a short row.
-    if 5 + count * math.log2(base) >= 63:
+    if windows.is_floating_point() or 5 + count * math.log2(base) >= 63:
         rows = torch.cat((scale[:, None], windows), dim=1)
         distinct, index = torch.unique(rows, dim=0, return_inverse=True)
         return distinct, index

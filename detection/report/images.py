@@ -91,9 +91,9 @@ def _item(runs: Sequence[Judged], index: int, dataset: Dataset, max_pixels: int)
     return {"image_id": record.image_id, "panels": panels}
 
 
-def has_pyramid(config: FeatureConfig) -> bool:
-    """Return whether boxes are pooled from the map of the whole image."""
-    return EXTRACTORS[config.method] is SppExtractor
+def has_windows(config: FeatureConfig) -> bool:
+    """Return whether boxes are pooled from windows of cells of the whole image's map."""
+    return EXTRACTORS[config.method] is SppExtractor and config.pooling == "max"
 
 
 def read_or_none(record: Record, max_pixels: int) -> Image | None:
@@ -107,9 +107,10 @@ def read_or_none(record: Record, max_pixels: int) -> Image | None:
 
 def spp(runs: Sequence[Run], judged: Sequence[Judged], dataset: Dataset) -> Section | Absent:
     """Return the figure that explains SPP on an image of this data set."""
-    run = next((r for r in runs if r.config and has_pyramid(r.config.features)), None)
+    run = next((r for r in runs if r.config and has_windows(r.config.features)), None)
     if run is None or run.config is None:
-        return Absent("no run of SPPnet is among these", "detection train --features.method sppnet")
+        command = "detection train --features.method sppnet --features.pooling max"
+        return Absent("no run of SPPnet is among these that pools maxima", command)
     try:
         extractor = _extractor(run.folder, run.config)
     except DetectionError as error:

@@ -17,15 +17,19 @@ _DEVIATIONS = 1.96
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
-    """How long a training took, over all its lives.
+    """What a training cost, over all its lives, without the search for boxes.
 
     Attributes:
-        seconds: without the search for boxes.
+        seconds: on the clock.
         whole: no life was ended so hard that its time is not known.
+        cpu_seconds: of all processor cores; None where a part of it was not measured.
+        peak_gib: the most memory of the process while it trained; None where it is not known.
     """
 
     seconds: float
     whole: bool = True
+    cpu_seconds: float | None = None
+    peak_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ class RowResult:
         tested_on: their list or data set.
         official: they are the images that the papers' numbers are of.
         notes: what makes it another number than the paper's.
-        training: how long it took.
+        training: what it cost.
         seconds: of an image, without its boxes.
     """
 

@@ -10,7 +10,7 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -29,8 +29,9 @@ from detection.model_io import load_detector
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.search import with_backend
 from detection.proposals.store import ProposalStore
+from detection.reproduce.clock import clock, clock_file, read_clock
 from detection.reproduce.needs import missing
-from detection.reproduce.results import Duration, RowResult, scores
+from detection.reproduce.results import RowResult, scores
 from detection.reproduce.settings import Choices, chain, commands, row_config, training_config
 from detection.reproduce.show import write_table
 from detection.reproduce.table import Row, Table, Training
@@ -113,7 +114,7 @@ def _made(row: Row, table: Table, choices: Choices) -> dict[str, Any]:
             values = evaluate(folders[0], config, out, tuple(folders[1:]))
     made = scores(values, row, table.task) | {"notes": _notes(config, values)}
     if table.timed:
-        made["training"] = _duration(_clock_file(folders[0]))
+        made["training"] = read_clock(clock_file(folders[0]))
         made["seconds"] = _seconds(out / "speed.json", models[0], config)
     return made
 
@@ -126,7 +127,7 @@ def _train(training: Training, choices: Choices) -> None:
     run: Callable[..., Path] = pretrain if training.task == "classification" else train
     if training.task == "detection":
         _propose(config)
-    with _clock(_clock_file(folder)):
+    with clock(clock_file(folder)):
         run(config, folder, resume=True)
 
 
@@ -189,35 +190,6 @@ def _notes(config: Config, values: dict[str, Any]) -> tuple[str, ...]:
     if "resampled" in start:
         notes.append("fc6 resampled from another grid's weights")
     return tuple(notes)
-
-
-def _clock_file(folder: Path) -> Path:
-    """Return where a training's time is kept: beside its run folder."""
-    return folder.parent / f"{folder.name}.time.json"
-
-
-@contextlib.contextmanager
-def _clock(path: Path) -> Iterator[None]:
-    """Add the time of what is done to a file, whatever ends it but a kill."""
-    before = _duration(path) or Duration(seconds=0.0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(path, {"seconds": before.seconds, "whole": before.whole, "running": True})
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds = before.seconds + time.perf_counter() - start
-        write_json_atomic(path, {"seconds": seconds, "whole": before.whole, "running": False})
-
-
-def _duration(path: Path) -> Duration | None:
-    """Read a training's time; a clock that still runs was killed."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        whole = bool(values["whole"]) and not values["running"]
-        return Duration(seconds=float(values["seconds"]), whole=whole)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _seconds(path: Path, model: Path, config: Config) -> float:

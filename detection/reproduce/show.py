@@ -123,6 +123,8 @@ def _row_values(table: Table, result: RowResult) -> dict[str, Any]:
             "seconds_an_image": result.seconds,
             "training_seconds": None if training is None else training.seconds,
             "training_seconds_are_whole": training is not None and training.whole,
+            "training_cpu_seconds": None if training is None else training.cpu_seconds,
+            "training_peak_gib": None if training is None else training.peak_gib,
         }
     return values
 
@@ -134,6 +136,7 @@ def _page(table: Table, results: Sequence[RowResult]) -> dict[str, Any]:
         "table": table,
         "heading": heading(table, results),
         "columns": _columns(table),
+        "published": is_published(table),
         "rows": [
             {
                 "cells": _cells(table, one),
@@ -151,19 +154,37 @@ def _page(table: Table, results: Sequence[RowResult]) -> dict[str, Any]:
     }
 
 
+def is_published(table: Table) -> bool:
+    """Return whether a paper has numbers of any row."""
+    return any(row.paper is not None for row in table.rows)
+
+
 def _columns(table: Table) -> list[str]:
-    columns = ["row", "paper", "ours", "95% interval", "images"]
-    return columns + (["training", "s/image", "paper s/image"] if table.timed else [])
+    """Return the headings; a table that is in no paper has no column of a paper's numbers."""
+    published = is_published(table)
+    columns = ["row", *(["paper"] if published else []), "ours", "95% interval", "images"]
+    if table.timed:
+        columns += ["training", "CPU time", "memory", "s/image"]
+        columns += ["paper s/image"] if published else []
+    return columns
 
 
 def _cells(table: Table, result: RowResult) -> list[str]:
     """Return a row's cells, in the order of ``_columns``."""
     interval = "" if result.interval is None else "{:.1f} to {:.1f}".format(*result.interval)
-    cells = [result.row.name, _number(result.row.paper), _number(result.value), interval]
-    cells.append(f"{result.num_images:,}" if result.num_images else "")
-    if table.timed:
-        cells += [_length(result.training), _time(result.seconds), _time(result.row.paper_seconds)]
-    return cells
+    cells = {
+        "row": result.row.name,
+        "paper": _number(result.row.paper),
+        "ours": _number(result.value),
+        "95% interval": interval,
+        "images": f"{result.num_images:,}" if result.num_images else "",
+        "training": _length(result.training, cpu=False),
+        "CPU time": _length(result.training, cpu=True),
+        "memory": _memory(result.training),
+        "s/image": _time(result.seconds),
+        "paper s/image": _time(result.row.paper_seconds),
+    }
+    return [cells[name] for name in _columns(table)]
 
 
 def _remarks(result: RowResult) -> list[str]:
@@ -212,11 +233,17 @@ def _time(seconds: float | None) -> str:
     return DASH if seconds is None else f"{seconds:.3g}"
 
 
-def _length(duration: Duration | None) -> str:
+def _length(duration: Duration | None, *, cpu: bool) -> str:
     """Return a training's time; ``>`` where a part of it is not known."""
-    if duration is None:
+    seconds = None if duration is None else duration.cpu_seconds if cpu else duration.seconds
+    if duration is None or seconds is None:
         return DASH
-    seconds = duration.seconds
     text = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     text = f"{seconds / 3600:.1f} h" if seconds >= 6000 else text
     return text if duration.whole else f"> {text}"
+
+
+def _memory(duration: Duration | None) -> str:
+    """Return the peak memory of a training."""
+    known = duration is not None and duration.peak_gib is not None
+    return f"{duration.peak_gib:.1f} GiB" if known else DASH

@@ -76,6 +76,15 @@ def _step(name: str, options: str) -> Training:
     return Training(name=f"ladder-{name}", preset="paper/sppnet_vgg16_5scale", options=options)
 
 
+def _lite0_step(name: str, preset: str, options: str) -> Training:
+    """Return one step from R-CNN to RoIAlign, on EfficientNet-Lite0."""
+    options = f"--features.layer fc6 {_TUNED} {options}"
+    return Training(name=f"ladder-lite0-{name}", preset=f"ladder/{preset}", options=options)
+
+
+_LITE0_PYRAMID = "--features.method sppnet --features.levels 1,2,3 --features.pooling max"
+_LITE0_LEVEL = "--features.method sppnet --features.levels 7 --features.pooling"
+_LITE0_JOINT = "--finetune.scores softmax --finetune.joint_bbox true --finetune.open_layers"
 _PYRAMID = "--features.levels 1,2,3,6 --finetune.resample_fc true"
 
 _ALL = (
@@ -107,6 +116,17 @@ _ALL = (
     _step("open", f"{_PYRAMID} {_JOINT} --finetune.open_layers 9"),
     _step("fast-rcnn", f"{_ONE_LEVEL} {_JOINT} --finetune.open_layers 9"),
     _step("fast-rcnn-frozen", f"{_ONE_LEVEL} {_JOINT} --finetune.open_layers 0"),
+    _lite0_step("rcnn", "rcnn_lite0", f"--features.method rcnn {_LITE0_JOINT} 5"),
+    _lite0_step(
+        "sppnet",
+        "sppnet_lite0",
+        f"{_LITE0_PYRAMID} --finetune.scores svm --finetune.joint_bbox false "
+        "--finetune.open_layers 0",
+    ),
+    _lite0_step("joint", "sppnet_lite0_joint", f"{_LITE0_PYRAMID} {_LITE0_JOINT} 0"),
+    _lite0_step("open", "sppnet_lite0_open", f"{_LITE0_PYRAMID} {_LITE0_JOINT} 5"),
+    _lite0_step("fast-rcnn", "sppnet_lite0_fast_rcnn", f"{_LITE0_LEVEL} max {_LITE0_JOINT} 5"),
+    _lite0_step("roi-align", "sppnet_lite0_roi_align", f"{_LITE0_LEVEL} align {_LITE0_JOINT} 5"),
     *(
         Training(name=f"zf5-{name}", preset=f"classification/zf5_{name}", task="classification")
         for name in ("no_spp", "single", "multi")

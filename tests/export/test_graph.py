@@ -183,6 +183,17 @@ def test_several_maps_are_exported(runtime, method):
     assert_same(runtime(detector), detector, PICTURES[1], boxes_of(PICTURES[1], 20))
 
 
+@pytest.mark.parametrize("runtime", [Onnx, TorchExport])
+@pytest.mark.parametrize("projection", ["paper", "released_code"])
+def test_aligned_boxes_are_exported(runtime, projection):
+    maps = {"maps": ("3", "1"), "map_scales": (1.0, 0.5), "projection": projection}
+    detector = heads(served.detector(levels=(1, 3), pooling="align", **maps), "svm")
+    graph = runtime(detector)
+    assert write.export_notes(detector)["pooling"] == "align"
+    for image, count in zip(PICTURES, (0, 40), strict=True):
+        assert_same(graph, detector, image, boxes_of(image, count))
+
+
 def test_windows_are_the_packages_own_on_every_cell_boundary():
     detector = heads(served.detector(scales=(100,)), "svm")
     graph = Onnx(detector)

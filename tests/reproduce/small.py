@@ -59,11 +59,12 @@ def set_up(folder: Path, out: str = "out") -> Choices:
 
 
 def values_of(choices: Choices, table: Table = TABLE) -> dict[str, Any]:
-    """Read a table's JSON file without what differs from run to run: times and folders."""
+    """Read a table's JSON file without what differs from run to run: costs and folders."""
     text = (choices.out / f"{table.name}.json").read_text(encoding="utf-8")
     values: dict[str, Any] = json.loads(text)
     for row in values["rows"]:
         for name in ("commands", "seconds_an_image", "training_seconds"):
             row.pop(name)
-        row.pop("training_seconds_are_whole")
+        for name in ("seconds_are_whole", "cpu_seconds", "peak_gib"):
+            row.pop(f"training_{name}")
     return values

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from detection.report.page import DASH
 from detection.reproduce.results import Duration, RowResult
 from detection.reproduce.show import as_markdown, as_text, heading, write_table
 from detection.reproduce.table import VOC_CLASSES, Row, Table
@@ -41,7 +42,7 @@ RESULTS = [
         tested_on="VOC2007 test",
         official=True,
         notes=("fc layers started from random values",),
-        training=Duration(seconds=7200, whole=False),
+        training=Duration(seconds=7200, whole=False, cpu_seconds=14_000, peak_gib=5.04),
         seconds=0.0512,
     ),
     RowResult(
@@ -57,8 +58,9 @@ RESULTS = [
 def test_text_has_a_line_of_numbers_and_the_commands_of_each_row():
     lines = as_text(TABLE, RESULTS).splitlines()
     first = next(n for n, line in enumerate(lines) if line.startswith("first"))
-    shown = ["first", "58.0", "40.6", "37.4", "to", "48.2", "4,952", ">", "2.0", "h", "0.0512"]
-    assert lines[first].split() == [*shown, "0.142"]
+    shown = ["first", "58.0", "40.6", "37.4", "to", "48.2", "4,952", ">", "2.0", "h"]
+    cost = [">", "3.9", "h", "5.0", "GiB", "0.0512", "0.142"]
+    assert lines[first].split() == [*shown, *cost]
     assert lines[first + 1 : first + 4] == [
         "    fc layers started from random values",
         "    $ detection train --out a",
@@ -91,7 +93,7 @@ def test_a_table_of_which_nothing_ran_says_so():
 
 def test_markdown_has_rows_classes_remarks_and_commands():
     text = as_markdown(TABLE, RESULTS)
-    assert "| first | 58.0 | 40.6 | 37.4 to 48.2 | 4,952 | > 2.0 h | 0.0512 | 0.142 |" in text
+    assert "| 37.4 to 48.2 | 4,952 | > 2.0 h | > 3.9 h | 5.0 GiB | 0.0512 | 0.142 |" in text
     assert "| first (paper) | 0.0 | 1.0 | 2.0 |" in text
     assert "- second: cannot run here: b.pth: no such file; it goes there" in text
     *_, commands = text.split("```bash\n")
@@ -119,6 +121,7 @@ def test_files_are_written_beside_each_other_and_the_page_stands_alone(tmp_path)
     assert first["interval"] == [37.36, 48.19]
     assert first["paper_classes"]["aeroplane"] == 0
     assert first["training_seconds_are_whole"] is False
+    assert (first["training_cpu_seconds"], first["training_peak_gib"]) == (14_000, 5.04)
 
 
 def test_a_page_of_a_table_without_classes_has_no_section_of_them(tmp_path):
@@ -127,3 +130,33 @@ def test_a_page_of_a_table_without_classes_has_no_section_of_them(tmp_path):
     ids = [Page(path.read_text(encoding="utf-8")).ids for path in pages]
     assert [("classes" in found) for found in ids] == [False, True]
     assert "aeroplane" not in as_markdown(plain, RESULTS)
+
+
+def test_a_table_that_is_in_no_paper_has_no_columns_of_one(tmp_path):
+    rows = tuple(Row(name=row.name, training=row.training) for row in TABLE.rows)
+    table = replace(TABLE, rows=rows)
+    results = [replace(one, row=row) for one, row in zip(RESULTS, rows, strict=True)]
+    text = as_text(table, results)
+    assert "paper" not in text
+    header = next(line for line in text.splitlines() if line.startswith("row"))
+    names = ["ours", "95%", "interval", "images", "training", "CPU", "time", "memory", "s/image"]
+    assert header.split() == ["row", *names]
+    page = Page(write_table(table, results, tmp_path)[1].read_text(encoding="utf-8"))
+    shown = " ".join(page.text)
+    assert "Our numbers" in shown
+    assert "the line the paper's" not in shown
+
+
+def test_the_bar_of_an_interval_follows_our_number_with_and_without_a_paper(tmp_path):
+    bare = tuple(Row(name=row.name, training=row.training) for row in TABLE.rows)
+    for table in (TABLE, replace(TABLE, rows=bare)):
+        results = [replace(one, row=row) for one, row in zip(RESULTS, table.rows, strict=True)]
+        text = write_table(table, results, tmp_path)[1].read_text(encoding="utf-8")
+        after = text.partition("<b>40.6</b></td>")[2].lstrip()
+        assert after.startswith('<td class="extra"')
+
+
+def test_a_cost_that_is_not_known_is_a_dash():
+    unknown = replace(RESULTS[0], training=Duration(seconds=60))
+    line = next(text for text in as_text(TABLE, [unknown]).splitlines() if text.startswith("first"))
+    assert line.split()[-6:] == ["60", "s", DASH, DASH, "0.0512", "0.142"]

@@ -1,5 +1,7 @@
 """The trainings: each has a place, and makes what its name says."""
 
+from dataclasses import replace
+
 import pytest
 
 from detection.reproduce.settings import Choices, training_config
@@ -46,3 +48,45 @@ def test_each_step_of_the_ladder_changes_one_thing(tmp_path):
     assert {one.features.scales for one in steps} == {(600,)}
     assert {one.finetune.seed for one in steps} == {0}
     assert len({one.proposals for one in steps}) == 1
+
+
+def test_each_step_of_the_small_ladder_changes_one_thing(tmp_path):
+    names = ("rcnn", "sppnet", "joint", "open", "fast-rcnn", "roi-align")
+    rcnn, *steps = (
+        training_config(TRAININGS[f"ladder-lite0-{name}"], Choices(out=tmp_path)) for name in names
+    )
+    facts = [
+        (
+            one.finetune.scores,
+            one.finetune.joint_bbox,
+            one.finetune.open_layers,
+            one.features.levels,
+            one.features.pooling,
+        )
+        for one in steps
+    ]
+    assert facts == [
+        ("svm", False, 0, (1, 2, 3), "max"),
+        ("softmax", True, 0, (1, 2, 3), "max"),
+        ("softmax", True, 5, (1, 2, 3), "max"),
+        ("softmax", True, 5, (7,), "max"),
+        ("softmax", True, 5, (7,), "align"),
+    ]
+    assert {one.features.method for one in steps} == {"sppnet"}
+    assert rcnn.features.method == "rcnn"
+    for one in (rcnn, *steps):
+        assert one.proposals == steps[0].proposals
+        assert one.features.maps == steps[0].features.maps
+        assert (one.finetune.seed, one.finetune.fc_size) == (0, 1024)
+        assert one.postprocess.nms_iou == steps[0].postprocess.nms_iou
+    assert [one.finetune.epochs for one in (rcnn, *steps)] == [2, 5, 5, 5, 5, 5]
+
+
+@pytest.mark.parametrize(("one", "other"), [("open", "fast-rcnn"), ("fast-rcnn", "roi-align")])
+def test_the_last_steps_differ_in_how_boxes_are_pooled_alone(one, other, tmp_path):
+    first, second = (
+        training_config(TRAININGS[f"ladder-lite0-{name}"], Choices(out=tmp_path))
+        for name in (one, other)
+    )
+    pooled = {name: getattr(second.features, name) for name in ("levels", "pooling", "projection")}
+    assert replace(first, features=replace(first.features, **pooled)) == second
