@@ -68,7 +68,11 @@ def assert_same(some, others):
 
 
 @pytest.mark.parametrize("softmax", [False, True])
-def test_keeping_every_box_changes_no_bit(images, softmax):
+@pytest.mark.parametrize("pooling", ["max", "align"])
+def test_keeping_every_box_changes_no_bit(tmp_path, pooling, softmax):
+    config = tiny.config()
+    config = replace(config, features=replace(config.features, pooling=pooling))
+    images = tiny.training_images(config, tiny.records(tmp_path, 12))
     exact = detector(images, softmax=softmax)
     fitted = fit_cascade(exact, images)
     assert sum(len(one.scores) for one in found(exact, images)) > 20

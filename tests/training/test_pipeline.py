@@ -8,7 +8,7 @@ from torch import nn
 import detection
 from detection.backbones.backbone import PREPROCESSINGS
 from detection.backbones.own import Trunk
-from detection.config import BackboneConfig, DataConfig, ProposalConfig
+from detection.config import BackboneConfig, CascadeConfig, DataConfig, ProposalConfig
 from detection.data.dataset import read_dataset
 from detection.errors import CheckpointError, ConfigError, DataError
 from detection.features.factory import make_extractor
@@ -160,6 +160,30 @@ def test_the_same_detector_comes_of_a_data_set_that_is_read_and_one_that_is_give
     files = [(run / "model.safetensors").read_bytes() for run in (first, second)]
     assert files[0] == files[1]
     assert not (first / "given.json").exists()
+
+
+@pytest.mark.parametrize("fc", ["auto", "int8"])
+def test_aligned_boxes_are_trained_end_to_end_and_take_a_cascade(own, tmp_path, fc):
+    dataset, trunk, config = own
+    joint = {"scores": "softmax", "joint_bbox": True, "images_per_batch": 1, "open_layers": 2}
+    tuned = tiny.config(iterations=30, learning_rate=0.02, dropout=0.0, **joint).finetune
+    features = {"layer": "fc6", "pooling": "align", "levels": (1, 3), "maps": ("3", "1"), "fc": fc}
+    config = replace(
+        config,
+        features=replace(config.features, **features),
+        finetune=tuned,
+        cascade=CascadeConfig(enabled=True, levels=(1,)),
+        postprocess=replace(config.postprocess, score_threshold=0.0),
+    )
+    before = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
+    run = train(config, tmp_path / "run", dataset=dataset, backbone=trunk)
+    detector = detection.load(run, device="cpu", backbone=trunk)
+    assert detector.extractor.feature_dim == (8 + 6) * (1 + 9)
+    stored = detector.extractor.backbone.trunk.state_dict()
+    assert not any(tensor.equal(before[name]) for name, tensor in stored.items())
+    for record in dataset.records:
+        found = detector.detect(record.path, tiny.proposals(record))
+        assert int(found.labels[0]) in record.truth.labels.tolist()
 
 
 def test_callbacks_hear_every_stage(own, tmp_path):
