@@ -173,15 +173,15 @@ class SppGraph(nn.Module):
             map_size = (values.shape[2], values.shape[3])
             if self.pooling == "align":
                 rois = align_pixels(boxes, geometry, map_size)
-                parts.append(align_pool(values[0], rois, self.levels) * factor)
-                continue
-            shrink = shrink_of(self.projection, geometry)
-            windows = windows_of_pixels(first, last, geometry, map_size, shrink)
-            longest = self.longest(geometry)
-            pooled = pool_by_table(values[0], windows, self.levels, longest)
+                pooled = align_pool(values[0], rois, self.levels)
+            else:
+                shrink = shrink_of(self.projection, geometry)
+                windows = windows_of_pixels(first, last, geometry, map_size, shrink)
+                longest = self.longest(geometry)
+                pooled = pool_by_table(values[0], windows, self.levels, longest)
+                # a table that is too small would give wrong maxima in silence
+                fits = fits & (windows[:, 2:] - windows[:, :2] <= longest).all(dim=1)
             parts.append(pooled if factor == 1.0 else pooled * factor)
-            # a table that is too small would give wrong maxima in silence
-            fits = fits & (windows[:, 2:] - windows[:, :2] <= longest).all(dim=1)
         scores, deltas = self.heads(power_normalize(torch.cat(parts, dim=1), self.power))
         refined = clip(
             self._moved(boxes, deltas.double(), (height, width), image_size), (height, width)
@@ -284,7 +284,9 @@ def _bin(index: int, side: int, level: int) -> slice:
 
 def reads_image_size(detector: Detector) -> bool:
     """Return whether SPPnet's graph must know the size of the image before it was resized."""
-    return detector.config.features.projection == "released_code" or detector.inset > 0
+    config = detector.config.features
+    projects = config.projection == "released_code" and config.pooling == "max"
+    return projects or detector.inset > 0
 
 
 def graph_class(detector: Detector) -> type[SppGraph] | type[RcnnGraph]:

@@ -107,7 +107,7 @@ def _sample(
     values: Float[Tensor, "c h w"], rois: Float[Tensor, "r 4"], level: int
 ) -> Float[Tensor, "r c n n"]:
     """Pool with torchvision, whose cells are points as soon as boxes are ``aligned``."""
-    numbered = torch.cat((rois.new_zeros(len(rois), 1), rois), dim=1)
+    numbered = torch.cat((torch.zeros_like(rois[:, :1]), rois), dim=1)
     pooled: Tensor = ops.roi_align(values[None], numbered, level, 1.0, SAMPLES, aligned=True)
     return pooled
 
