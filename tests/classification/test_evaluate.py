@@ -153,6 +153,8 @@ def test_the_method_no_longer_leaves_out_the_pyramid(tmp_path):
         ConfigError, match=r"features\.method: .*got 'rcnn'; classify\.svm_pool last"
     ):
         classify_eval(voc_config(tmp_path, method="rcnn"), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"features\.pooling: expected max to classify images"):
+        classify_eval(voc_config(tmp_path, pooling="align"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,8 +1,16 @@
 import json
 import shutil
 
+from detection.config import FeatureConfig
+from detection.report.images import has_windows
 from tests.report.fake_runs import make_coco, make_run
 from tests.report.pages import make_report
+
+
+def test_boxes_that_are_sampled_have_no_windows_to_show():
+    kinds = [("sppnet", "max"), ("sppnet", "align"), ("rcnn", "max")]
+    shown = [has_windows(FeatureConfig(method=method, pooling=how)) for method, how in kinds]
+    assert shown == [True, False, False]
 
 
 def test_network_that_cannot_be_read_leaves_out_its_picture(data, tmp_path):
