@@ -129,13 +129,14 @@ class _Align(torch.autograd.Function):
         (rois,) = ctx.saved_tensors
         height, width = ctx.map_size
         spread = gradient.new_zeros(height, width * gradient.shape[1])
-        for part, boxes in zip(gradient.split(_CHUNK), rois.split(_CHUNK), strict=True):
+        chunks = torch.split(gradient, _CHUNK), torch.split(rois, _CHUNK)
+        for part, boxes in zip(*chunks, strict=True):
             level = part.shape[2]
             columns = _weights(boxes[:, 0], boxes[:, 2], level, width)
             rows = _weights(boxes[:, 1], boxes[:, 3], level, height)
             along = columns.mT[:, None] @ part.permute(0, 2, 3, 1)  # box, row of bins, column, c
             spread += rows.flatten(0, 1).T @ along.flatten(2).flatten(0, 1)
-        return spread.unflatten(1, (width, -1)).permute(2, 0, 1), None, None
+        return spread.view(height, width, -1).permute(2, 0, 1), None, None
 
 
 def _weights(
@@ -149,4 +150,5 @@ def _weights(
     places = (torch.arange(count, device=low.device) + 0.5) / count
     samples = (low[:, None] + (high - low)[:, None] * places - 0.5).clamp(0, size - 1)
     distance = (samples[:, :, None] - torch.arange(size, device=low.device)).abs()
-    return (1 - distance).clamp(min=0).unflatten(1, (level, SAMPLES)).mean(dim=2)
+    weights = (1 - distance).clamp(min=0)
+    return weights.view(len(low), level, SAMPLES, size).mean(dim=2)

@@ -245,5 +245,5 @@ def _length(duration: Duration | None, *, cpu: bool) -> str:
 
 def _memory(duration: Duration | None) -> str:
     """Return the peak memory of a training."""
-    known = duration is not None and duration.peak_gib is not None
-    return f"{duration.peak_gib:.1f} GiB" if known else DASH
+    peak = None if duration is None else duration.peak_gib
+    return DASH if peak is None else f"{peak:.1f} GiB"
