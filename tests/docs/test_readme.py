@@ -52,7 +52,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 
 def test_the_accuracies_are_those_of_the_stored_results():
     names = ["subset_rcnn_300", "subset_sppnet_300", "subset_sppnet", "subset_sppnet_voting"]
-    names += ["subset_sppnet_lite0", "subset_sppnet_lite0_mirrored"]
+    names += ["subset_sppnet_lite0", "subset_sppnet_lite0_multiscale"]
     for name, (_, shown, interval) in zip(names, rows("Accuracy"), strict=True):
         stored = metrics(name)
         low, high = (f"{100 * value:.1f}" for value in stored["interval"])

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = {
     "subset_rcnn_squeezenet": "subset_rcnn_300",
     "subset_sppnet_lite0": "subset_sppnet_lite0",
+    "subset_sppnet_lite0_multiscale": "subset_sppnet_lite0_multiscale",
     "subset_sppnet_squeezenet": "subset_sppnet",
     "subset_sppnet_squeezenet_fc": "subset_sppnet_fc",
     "subset_sppnet_squeezenet_finetuned": "subset_sppnet_finetuned",

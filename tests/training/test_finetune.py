@@ -350,6 +350,9 @@ def test_the_average_of_the_weights_is_what_is_kept(records, tmp_path):
     kept = {n.removeprefix("fc8."): t for n, t in state["average"]["averages"].items()}
     assert tuned.scorer.weight.equal(kept["weight"])
     assert not tuned.scorer.weight.equal(state["network"]["fc8.weight"])
+    tune(records, tmp_path / "plain", **settings | {"ema_decay": 0.0})
+    plain = load_latest(tmp_path / "plain").state["network"]
+    assert all(t.equal(plain[name]) for name, t in state["network"].items())
 
 
 @pytest.mark.parametrize("method", METHODS)
