@@ -7,11 +7,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from detection.cli.parser import Parser
 from detection.config import Config
 from detection.errors import DataError
+
+if TYPE_CHECKING:
+    from detection.io.shards import Parallel
 
 SECTIONS = tuple(field.name for field in fields(Config))
 
@@ -147,6 +150,19 @@ PARALLEL = (
     option("--shard", "images that a worker takes at a time", type=int, default=100),
 )
 """Where the work of a command is done, and in what pieces."""
+
+
+def parallel_of(options: argparse.Namespace) -> Parallel | None:
+    """Return where the options of ``PARALLEL`` have the work done; None for this process."""
+    from detection.io.shards import Parallel
+
+    parallel = Parallel(
+        kind=options.parallel,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        images=options.shard,
+    )
+    return None if options.parallel == "none" else parallel
 
 
 class Restart(TypedDict):

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar
 
 from detection.config import DataConfig
-from detection.data.annotations import TWICE, UNREADABLE, CheckedImage
-from detection.data.coco_examine import examine_coco, twins
-from detection.data.coco_file import CocoFile, CocoImage, image_folder
-from detection.data.image_files import read_file, require_whole
-from detection.data.issues import Action, AnnotationIssue, Rules, composed, nearest
+from detection.data.annotations import TWICE
+from detection.data.check_parts import Part, check_parts, check_shards, issue_of
+from detection.data.coco_examine import twins
+from detection.data.coco_file import image_folder
+from detection.data.issues import Action, composed, nearest
 from detection.data.overlap import shared_files
 from detection.data.roots import Source, sources_of
 from detection.data.tables import kind_of, open_tables
 from detection.data.tally import Tally
-from detection.data.voc_examine import examine
-from detection.data.voc_folder import VocFolder
 from detection.data.voc_lists import open_voc, read_split
-from detection.errors import DataError, ImageError
-from detection.io.parallel import parallel_map
-from detection.io.progress import track
+from detection.errors import DataError
+from detection.io.shards import Parallel, connected
 from detection.words import counted
 
 T = TypeVar("T")
 
+OUT = Path("runs/check")
+"""Where the shards of a check are."""
+
 _CHUNK = 100
-_WORTH_PROCESSES = 20
 _PERCENT, _ENOUGH_BOXES = 100, 10
 _ORDER: tuple[Action, ...] = ("stop", "skip", "mend", "note")
 _MEANING = {
@@ -93,14 +91,13 @@ class CheckReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """Some images of a list, small enough to be sent to a process."""
+class _How:
+    """How lists are checked: see ``check_dataset``."""
 
-    source: VocFolder | CocoFile
-    items: Sequence[str] | Sequence[CocoImage]
-    root: Path
-    max_pixels: int
+    workers: int
     decode: bool
+    parallel: Parallel | None
+    out: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +115,8 @@ def check_dataset(
     *,
     workers: int = 0,
     decode: bool = True,
+    parallel: Parallel | None = None,
+    out: Path = OUT,
 ) -> CheckReport:
     """Read a whole data set and report all its issues; nothing stops the check.
 
@@ -126,14 +125,26 @@ def check_dataset(
         splits: which of its two lists.
         workers: processes; 0 takes one per core.
         decode: decode every image too, which finds the damaged ones.
+        parallel: where workers share the images; what they found stays in ``out/shards``, and a
+            second call does what is missing there. None takes ``workers``.
+        out: with ``parallel``, a folder that all workers see.
     """
+    how = _How(workers=workers, decode=decode, parallel=parallel, out=out)
+    with connected(parallel or Parallel()):
+        return _check(config, splits, how)
+
+
+def _check(
+    config: DataConfig, splits: Sequence[Literal["train", "test"]], how: _How
+) -> CheckReport:
+    """Do what ``check_dataset`` does, connected to the workers."""
     checked: dict[tuple[str, str], _Checked] = {}
     of_split: dict[str, list[_Checked]] = {}
     for split in splits:
         for source in sources_of(config, split):
             key = (str(source.root), source.split)
             if key not in checked:
-                checked[key] = _check_list(source, workers, decode)
+                checked[key] = _check_list(source, len(checked), how)
             of_split.setdefault(split, []).append(checked[key])
     total = Tally()
     for part in checked.values():
@@ -170,7 +181,7 @@ def _add_copies(total: Tally, parts: Sequence[_Checked], action: Action) -> None
         for path, twin in shared_files(before, part.images.values()):
             if not path.samefile(twin):
                 what = f"expected an image of its own, got the same file as {path}; remove one"
-                total.add(_note(TWICE, str(twin), what, action))
+                total.add(issue_of(TWICE, str(twin), what, action))
         before += part.images.values()
 
 
@@ -183,43 +194,40 @@ def _add_shared(total: Tally, of_split: Mapping[str, Sequence[_Checked]]) -> Non
     for path, twin in shared_files(first, second):
         also = "" if twin == path else f", there as {twin}"
         what = f"expected in one list, got it in both{also}; choose disjoint lists"
-        total.add(_note("in both lists", str(path), what, "mend"))
+        total.add(issue_of("in both lists", str(path), what, "mend"))
 
 
-def _note(kind: str, location: str, what: str, action: Action) -> AnnotationIssue:
-    return AnnotationIssue(kind=kind, location=location, what=what, action=action)
-
-
-def _check_list(source: Source, workers: int, decode: bool) -> _Checked:
+def _check_list(source: Source, number: int, how: _How) -> _Checked:
     tally = Tally()
     name = source.split
     try:
-        images, parts = _open(source, decode, tally)
+        images, parts = _open(source, how, tally)
     except DataError as error:
         location, _, what = str(error).partition(": ")
-        tally.add(_note("unreadable list", location, what, "stop"))
+        tally.add(issue_of("unreadable list", location, what, "stop"))
         return _Checked(source=source, images={}, tally=tally)
-    names = [f"part {number} of {name}" for number, _ in enumerate(parts, start=1)]
-    few = len(parts) < _WORTH_PROCESSES
-    results = parallel_map(_check_part, parts, workers=1 if few else workers, names=names)
-    tallies = dict(track(results, len(parts), f"check {name}"))
-    for number in range(len(parts)):
-        tally.merge(tallies.pop(number))
+    if how.parallel is None:
+        tallies = check_parts(parts, name, how.workers)
+    else:
+        tallies = check_shards(parts, name, how.parallel, how.out / "shards" / f"list{number}")
+    for one in tallies:
+        tally.merge(one)
     return _Checked(source=source, images=images, tally=tally)
 
 
-def _open(source: Source, decode: bool, tally: Tally) -> tuple[dict[str, Path], list[_Part]]:
+def _open(source: Source, how: _How, tally: Tally) -> tuple[dict[str, Path], list[Part]]:
     """Read a list and cut it into parts, each with only the tables that it needs."""
     config, name, root = source.config, source.split, source.root
-    part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
-    parts: list[_Part] = []
+    part = partial(Part, root=root, max_pixels=config.max_pixels, decode=how.decode)
+    parts: list[Part] = []
+    size = _CHUNK if how.parallel is None else how.parallel.images
     if kind_of(config) != "voc":
         coco = open_tables(config, name)
         root = image_folder(coco, root)
-        part = partial(_Part, root=root, max_pixels=config.max_pixels, decode=decode)
+        part = partial(Part, root=root, max_pixels=config.max_pixels, decode=how.decode)
         for issue in (*coco.issues, *twins(coco, root)):
             tally.add(issue)
-        for images in _chunks(coco.images):
+        for images in _chunks(coco.images, size):
             objects = {i.image_id: coco.objects.get(i.image_id, ()) for i in images}
             parts.append(
                 part(source=replace(coco, objects=objects, images=(), annotations=()), items=images)
@@ -229,48 +237,13 @@ def _open(source: Source, decode: bool, tally: Tally) -> tuple[dict[str, Path], 
     listed = read_split(folder, name)
     for issue in listed.issues:
         tally.add(issue)
-    for ids in _chunks(listed.image_ids):
+    for ids in _chunks(listed.image_ids, size):
         parts.append(part(source=folder.only(ids), items=ids))
     return {key: folder.image_path(key) for key in listed.image_ids}, parts
 
 
-def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
-    return [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
-
-
-def _check_part(part: _Part) -> Tally:
-    tally = Tally()
-    for item in _examine_part(part):
-        tally.add_image(item)
-        unreadable = any(issue.kind == UNREADABLE for issue in item.issues)
-        if unreadable or item.size is None:
-            continue
-        height, width = item.size
-        if height * width > part.max_pixels:
-            what = f"expected at most {part.max_pixels:,} pixels, got {width} x {height}; shrink it"
-            tally.add(_note("image too large", str(item.path), what, "stop"))
-        elif part.decode:
-            _decode(item.path, tally, part.max_pixels)
-    return tally
-
-
-def _examine_part(part: _Part) -> Iterator[CheckedImage]:
-    rules = Rules(strict=True)
-    if isinstance(part.source, VocFolder):
-        return examine(part.source, cast("Sequence[str]", part.items), rules)
-    images = cast("Sequence[CocoImage]", part.items)
-    return examine_coco(part.source, part.root, images, rules)
-
-
-def _decode(path: Path, tally: Tally, max_pixels: int) -> None:
-    try:
-        data = read_file(path)
-        require_whole(data, str(path), max_pixels)
-    except ImageError as error:
-        what = str(error).removeprefix(f"{path}: ")
-        tally.add(_note("damaged image", str(path), what, "stop"))
-    else:
-        tally.contents.append((hashlib.blake2b(data, digest_size=16).digest(), str(path)))
+def _chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _add_suspicions(total: Tally, part: _Checked) -> None:
@@ -282,14 +255,14 @@ def _add_suspicions(total: Tally, part: _Checked) -> None:
         and not any(action == "stop" for _, action in part.tally.counts)
     ):
         what = "expected objects in these images, got none; look at what the annotations hold"
-        total.add(_note("no objects", name, what, "stop"))
+        total.add(issue_of("no objects", name, what, "stop"))
     largest, boxes = part.tally.largest_corner, sum(part.tally.objects.values())
     if boxes >= _ENOUGH_BOXES and largest <= _PERCENT < part.tally.smallest_side:
         what = (
             f"expected boxes in pixels of images of {part.tally.smallest_side} pixels and more, "
             f"got no corner beyond {largest:g}: are they percent of the image?"
         )
-        total.add(_note("boxes in percent?", name, what, "stop"))
+        total.add(issue_of("boxes in percent?", name, what, "stop"))
 
 
 def _add_class_problems(total: Tally, config: DataConfig, train: Sequence[_Checked] | None) -> None:
@@ -302,7 +275,7 @@ def _add_class_problems(total: Tally, config: DataConfig, train: Sequence[_Check
         action: Action = "skip" if config.ignore_unknown_classes else "stop"
         for number, location in enumerate(locations):
             count = 1 if number else total.objects[name] - len(locations) + 1
-            total.add(_note("unknown class", location, what, action), count)
+            total.add(issue_of("unknown class", location, what, action), count)
     usable = Counter(dict.fromkeys(known, 1))
     if train is not None:
         counts = [tally.objects if config.train_difficult else tally.easy for tally in tallies]
@@ -310,14 +283,14 @@ def _add_class_problems(total: Tally, config: DataConfig, train: Sequence[_Check
     for name in sorted(known):
         if not usable[name]:
             what = "expected objects to train on, got none, or difficult ones only; drop the class"
-            total.add(_note("class without objects", f"class {name!r}", what, "stop"))
+            total.add(issue_of("class without objects", f"class {name!r}", what, "stop"))
     alike: dict[str, list[str]] = {}
     for name in sorted(total.objects):
         alike.setdefault("".join(name.casefold().split()), []).append(name)
     for names in alike.values():
         if len(names) > 1:
             what = f"expected names that differ, got {', '.join(map(repr, names))}; choose one"
-            total.add(_note("class names alike", "classes", what, "note"))
+            total.add(issue_of("class names alike", "classes", what, "note"))
 
 
 def _add_twins(total: Tally) -> None:
@@ -327,7 +300,7 @@ def _add_twins(total: Tally) -> None:
         other = first.setdefault(digest, path)
         if other != path:
             what = f"expected an image of its own, got the same file as {other}; remove one"
-            total.add(_note("same image twice", path, what, "note"))
+            total.add(issue_of("same image twice", path, what, "note"))
 
 
 def _add_orphans(total: Tally, source: Source, listed: Collection[str]) -> None:
@@ -342,7 +315,7 @@ def _add_orphans(total: Tally, source: Source, listed: Collection[str]) -> None:
             continue
         if stem not in folder.images and stem not in listed:
             what = f"expected an image {path.stem}, got none; remove the annotation"
-            total.add(_note("annotation without image", str(path), what, "note"))
+            total.add(issue_of("annotation without image", str(path), what, "note"))
 
 
 def _findings(total: Tally) -> tuple[Finding, ...]:

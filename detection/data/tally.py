@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from detection.data.annotations import CheckedImage
 from detection.data.issues import Action, AnnotationIssue
@@ -77,6 +79,47 @@ class Tally:
         self.contents += other.contents
         if other.smallest_side:
             self._note_sides(other.smallest_side, other.largest_corner)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the tally as plain data, for a file."""
+        return {
+            "counts": [[*key, count] for key, count in self.counts.items()],
+            "firsts": [[*key, messages] for key, messages in self.firsts.items()],
+            "objects": self.objects,
+            "easy": self.easy,
+            "locations": self.locations,
+            "contents": [[digest.hex(), path] for digest, path in self.contents],
+            "largest_corner": self.largest_corner,
+            "smallest_side": self.smallest_side,
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Tally:
+        """Return what ``to_row`` was called on."""
+        return cls(
+            counts=Counter({(kind, action): count for kind, action, count in row["counts"]}),
+            firsts={(kind, action): messages for kind, action, messages in row["firsts"]},
+            objects=Counter(row["objects"]),
+            easy=Counter(row["easy"]),
+            locations=row["locations"],
+            contents=[(bytes.fromhex(digest), path) for digest, path in row["contents"]],
+            largest_corner=row["largest_corner"],
+            smallest_side=row["smallest_side"],
+        )
+
+    def renamed(self, found: str, called: str) -> Tally:
+        """Return the same with another name of a folder in each message and path.
+
+        Args:
+            found: how paths begin.
+            called: how they shall begin.
+        """
+        return replace(
+            self,
+            firsts={k: [m.replace(found, called) for m in v] for k, v in self.firsts.items()},
+            locations={k: [m.replace(found, called) for m in v] for k, v in self.locations.items()},
+            contents=[(digest, path.replace(found, called)) for digest, path in self.contents],
+        )
 
     def _note_sides(self, side: int, corner: float) -> None:
         self.smallest_side = min(self.smallest_side or side, side)

@@ -79,12 +79,12 @@ class VocFolder:
 
     def only(self, image_ids: Collection[str]) -> VocFolder:
         """Return the same folder with the names of some images, to be sent to another process."""
-        kept = frozenset(image_ids)
+        ids = dict.fromkeys(image_ids)  # many such parts are cut from a folder of many images
         return replace(
             self,
-            images={key: name for key, name in self.images.items() if key in kept},
-            twins={key: names for key, names in self.twins.items() if key in kept},
-            annotations={key: name for key, name in self.annotations.items() if key in kept},
+            images={key: self.images[key] for key in ids if key in self.images},
+            twins={key: self.twins[key] for key in ids if key in self.twins},
+            annotations={key: self.annotations[key] for key in ids if key in self.annotations},
             splits={},
         )
 

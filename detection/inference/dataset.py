@@ -30,12 +30,11 @@ from detection.inference.shards import (
     Sharding,
     detections_from_row,
     detections_to_row,
-    file_key,
     loaded,
     make_recipe,
 )
 from detection.io.progress import track
-from detection.io.shards import Parallel, Row, connected, run_shards
+from detection.io.shards import Parallel, Row, connected, file_key, run_shards
 from detection.model_io import load_detector
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.store import ProposalStore
@@ -148,17 +147,14 @@ def _read_and_propose(
     dataset = read_dataset(
         config.data, "test", class_names=class_names, allow_missing=allow_missing
     )
-    proposals, folder = config.proposals, Path(config.proposals.folder)
-    if parallel is not None:
-        backend: Any = parallel.backend
-        proposals = replace(proposals, parallel=backend, workers=parallel.workers)
-        folder = folder.absolute()
+    folder = Path(config.proposals.folder)
     store = propose_dataset(
         dataset,
-        proposals,
-        folder,
+        config.proposals,
+        folder if parallel is None else folder.absolute(),
         max_pixels=config.data.max_pixels,
         max_failed=1.0 if allow_missing else 0.0,
+        parallel=parallel,
     )
     return dataset, store
 

@@ -23,10 +23,10 @@ from detection.ensemble import Ensemble
 from detection.errors import DataError, ImageError
 from detection.evaluation.results import slug, write_coco_json
 from detection.inference.proposal_prefetch import search_ahead
-from detection.inference.shards import FOLDER, Recipe, Sharding, file_key, loaded, make_recipe
+from detection.inference.shards import FOLDER, Recipe, Sharding, loaded, make_recipe
 from detection.io.files import remove_leftovers, write_bytes_atomic, write_json_atomic
 from detection.io.progress import track
-from detection.io.shards import Row, connected, run_shards
+from detection.io.shards import Row, connected, file_key, run_shards
 from detection.report.drawing import draw_detections
 from detection.structures import Detections, Image, Proposals
 from detection.words import counted

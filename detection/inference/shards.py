@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -131,21 +130,6 @@ def _load(key: _ByFingerprint) -> Detector | Ensemble:
     device = recipe.config.features.device
     members = [load_detector(path, device=device) for path in recipe.models]
     return combine(members, recipe.config)
-
-
-def file_key(path: Path, *also: str) -> str:
-    """Return what a row depends on of its image's file: name, size and time of the last change.
-
-    Args:
-        path: of the image.
-        *also: what else the row holds.
-    """
-    try:
-        state = os.stat(path)  # noqa: PTH116 - of millions of files
-        stamp = [state.st_size, state.st_mtime_ns]
-    except OSError:
-        stamp = []
-    return json.dumps([str(path), *stamp, *also])
 
 
 def detections_to_row(detections: Detections) -> Row:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 Kind = Literal["none", "processes", "dask", "ray"]
 Row = dict[str, Any]
 
-_DEATHS = 2
+DEATHS = 2
 """How often a shard is tried again after its worker died."""
 
 
@@ -127,7 +128,7 @@ def run_shards(
         workers=parallel.workers,
         backend=parallel.backend,
         names=[shard.path.name for shard in missing],
-        deaths=_DEATHS,
+        deaths=DEATHS,
     )
     done = (one for _, count in outcomes for one in repeat(None, count))
     for _ in track(done, sum(len(shard.items) for shard in missing), description):
@@ -156,6 +157,21 @@ def split(
         path = folder.absolute() / f"{number:06d}-{key[:16]}.jsonl"
         shards.append(Shard(path=path, key=key, items=tuple(items[part])))
     return shards
+
+
+def file_key(path: Path, *also: str) -> str:
+    """Return what a row depends on of its image's file: name, size and time of the last change.
+
+    Args:
+        path: of the image.
+        *also: what else the row holds.
+    """
+    try:
+        state = os.stat(path)  # noqa: PTH116 - of millions of files
+        stamp = [state.st_size, state.st_mtime_ns]
+    except OSError:
+        stamp = []
+    return json.dumps([str(path), *stamp, *also])
 
 
 def run_shard(work: Callable[[Sequence[Any]], Iterable[Row]], shard: Shard) -> int:

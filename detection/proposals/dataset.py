@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 from detection.config import ProposalConfig
 from detection.data.images import MAX_PIXELS, decode_image, read_file, read_size
 from detection.errors import DataError, ImageError
 from detection.io.files import remove_leftovers, sha256_of_bytes
+from detection.io.interrupts import raise_if_interrupted
 from detection.io.parallel import parallel_map
 from detection.io.progress import track
+from detection.io.shards import DEATHS, Parallel
 from detection.proposals.mat_file import import_mat
 from detection.proposals.search import propose_all, resolve_backend
 from detection.proposals.store import ProposalStore
@@ -29,6 +34,7 @@ def propose_dataset(
     *,
     max_pixels: int = MAX_PIXELS,
     max_failed: float = 0.0,
+    parallel: Parallel | None = None,
 ) -> ProposalStore:
     """Compute the proposals that a store lacks, in ``config.workers`` processes; return the store.
 
@@ -41,6 +47,8 @@ def propose_dataset(
         max_pixels: a larger image is refused.
         max_failed: fraction of the images that may fail; each is named in the log and in the
             store's ``failed``.
+        parallel: where instead, and how many images a worker takes at a time: one if each has a
+            limit of time. Workers of other machines need the same folders.
 
     Raises:
         ConfigError: if the backend is not installed or lacks the mode.
@@ -57,7 +65,10 @@ def propose_dataset(
     if missing:
         done = len(dataset.records) - len(missing)
         logger.info("proposals: %d of %d images have theirs already", done, len(dataset.records))
-    store.failed = _compute(store, missing, max_pixels)
+    if parallel is None:
+        store.failed = _compute(store, missing, max_pixels)
+    else:
+        store.failed = _compute_elsewhere(store, missing, max_pixels, parallel)
     _stop_at_failures(store, dataset, max_pixels, max_failed)
     return store
 
@@ -110,24 +121,69 @@ def check_backend(config: ProposalConfig) -> None:
         check_installation()
 
 
-def _compute(store: ProposalStore, records: Sequence[Record], max_pixels: int) -> dict[str, str]:
+def _compute(
+    store: ProposalStore,
+    records: Sequence[Record],
+    max_pixels: int,
+    parallel: Parallel | None = None,
+) -> dict[str, str]:
     """Compute and store proposals; return for each image that failed its error."""
+    config = store.config
+    size = 1 if parallel is None or config.time_limit else parallel.images
+    parts = [records[start : start + size] for start in range(0, len(records), size)]
+    results = parallel_map(
+        partial(_propose_each, partial(_propose_record, store, max_pixels)),
+        parts,
+        workers=config.workers if parallel is None else parallel.workers,
+        backend=config.parallel if parallel is None else parallel.backend,
+        names=[_name(part) for part in parts],
+        timeout=config.time_limit or None,
+        deaths=0 if parallel is None else DEATHS,
+    )
     failures: dict[str, str] = {}
 
-    def note(index: int, error: ImageError) -> None:
-        failures[records[index].image_id] = str(error)
+    def done() -> Iterator[None]:
+        for index, failed in results:
+            failures.update(failed)
+            yield from repeat(None, len(parts[index]))
 
-    results = parallel_map(
-        partial(_propose_record, store, max_pixels),
-        records,
-        workers=store.config.workers,
-        backend=store.config.parallel,
-        names=[str(record.path) for record in records],
-        timeout=store.config.time_limit or None,
-        on_error=note,
-    )
-    for _ in track(results, len(records), "proposals"):
+    for _ in track(done(), len(records), "proposals"):
         pass
+    return {r.image_id: failures[r.image_id] for r in records if r.image_id in failures}
+
+
+def _compute_elsewhere(
+    store: ProposalStore, records: Sequence[Record], max_pixels: int, parallel: Parallel
+) -> dict[str, str]:
+    """Do the same where workers may have other folders of their own."""
+    sent = copy.copy(store)
+    sent.folder = store.folder.absolute()
+    absolute = [replace(record, path=record.path.absolute()) for record in records]
+    places = {record.image_id: str(record.path) for record in records}
+    failures = _compute(sent, absolute, max_pixels, parallel)
+    return {
+        key: text.replace(str(Path(places[key]).absolute()), places[key])
+        for key, text in failures.items()
+    }
+
+
+def _name(records: Sequence[Record]) -> str:
+    """Return what to call images that are searched together."""
+    more = f" and the {len(records) - 1} after it" if len(records) > 1 else ""
+    return f"{records[0].path}{more}"
+
+
+def _propose_each(propose: Callable[[Record], object], records: Sequence[Record]) -> dict[str, str]:
+    """Compute and store the proposals of some images; return for each that failed its error."""
+    failures: dict[str, str] = {}
+    for record in records:
+        try:
+            propose(record)
+        except ImageError as error:
+            raise_if_interrupted(error)
+            text = " ".join(str(error).split())
+            place = str(record.path)
+            failures[record.image_id] = text if place in text else f"{place}: {text}"
     return failures
 
 

@@ -151,7 +151,7 @@ def test_an_unreadable_image_without_a_stated_size_is_one_finding(tree):
 @pytest.mark.parametrize("layout", ["voc", "coco"])
 def test_one_and_two_processes_find_the_same(tmp_path, monkeypatch, layout):
     monkeypatch.setattr("detection.data.check._CHUNK", 1)
-    monkeypatch.setattr("detection.data.check._WORTH_PROCESSES", 2)
+    monkeypatch.setattr("detection.data.check_parts._WORTH_PROCESSES", 2)
     tree = VocTree(tmp_path)
     for number in range(2, 5):
         tree.more(f"00000{number}", annotation_xml(object_xml(corners=(5, 6, 61, 35))))

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 from detection.data.annotations import CheckedImage, CheckedObject
@@ -65,3 +66,16 @@ def test_parts_add_up_to_the_whole():
     parts = counted(*images[:3])
     parts.merge(counted(*images[3:]))
     assert parts == whole
+
+
+def test_a_row_is_the_whole_tally_and_a_folder_can_be_called_otherwise():
+    tally = counted(*(image(n, "cat", "dog", "dog", issues=(issue(n),)) for n in range(3)))
+    tally.contents.append((b"\x00\xff", "0.jpg"))
+    assert Tally.from_row(json.loads(json.dumps(tally.to_row()))) == tally
+    assert tally.counts
+    assert tally.smallest_side
+    other = tally.renamed("0.", "set/0.")
+    assert other.contents == [(b"\x00\xff", "set/0.jpg")]
+    assert other.locations["cat"][:2] == ["set/0.xml: object 0", "1.xml: object 0"]
+    assert other.firsts["clipped box", "mend"][0] == "set/0.xml: expected x"
+    assert (other.counts, other.objects) == (tally.counts, tally.objects)

@@ -16,7 +16,6 @@ from detection.data.synthetic import synthesize
 from detection.inference.shards import (
     detections_from_row,
     detections_to_row,
-    file_key,
     loaded,
     make_recipe,
 )
@@ -190,12 +189,3 @@ def test_rows_of_other_settings_are_not_taken_for_these(run, section, change):
     config = tiny_detector().config
     changed = replace(config, **{section: replace(getattr(config, section), **change)})
     assert make_recipe([run], changed).fingerprint != make_recipe([run], config).fingerprint
-
-
-def test_a_changed_file_has_another_key(tmp_path):
-    path = tmp_path / "a.png"
-    missing = file_key(path)
-    path.write_bytes(b"a")
-    there = file_key(path)
-    path.write_bytes(b"ab")
-    assert len({missing, there, file_key(path), file_key(path, "x")}) == 4

@@ -6,7 +6,15 @@ import time
 import pytest
 
 from detection.errors import ConfigError, DataError
-from detection.io.shards import Parallel, is_complete, read_shard, run_shard, run_shards, split
+from detection.io.shards import (
+    Parallel,
+    file_key,
+    is_complete,
+    read_shard,
+    run_shard,
+    run_shards,
+    split,
+)
 
 
 def double(folder, items):
@@ -109,3 +117,12 @@ def test_a_damaged_shard_is_named(tmp_path):
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(ConfigError, match=r"^--(workers|shard|scheduler): expected"):
         Parallel(**settings)
+
+
+def test_a_changed_file_has_another_key(tmp_path):
+    path = tmp_path / "a.png"
+    missing = file_key(path)
+    path.write_bytes(b"a")
+    there = file_key(path)
+    path.write_bytes(b"ab")
+    assert len({missing, there, file_key(path), file_key(path, "x")}) == 4

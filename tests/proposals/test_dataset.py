@@ -15,11 +15,12 @@ import torch
 
 from detection.config import ProposalConfig
 from detection.errors import ConfigError, DataError
+from detection.io.shards import Parallel
 from detection.proposals import dataset as dataset_module
 from detection.proposals import search
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.store import ProposalStore
-from detection.structures import Dataset, Proposals
+from detection.structures import Dataset, Proposals, Record
 from tests.proposals.images import write_dataset
 from tests.proposals.stores import count_searches, files
 
@@ -172,3 +173,48 @@ def test_a_folder_that_cannot_be_written_is_named(
     (tmp_path / "store").write_text("a file, not a folder")
     with pytest.raises(DataError, match=r"store"):
         propose_dataset(dataset, CONFIG, tmp_path / "store")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["processes", "dask", "ray"])
+def test_workers_of_any_kind_fill_the_store_as_one_process_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pytest.importorskip({"processes": "joblib", "dask": "distributed", "ray": "ray"}[kind])
+    monkeypatch.chdir(tmp_path)
+    dataset = write_dataset(Path("images"), 7)
+    dataset.records[5].path.write_bytes(b"not an image")
+    dataset.records[1].path.unlink()
+    parallel = Parallel(kind=kind, workers=2, images=2)
+    one = propose_dataset(dataset, CONFIG, Path("one"), max_failed=1.0)
+    two = propose_dataset(dataset, CONFIG, Path("two"), max_failed=1.0, parallel=parallel)
+    assert files(Path("two")) == files(Path("one"))
+    assert len(files(Path("one"))) == 5
+    assert list(two.failed.items()) == list(one.failed.items())
+    assert [*one.failed] == ["image1", "image5"]
+
+
+def kill_once(store: ProposalStore, max_pixels: int, record: Record) -> int:
+    mark = record.path.with_suffix(".killed")
+    if record.image_id == "image2" and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return PLAIN(store, max_pixels, record)
+
+
+PLAIN = dataset_module._propose_record
+
+
+def test_a_killed_worker_of_many_is_survived_and_one_that_always_dies_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = write_dataset(tmp_path / "images", 5)
+    parallel = Parallel(kind="processes", workers=2, images=2)
+    monkeypatch.setattr(dataset_module, "_propose_record", kill_once)
+    propose_dataset(dataset, CONFIG, tmp_path / "store", parallel=parallel)
+    assert (tmp_path / "images/image2.killed").exists()
+    assert len(files(tmp_path / "store")) == 5
+    monkeypatch.setattr(dataset_module, "_propose_record", kill_own_process)
+    with pytest.raises(DataError, match=r"image0\.png and the 1 after it.*: a worker process was"):
+        propose_dataset(dataset, CONFIG, tmp_path / "other", parallel=parallel)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from detection.cli.command import Command, defaults, flag, folder, option
+from detection.cli.command import (
+    PARALLEL,
+    Command,
+    defaults,
+    flag,
+    folder,
+    option,
+    parallel_of,
+)
 from detection.cli.parser import whole_number
 from detection.config import Config, DataConfig
+
+if TYPE_CHECKING:
+    from detection.io.shards import Parallel
+
+Split = Literal["train", "test"]
 
 SPLITS = option(
     "--splits", "which lists", nargs="+", choices=("train", "test"), default=("train", "test")
@@ -39,7 +54,7 @@ def download(options: argparse.Namespace, config: Config) -> None:
 def check(options: argparse.Namespace, config: Config) -> int:
     """Look for everything that is wrong with a data set, and list it.
 
-    The exit code is 1 if something is.
+    The exit code is 1 if something is. What --parallel found is kept in --out.
     """
     from detection.data.check import check_dataset
 
@@ -48,6 +63,8 @@ def check(options: argparse.Namespace, config: Config) -> int:
         options.splits,
         workers=config.proposals.workers,
         decode=not options.no_decoding,
+        parallel=parallel_of(options),
+        **({} if options.out is None else {"out": options.out}),
     )
     print(report.format())
     return 0 if report.clean else 1
@@ -102,13 +119,21 @@ def propose(options: argparse.Namespace, config: Config) -> None:
     The boxes are stored below proposals.folder, where training and evaluation find them, with a
     list of what was left out, skipped.csv.
     """
+    from detection.io.shards import Parallel, connected
+
+    parallel = parallel_of(options)
+    with connected(parallel or Parallel()):
+        _propose(options.splits, config, parallel)
+
+
+def _propose(splits: Sequence[Split], config: Config, parallel: Parallel | None) -> None:
     from detection.data.dataset import may_skip, read_dataset, unreadable
     from detection.proposals.dataset import propose_dataset
     from detection.proposals.recall import proposal_recall
     from detection.runs.skipped import write_skipped
 
     class_names: tuple[str, ...] = ()
-    for split in options.splits:
+    for split in splits:
         dataset = read_dataset(config.data, split, class_names=class_names)
         class_names = dataset.class_names
         store = propose_dataset(
@@ -117,6 +142,7 @@ def propose(options: argparse.Namespace, config: Config) -> None:
             Path(config.proposals.folder),
             max_pixels=config.data.max_pixels,
             max_failed=may_skip(dataset, config.data.max_skipped) if split == "train" else 0.0,
+            parallel=parallel,
         )
         left_out = (*dataset.skipped, *unreadable(dataset, store.failed))
         write_skipped(store.folder, {dataset.split: left_out})
@@ -162,7 +188,12 @@ DATA_COMMANDS = {
     ),
     "check": Command(
         run=check,
-        options=(SPLITS, flag("--no_decoding", "leave out decoding every image")),
+        options=(
+            SPLITS,
+            flag("--no_decoding", "leave out decoding every image"),
+            folder("--out", "where --parallel keeps its shards; without it runs/check"),
+            *PARALLEL,
+        ),
         base=defaults,
         sections=("data", "proposals"),
     ),
@@ -197,7 +228,7 @@ DATA_COMMANDS = {
     ),
     "propose": Command(
         run=propose,
-        options=(SPLITS,),
+        options=(SPLITS, *PARALLEL),
         base=defaults,
         sections=("data", "proposals"),
     ),

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from detection.cli.command import (
     PARALLEL,
@@ -20,13 +19,11 @@ from detection.cli.command import (
     folder,
     of_run,
     option,
+    parallel_of,
     restart,
 )
 from detection.cli.parser import whole_number
 from detection.config import Config
-
-if TYPE_CHECKING:
-    from detection.io.shards import Parallel
 
 RUN = option("run", "the folder of a trained detector", type=Path)
 DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
@@ -78,21 +75,8 @@ def evaluate(options: argparse.Namespace, config: Config) -> None:
         options.out,
         options.others,
         trackers=trackers,
-        parallel=_parallel(options),
+        parallel=parallel_of(options),
     )
-
-
-def _parallel(options: argparse.Namespace) -> Parallel | None:
-    """Return where the images are worked on; None for this process."""
-    from detection.io.shards import Parallel
-
-    parallel = Parallel(
-        kind=options.parallel,
-        workers=options.workers,
-        scheduler=options.scheduler,
-        images=options.shard,
-    )
-    return None if options.parallel == "none" else parallel
 
 
 def detect(options: argparse.Namespace, config: Config) -> int:
@@ -108,7 +92,7 @@ def detect(options: argparse.Namespace, config: Config) -> int:
     from detection.inference.video import detect_video
     from detection.model_io import load_detector
 
-    parallel = _parallel(options)
+    parallel = parallel_of(options)
     sharding = Sharding(runs=(options.run,), parallel=parallel) if parallel else None
     detector = combine(
         [load_detector(options.run, device=options.device)], _on_device(config, options.device)
