@@ -183,7 +183,7 @@ class ProposalConfig:
             CPU core.
         parallel: where they run; ``dask`` and ``ray`` reach other machines, which then
             need the same folders. A Dask worker that gives no sign of life for
-            DETECTION_SILENT_SECONDS (25) ends the work.
+            DETECTION_SILENT_SECONDS (50) ends the work.
     """
 
     backend: Literal["auto", "native", "opencv"] = "auto"

@@ -29,6 +29,9 @@ _CONNECT = 10
 _CLOSE = 30
 """Seconds in which local workers have to end after their work."""
 
+_SILENT = 50.0
+"""Seconds without a sign of a worker: a new one on a busy core imports and loads for that long."""
+
 _LOOK = 2.0
 """Seconds between two looks at the workers."""
 
@@ -176,7 +179,7 @@ def watched(outcomes: Iterable[R], client: Any) -> Iterator[R]:
         DataError: naming the worker, or the scheduler.
     """
     came: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    watch = Watch(silent_seconds())
+    watch = Watch(silent_seconds(_SILENT))
     done = threading.Event()
     for target, arguments in ((_pump, (outcomes, came)), (_ask, (client, watch, done))):
         threading.Thread(target=target, args=arguments, daemon=True).start()

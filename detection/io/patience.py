@@ -11,10 +11,13 @@ DEFAULT = 25.0
 """Seconds: with the half minute in which torchrun ends the others, all is over within a minute."""
 
 
-def silent_seconds() -> float:
+def silent_seconds(default: float = DEFAULT) -> float:
     """Return how many seconds another process may be silent.
+
+    Args:
+        default: where the environment says nothing.
 
     Raises:
         ConfigError: if the environment variable is no positive number.
     """
-    return positive_variable(VARIABLE, DEFAULT, "seconds", 1e6)
+    return positive_variable(VARIABLE, default, "seconds", 1e6)

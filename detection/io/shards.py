@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,8 +129,8 @@ def run_shards(
         names=[shard.path.name for shard in missing],
         deaths=DEATHS,
     )
-    done = (one for _, count in outcomes for one in repeat(None, count))
-    for _ in track(done, sum(len(shard.items) for shard in missing), description):
+    # Counted by shards: the first image of one would be seen after the time of all of them.
+    for _ in track(outcomes, len(missing), f"{description}, shards"):
         pass
     _remove_others(folder, shards)
     for shard in shards:

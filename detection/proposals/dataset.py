@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 
 from detection.config import ProposalConfig
@@ -141,14 +140,9 @@ def _compute(
         deaths=0 if parallel is None else DEATHS,
     )
     failures: dict[str, str] = {}
-
-    def done() -> Iterator[None]:
-        for index, failed in results:
-            failures.update(failed)
-            yield from repeat(None, len(parts[index]))
-
-    for _ in track(done(), len(records), "proposals"):
-        pass
+    what = "proposals" if size == 1 else "proposals, shards"
+    for _, failed in track(results, len(parts), what):
+        failures.update(failed)
     return {r.image_id: failures[r.image_id] for r in records if r.image_id in failures}
 
 

@@ -11,8 +11,9 @@ def test_the_environment_sets_how_long_others_may_be_silent(
 ) -> None:
     monkeypatch.delenv(patience.VARIABLE, raising=False)
     assert patience.silent_seconds() == patience.DEFAULT
+    assert patience.silent_seconds(50.0) == 50.0
     monkeypatch.setenv(patience.VARIABLE, "7.5")
-    assert patience.silent_seconds() == 7.5
+    assert patience.silent_seconds() == patience.silent_seconds(50.0) == 7.5
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
