@@ -108,7 +108,8 @@ def ask(address, method="POST", path="/v1/detect", body=b"", **headers):
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=SECONDS)
     try:
         connection.request(method, path, body, names)
-        return connection.getresponse().status
+        with connection.getresponse() as response:
+            return response.status
     except (ConnectionError, http.client.HTTPException):
         return GONE
     finally:
