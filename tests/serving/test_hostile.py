@@ -6,6 +6,8 @@ from tests.serving import served
 from tests.serving.hostile import attack, kinds
 
 
+# Starlette leaves the file of a form that breaks off to the garbage collection, which closes it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_hostile_requests_are_refused_while_sound_images_are_answered():
     with served.listening(served.service()) as address:
