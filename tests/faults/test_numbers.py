@@ -51,14 +51,14 @@ def test_f47_a_loss_that_is_not_finite_stops_before_the_step(
 def test_f48_values_that_are_not_finite_stop_an_evaluation(
     trained: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract = SppExtractor.extract
+    pool = SppExtractor.pool
 
-    def spoiled(self: SppExtractor, image: object, boxes: torch.Tensor) -> RoIFeatures:
-        features = extract(self, image, boxes)
+    def spoiled(self: SppExtractor, *arguments: object) -> RoIFeatures:
+        features = pool(self, *arguments)
         features.values[0] = torch.nan
         return features
 
-    monkeypatch.setattr(SppExtractor, "extract", spoiled)
+    monkeypatch.setattr(SppExtractor, "pool", spoiled)
     message = fail(capsys, "evaluate", trained.run)
     assert message.startswith("000007: expected finite scores and boxes, got ")
     assert not (trained.run / "metrics.json").exists()

@@ -27,7 +27,7 @@ def test_propose_and_check_share_their_images_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = str(tmp_path / "data")
-    main(["synthesize", "--out", root, "--train_images", "2", "--test_images", "3"])
+    main(["synthesize", "--out", root, "--train_images", "12", "--test_images", "3"])
     shared = ["--parallel", "processes", "--workers", "1", "--shard", "2"]
     said = []
     for words in ([], shared):
@@ -42,7 +42,7 @@ def test_propose_and_check_share_their_images_out(
         said.append((proposed, capsys.readouterr().out, files))
     assert said[0] == said[1]
     assert len(said[0][2]) == 3
-    assert len(list((tmp_path / "out/shards").rglob("*.jsonl"))) == 1 + 2
+    assert len(list((tmp_path / "out/shards").rglob("*.jsonl"))) == 6 + 2
 
 
 def test_an_unknown_class_is_refused_with_the_nearest_name(
