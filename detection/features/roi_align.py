@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from detection.io.device import is_host
 from detection.lazy import lazy
 from detection.structures import ConvGeometry, Size
 
@@ -97,7 +98,7 @@ def align_pool(
 def _align_level(
     values: Float[Tensor, "c h w"], rois: Float[Tensor, "r 4"], level: int
 ) -> Float[Tensor, "r c n n"]:
-    if values.device.type == "cpu" and values.requires_grad and torch.is_grad_enabled():
+    if is_host(values.device) and values.requires_grad and torch.is_grad_enabled():
         pooled: Tensor = _Align.apply(values, rois, level)
         return pooled
     return _sample(values, rois, level)

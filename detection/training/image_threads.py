@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
@@ -34,16 +34,24 @@ def map_images(
         items: of a mini-batch.
         device: where the function works; elsewhere than on a CPU it is called here, in turn.
     """
+    return list(_each(function, items, device))
+
+
+def _each(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], device: torch.device
+) -> Iterator[_Result]:
+    """Yield what `map_images` returns, in order; what was yielded is not held here."""
     threads = min(torch.get_num_threads(), len(items))
     if threads <= 1 or not is_host(device):
-        return [function(item) for item in items]
+        yield from map(function, items)
+        return
     recorded = torch.is_grad_enabled()
 
     def call(item: _Item) -> _Result:
         with torch.set_grad_enabled(recorded):  # each thread has a mode of its own
             return function(item)
 
-    return list(_pool(torch.get_num_threads()).map(call, items))
+    yield from _pool(torch.get_num_threads()).map(call, items)
 
 
 def map_with_gradients(
@@ -99,18 +107,18 @@ class _Mapped(torch.autograd.Function):
             )
             return wanted
 
-        each = map_images(of_item, range(len(ctx.results)), ctx.device)
+        # From the last to the first, as autograd adds them up, and each as soon as it is there: a
+        # mini-batch of R-CNN has a hundred images, and every gradient is as large as the network.
+        total: list[Tensor | None] = [None] * len(ctx.parameters)
+        for own in _each(of_item, range(len(ctx.results) - 1, -1, -1), ctx.device):
+            total = [_sum(pair) for pair in zip(total, own, strict=True)]
         ctx.results = None
-        # From the last to the first, as autograd adds them up.
-        return (None, None, None, *map(_sum, zip(*reversed(each), strict=True)))
+        return (None, None, None, *total)
 
 
-def _sum(terms: Sequence[Tensor | None]) -> Tensor | None:
-    total = None
-    for term in terms:
-        if term is not None:
-            total = term if total is None else total + term
-    return total
+def _sum(pair: tuple[Tensor | None, Tensor | None]) -> Tensor | None:
+    known = [term for term in pair if term is not None]
+    return known[0] + known[1] if len(known) == 2 else next(iter(known), None)
 
 
 @cache

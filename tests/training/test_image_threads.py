@@ -1,4 +1,6 @@
 import threading
+import time
+import weakref
 
 import pytest
 import torch
@@ -109,3 +111,24 @@ def test_an_error_in_a_thread_is_the_callers(threads):
 
     with pytest.raises(DataError, match="image 1"):
         map_images(broken, [0, 1, 2], CPU)
+
+
+def test_the_gradients_of_many_images_are_not_held_together(threads, monkeypatch):
+    """Each is as large as the network: a hundred of VGG16's would be six gigabytes."""
+    threads(2)
+    weight = torch.ones(1, 3, requires_grad=True)
+    grad, made, most = torch.autograd.grad, [], []
+
+    def counted(*arguments, **options):
+        found = grad(*arguments, **options)
+        made.append(weakref.ref(found[0]))
+        most.append(sum(one() is not None for one in made))
+        time.sleep(0.005)
+        return found
+
+    parts = map_with_gradients(lambda x: weight * x, [float(i) for i in range(60)], [weight], CPU)
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    torch.cat(parts).sum().backward()
+    assert torch.equal(weight.grad, torch.full((1, 3), 60.0 * 59 / 2))
+    assert len(made) == 60
+    assert max(most) < 20
