@@ -543,6 +543,10 @@ class FineTuneConfig:
         negative_iou: half-open range of the negatives' IoU: [0.1, 0.5) in SPP §4.1, [0, 0.5) in RC.
         easy_negatives: the fraction of images whose negatives are drawn from all boxes below the
             upper end of ``negative_iou``, whatever its lower end (ours); with ``images_per_batch``.
+        rare_classes: draw images of classes that fewer than this fraction of the images have more
+            often, by the square root of what is missing (beyond both papers: repeat factors of
+            Gupta et al., arXiv 1908.03195, §6, an epoch keeping its length); with
+            ``images_per_batch``. 0 draws each image once an epoch.
         momentum: 0.9; ``sgd`` only.
         weight_decay: 5e-4.
         bias_multiplier: learning-rate multiplier of every bias, 2 in both releases.
@@ -600,6 +604,7 @@ class FineTuneConfig:
     positive_iou: float = 0.5
     negative_iou: tuple[float, float] = (0.1, 0.5)
     easy_negatives: float = 0.0
+    rare_classes: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
     bias_multiplier: float = 2.0
@@ -636,9 +641,10 @@ class FineTuneConfig:
         seen = self.validation_fraction > 0 or every == 0
         require(seen, "finetune.validate_map_every", "0 without validation_fraction", every)
         _fraction("finetune", self, "positive_fraction", "warmup")
-        share = self.easy_negatives
-        require(0 <= share <= 1, "finetune.easy_negatives", "a fraction in [0, 1]", share)
-        for name in ("epochs", "easy_negatives"):
+        for name in ("easy_negatives", "rare_classes"):
+            share = getattr(self, name)
+            require(0 <= share <= 1, f"finetune.{name}", "a fraction in [0, 1]", share)
+        for name in ("epochs", "easy_negatives", "rare_classes"):
             held = not getattr(self, name) or self.images_per_batch > 0
             require(held, f"finetune.{name}", "0 without images_per_batch", getattr(self, name))
         for name in ("momentum", "dropout", "validation_fraction", "ema_decay"):

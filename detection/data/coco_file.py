@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,9 @@ from detection.errors import DataError, shown
 from detection.values import Size
 
 Identifier = int | str
+
+_UNREAD = {"segmentation": "masks", "keypoints": "sets of keypoints", "attributes": "attributes"}
+"""Key of an annotation that is no part of a detector's label -> what it holds, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class CocoFile:
         annotations: the same objects as they stand: ``id`` (None where there is none) ``image_id
             category_id bbox area iscrowd``.
         issues: everything that is wrong with the tables.
+        unread: what the annotations hold beside their boxes, such as masks -> how many of them.
     """
 
     path: Path
@@ -49,6 +54,7 @@ class CocoFile:
     objects: Mapping[Identifier, Sequence[FoundObject]]
     annotations: tuple[dict[str, Any], ...]
     issues: tuple[AnnotationIssue, ...]
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def used_names(self) -> tuple[str, ...]:
         """Return the names of the categories that have objects, ordered by id."""
@@ -213,6 +219,7 @@ class _Tables:
         self.annotations: list[dict[str, Any]] = []
         self.image_ids: set[str] = set()
         self.annotation_ids: set[Identifier] = set()
+        self.unread: Counter[str] = Counter()
 
     def read(self, table: str, add: Callable[[dict[str, Any], str], None]) -> None:
         """Hand each entry of a table to ``add``, and note what is wrong with it."""
@@ -324,6 +331,7 @@ class _Tables:
         corners = _corners(entry.get("bbox"))
         self._note_flags(entry, location)
         self.annotations.append(_as_it_stands(entry))
+        self.unread.update(words for key, words in _UNREAD.items() if entry.get(key))
         self.objects.setdefault(image_id, []).append(
             FoundObject(
                 location=location,
@@ -406,6 +414,7 @@ def _read(path: Path, root: Path) -> CocoFile:
         objects=tables.objects,
         annotations=tuple(tables.annotations),
         issues=tuple(tables.issues),
+        unread=dict(tables.unread),
     )
 
 

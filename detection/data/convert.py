@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -121,6 +121,7 @@ class _Read:
         class_names: in their order.
         categories: the identifiers of a COCO file, where all is of one; otherwise nothing.
         issues: what was left out or mended.
+        unread: what the labels hold beside their boxes -> how many of them.
         missing: see ``Conversion``.
     """
 
@@ -128,6 +129,7 @@ class _Read:
     class_names: tuple[str, ...]
     categories: Mapping[str, int]
     issues: Sequence[AnnotationIssue]
+    unread: Mapping[str, int] = field(default_factory=dict)
     missing: str = ""
 
 
@@ -144,10 +146,11 @@ def _read(config: DataConfig, splits: Sequence[Literal["train", "test"]]) -> _Re
     tables: list[dict[str, int | str]] = []
     missing: list[DataError] = []
     issues: list[AnnotationIssue] = []
+    unread: Counter[str] = Counter()
     for split in splits:
         sources = sources_of(config, split)
         try:
-            read = [_read_source(source, config, tables, issues) for source in sources]
+            read = [_read_source(source, config, tables, issues, unread) for source in sources]
         except _NoListError as error:
             missing.append(error)
             continue
@@ -165,6 +168,7 @@ def _read(config: DataConfig, splits: Sequence[Literal["train", "test"]]) -> _Re
         class_names=names,
         categories=numbers if is_coco and set(names) <= set(numbers) else {},
         issues=issues,
+        unread=unread,
         missing=str(missing[0]) if missing else "",
     )
 
@@ -178,8 +182,9 @@ def _read_source(
     config: DataConfig,
     tables: list[dict[str, int | str]],
     issues: list[AnnotationIssue],
+    unread: Counter[str],
 ) -> list[_Image]:
-    """Read one list of one folder.
+    """Read one list of one folder; gather its table of classes, its issues and what is unread.
 
     Raises:
         DataError: if it is not there, or at an annotation that stops a reader.
@@ -199,6 +204,7 @@ def _read_source(
             place = image_folder(coco, source.root)
             found = examine_coco(coco, place, coco.images, rules, known=known)
             faults = coco.issues
+            unread.update(coco.unread)
             numbers = {str(image.image_id): image.image_id for image in coco.images}
     except DataError as error:
         raise _NoListError(str(error)) from error
@@ -369,6 +375,9 @@ def _summary(read: _Read, lists: Mapping[str, Sequence[ImageOut]], written: Writ
     for issue in read.issues:
         if issue.action in {"skip", "mend"}:
             lost[f"{issue.kind} ({'left out' if issue.action == 'skip' else 'mended'})"] += 1
+        elif issue.kind == "polygon":
+            lost["polygons, of which the bounding boxes are kept"] += 1
+    lost.update(read.unread)
     return Conversion(
         images=len(every),
         objects=written.objects,

@@ -39,7 +39,7 @@ class DepthwiseConv2d(nn.Conv2d):
         given = (input, self.weight) if self.bias is None else (input, self.weight, self.bias)
         if not _takes_loop(given):
             return super().forward(input)
-        dtype = _dtype_of(input)
+        dtype = dtype_in_use(input)
         result: Tensor = _Convolution.apply(
             input.to(dtype), self.weight, self.bias, int(self.padding[0]), self.dilation[0]
         )
@@ -99,13 +99,13 @@ def _takes_loop(given: Sequence[Tensor]) -> bool:
         and any(tensor.requires_grad for tensor in given)
         and all(is_host(tensor.device) for tensor in given)
         and x.dim() == 4
-        and _dtype_of(x) in _DTYPES
-        and all(_dtype_of(tensor) == _dtype_of(x) for tensor in given)
+        and dtype_in_use(x) in _DTYPES
+        and all(dtype_in_use(tensor) == dtype_in_use(x) for tensor in given)
         and not torch.compiler.is_compiling()
     )
 
 
-def _dtype_of(tensor: Tensor) -> torch.dtype:
+def dtype_in_use(tensor: Tensor) -> torch.dtype:
     """Return the dtype that a convolution reads a tensor in; autocast leaves float64 alone."""
     if torch.is_autocast_enabled("cpu") and tensor.dtype != torch.float64:
         return torch.get_autocast_dtype("cpu")

@@ -15,6 +15,7 @@ from detection.backbones.geometry import stage_channels, stage_geometries
 from detection.config import FeatureConfig
 from detection.errors import ConfigError
 from detection.features.batch_norm import fold_batch_norm
+from detection.features.conv_norm import with_norm_in_conv
 from detection.features.depthwise import with_fast_depthwise
 from detection.features.fused_norm import with_fused_norm
 from detection.io.device import resolve_device, resolve_dtype, use_exact_float32
@@ -61,7 +62,7 @@ class ConvTrunk:
         self.num_frozen = len(self._early) + 1
         self._frozen = with_fused_norm(_prepared(own[:cut], self.dtype), self._early)
         trainable = nn.Sequential(*own[cut:]).to(memory_format=torch.channels_last)
-        self.trainable = cast(nn.Sequential, with_fast_depthwise(trainable))
+        self.trainable = cast(nn.Sequential, with_norm_in_conv(with_fast_depthwise(trainable)))
         _require_gradients(self.trainable)
         self.geometries, self.channels = map_layout(backbone, config.maps)
 

@@ -134,7 +134,7 @@ def _connect(library: ModuleType, workers: int, address: str) -> Any:
     if not address:
         count = count_workers(workers)
         with held_back():
-            return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=None)
+            return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=":0")
     try:
         return library.Client(address, timeout=_CONNECT)
     except Exception as error:  # of the address, of the network, of a scheduler of another version

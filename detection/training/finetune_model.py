@@ -65,8 +65,10 @@ class FineTuneModel(nn.Module):
         """Return the logits of all RoIs and, if configured, their deltas for each class."""
         pairs = list(zip(samples, maps, strict=True))
         trained = [value for value in self.opened.parameters() if value.requires_grad]
+        sizes = [sum(scale.values.numel() for scale in scales) for scales in maps]
         with self._precision():
-            parts = map_with_gradients(self._pool5, pairs, trained, self.extractor.device)
+            device = self.extractor.device
+            parts = map_with_gradients(self._pool5, pairs, trained, device, sizes)
             top = self.top(torch.cat(parts))
             deltas = self.bbox(top).view(len(top), -1, 4) if self.bbox is not None else None
             return self.fc8(top), deltas

@@ -25,7 +25,10 @@ _Result = TypeVar("_Result")
 
 
 def map_images(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], device: torch.device
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    device: torch.device,
+    costs: Sequence[float] = (),
 ) -> list[_Result]:
     """Return the function of each item, on as many threads as torch has, one for each item.
 
@@ -33,12 +36,17 @@ def map_images(
         function: must not depend on other items; gradients are recorded if the caller records them.
         items: of a mini-batch.
         device: where the function works; elsewhere than on a CPU it is called here, in turn.
+        costs: of each item, relative: the dearest begins first, so that no thread is left with a
+            large image while the others have nothing to do. Without, as they stand.
     """
-    return list(_each(function, items, device))
+    return list(_each(function, items, device, costs))
 
 
 def _each(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], device: torch.device
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    device: torch.device,
+    costs: Sequence[float],
 ) -> Iterator[_Result]:
     """Yield what `map_images` returns, in order; what was yielded is not held here."""
     threads = min(torch.get_num_threads(), len(items))
@@ -51,7 +59,15 @@ def _each(
         with torch.set_grad_enabled(recorded):  # each thread has a mode of its own
             return function(item)
 
-    yield from _pool(torch.get_num_threads()).map(call, items)
+    pool, order = _pool(torch.get_num_threads()), range(len(items))
+    dearest = sorted(order, key=lambda index: -costs[index]) if costs else order
+    under_way = {index: pool.submit(call, items[index]) for index in dearest}
+    try:
+        for index in order:
+            yield under_way.pop(index).result()
+    finally:  # after an error nothing new begins
+        for future in under_way.values():
+            future.cancel()
 
 
 def map_with_gradients(
@@ -59,6 +75,7 @@ def map_with_gradients(
     items: Sequence[_Item],
     parameters: Sequence[Tensor],
     device: torch.device,
+    costs: Sequence[float] = (),
 ) -> list[Float[Tensor, "n _"]]:
     """Return the function of each item as `map_images` does, its backward on the threads as well.
 
@@ -70,11 +87,12 @@ def map_with_gradients(
         items: of a mini-batch.
         parameters: leaves that want gradients.
         device: of all of them.
+        costs: see `map_images`.
     """
     shared = torch.get_num_threads() > 1 and len(items) > 1 and is_host(device)
     if not shared or not parameters or not torch.is_grad_enabled():
-        return map_images(function, items, device)
-    return list(_Mapped.apply(function, items, device, *parameters))
+        return map_images(function, items, device, costs)
+    return list(_Mapped.apply(function, items, device, costs, *parameters))
 
 
 class _Mapped(torch.autograd.Function):
@@ -86,12 +104,13 @@ class _Mapped(torch.autograd.Function):
         function: Callable[[_Item], Tensor],
         items: Sequence[_Item],
         device: torch.device,
+        costs: Sequence[float],
         *parameters: Tensor,
     ) -> tuple[Tensor, ...]:
         """Call the function of every item."""
         with torch.enable_grad():
-            ctx.results = map_images(function, items, device)
-        ctx.device, ctx.parameters = device, parameters
+            ctx.results = map_images(function, items, device, costs)
+        ctx.device, ctx.costs, ctx.parameters = device, costs, parameters
         return tuple(result.detach() for result in ctx.results)
 
     @staticmethod
@@ -110,10 +129,11 @@ class _Mapped(torch.autograd.Function):
         # From the last to the first, as autograd adds them up, and each as soon as it is there: a
         # mini-batch of R-CNN has a hundred images, and every gradient is as large as the network.
         total: list[Tensor | None] = [None] * len(ctx.parameters)
-        for own in _each(of_item, range(len(ctx.results) - 1, -1, -1), ctx.device):
+        backwards = range(len(ctx.results) - 1, -1, -1)
+        for own in _each(of_item, backwards, ctx.device, ctx.costs[::-1]):
             total = [_sum(pair) for pair in zip(total, own, strict=True)]
         ctx.results = None
-        return (None, None, None, *total)
+        return (None, None, None, None, *total)
 
 
 def _sum(pair: tuple[Tensor | None, Tensor | None]) -> Tensor | None:

@@ -134,6 +134,8 @@ class Sampler:
                     "finetune.positive_iou, finetune.negative_iou"
                 )
                 raise DataError(message)
+        factors = _repeat_factors([pools[i] for i in self._usable], config.rare_classes)
+        self._edges = factors.cumsum(0) / factors.mean()
 
     def draw(self, step: int) -> list[ImageSample]:
         """Return the mini-batch of a step, one sample per image."""
@@ -190,10 +192,15 @@ class Sampler:
 
     def _image_at(self, position: int) -> int:
         """Return the image at a position of the shuffled lists, one list per epoch."""
-        epoch, index = divmod(position, len(self._usable))
+        count = len(self._usable)
+        epoch, index = divmod(position, count)
         random = stream(self.config.seed, "epoch", epoch)
-        order = torch.randperm(len(self._usable), generator=random)
-        return self._usable[int(order[index])]
+        chosen = int(torch.randperm(count, generator=random)[index])
+        if self.config.rare_classes:
+            # Systematic resampling: as often as its factor says, but for one time.
+            place = chosen + float(torch.rand(1, generator=random))
+            chosen = min(int(torch.searchsorted(self._edges, place, right=True)), count - 1)
+        return self._usable[chosen]
 
     def _scales(self, count: int, random: torch.Generator) -> Int[Tensor, " m"] | None:
         if not self.config.random_scale and not self.config.scales:
@@ -232,6 +239,19 @@ def delta_statistics(
         mean[0] = 0.0
     deviation = (deltas - mean).square().mean(dim=0).sqrt().clamp(min=1e-3)
     return mean.float(), deviation.float()
+
+
+def _repeat_factors(pools: Sequence[RoIPool], threshold: float) -> Float[Tensor, " n"]:
+    """Return how often each image is drawn against one whose classes are all common.
+
+    Source:
+        Gupta et al., arXiv 1908.03195, §6: the square root of threshold / frequency of an image's
+        rarest class, at least 1; the frequency is the fraction of the images with the class.
+    """
+    classes = [torch.unique(pool.labels[pool.positives]) for pool in pools]
+    counts = torch.bincount(torch.cat(classes)).double()
+    factor = (threshold * len(pools) / counts).sqrt().clamp(min=1.0)
+    return torch.stack([factor[own].max() if len(own) else factor.new_ones(()) for own in classes])
 
 
 def _image_rows(rows: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, "m 2"]:

@@ -64,7 +64,7 @@ def simulated(kind: str, workers: int) -> Iterator[None]:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=False,
-                dashboard_address=None,
+                dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             distributed.Client(cluster),

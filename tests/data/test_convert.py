@@ -229,3 +229,21 @@ def test_detections_of_other_images_are_refused(tmp_path):
     box = CheckedObject(location="", class_name="dog", box=(1, 2, 9, 9), difficult=False)
     with pytest.raises(DataError, match=r"expected the images that were searched, got no 'other'"):
         convert(DataConfig(root=str(tree.root)), "voc", tmp_path / "out", labels={"other": [box]})
+
+
+def test_what_a_box_cannot_hold_is_counted(tmp_path):
+    VocTree(tmp_path / "set").split("trainval", "000001\n")
+    for to in ("coco", "yolo"):
+        convert(DataConfig(root=str(tmp_path / "set")), to, tmp_path / to)
+    (table,) = (tmp_path / "coco").rglob("*.json")
+    content = json.loads(table.read_text())
+    content["annotations"][0] |= {"segmentation": [[1, 1, 9, 1, 9, 9]], "keypoints": []}
+    table.write_text(json.dumps(content))
+    (label,) = (tmp_path / "yolo").rglob("000001.txt")
+    label.write_text("0 0.1 0.1 0.9 0.1 0.9 0.9\n")
+    for source, words in (
+        ("coco", "masks"),
+        ("yolo", "polygons, of which the bounding boxes are kept"),
+    ):
+        config = DataConfig(root=str(tmp_path / source))
+        assert convert(config, "voc", tmp_path / f"{source}_back").lost.get(words) == 1

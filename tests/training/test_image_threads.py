@@ -45,8 +45,9 @@ def gradients(layers, parts):
     return [p.grad.clone() for p in layers.parameters()]
 
 
+@pytest.mark.parametrize("by_size", [False, True])
 @pytest.mark.parametrize("count", [2, 3])
-def test_values_and_gradients_are_those_of_one_thread_bit_for_bit(threads, count):
+def test_values_and_gradients_are_those_of_one_thread_bit_for_bit(threads, count, by_size):
     layers = network()
 
     def pooled(image):
@@ -57,7 +58,8 @@ def test_values_and_gradients_are_those_of_one_thread_bit_for_bit(threads, count
     expected = [pooled(image) for image in images()]
     expected_gradients = gradients(layers, expected)
     threads(count)
-    actual = map_with_gradients(pooled, images(), list(layers.parameters()), CPU)
+    costs = [image.numel() for image in images()] if by_size else []
+    actual = map_with_gradients(pooled, images(), list(layers.parameters()), CPU, costs)
     actual_gradients = gradients(layers, actual)
     assert all(map(torch.equal, actual, expected))
     assert all(map(torch.equal, actual_gradients, expected_gradients))
@@ -76,6 +78,22 @@ def test_every_item_has_one_thread_and_the_caller_keeps_its_own(threads):
     assert len({ident for ident, _ in found} | {threading.get_ident()}) == 3
     assert [count for _, count in found] == [1, 1]
     assert torch.get_num_threads() == 2
+
+
+def test_the_dearest_item_begins_first_and_results_keep_their_order(threads):
+    threads(2)
+    begun, both = [], threading.Barrier(2, timeout=60)
+
+    def seen(item):
+        begun.append(item)
+        both.wait()
+        return item
+
+    assert map_images(seen, list("abcd"), CPU, [1, 5, 2, 9]) == list("abcd")
+    assert [set(begun[:2]), set(begun[2:])] == [set("bd"), set("ac")]
+    begun.clear()
+    assert map_images(seen, list("abcd"), CPU) == list("abcd")
+    assert [set(begun[:2]), set(begun[2:])] == [set("ab"), set("cd")]
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -84,6 +84,26 @@ def test_an_epoch_sees_each_image_once_and_the_next_in_another_order():
     assert len(set(epochs)) > 5
 
 
+def test_images_of_rare_classes_are_drawn_more_often_by_the_square_root():
+    boxes = torch.tensor([[5.0, 5, 45, 45], [0, 0, 50, 50], [0, 0, 60, 60], [20, 20, 70, 70]])
+    config = replace(CONFIG, images_per_batch=1, rare_classes=0.4)
+    made = [
+        pool_of(label_rois(boxes, truth([[0, 0, 50, 50]], [label]), K), str(label), 200, K, config)
+        for label in [0] * 9
+        + [1]  # in 0.9 and in 0.1 of the images: factors 1 and (0.4 / 0.1)**0.5
+    ]
+    sampler = Sampler(made, config, 1)
+    drawn = torch.tensor(
+        [[sampler.draw(10 * e + i)[0].index for i in range(10)] for e in range(99)]
+    )
+    counts = torch.stack([(drawn == index).sum(dim=1) for index in range(10)], dim=1)
+    assert counts[:, :9].max() == 1
+    assert set(counts[:, 9].tolist()) == {1, 2}
+    torch.testing.assert_close(counts[:, 9].double().mean().item(), 20 / 11, atol=0.12, rtol=0)
+    even = Sampler(made, replace(config, rare_classes=0.0), 1)
+    assert sorted(even.draw(i)[0].index for i in range(10)) == list(range(10))
+
+
 def test_few_positives_are_all_taken_and_negatives_fill_up():
     rois = label_rois(
         torch.rand(80, 4, generator=torch.Generator().manual_seed(0)).cumsum(dim=1) * 60,

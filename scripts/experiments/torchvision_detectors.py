@@ -1,31 +1,39 @@
-"""How good is Faster R-CNN on the same trunk, images and processor time?
+"""How good are torchvision's detectors on the same trunk, images and processor time?
 
-Trains torchvision's Faster R-CNN as torchvision builds it for mobile trunks (the last two maps and
-a small one above them, its own anchors) on the trunk of a configuration, with the optimiser and
-schedule of this package's `finetune` section, for a given time of the processor, and scores it by
-the same rules. With `--against RUN` the difference of the two mAPs is printed with its paired
-interval.
+Trains Faster R-CNN as torchvision builds it for mobile trunks (the last two maps and a small one
+above them, its own anchors), or SSDlite as it builds it (two maps of the trunk and four small ones,
+depthwise heads), on the trunk of a configuration, with the optimiser and schedule of this package's
+`finetune` section, for a given time of the processor, and scores it by the same rules. With
+`--against RUN` the difference of the two mAPs is printed with its paired interval.
 
-    python scripts/experiments/faster_rcnn.py configs/subset_sppnet_lite0.yaml runs/faster_rcnn \
-      --minutes 35 --against runs/subset_sppnet_lite0
+    python scripts/experiments/torchvision_detectors.py faster_rcnn \
+      configs/subset_sppnet_lite0.yaml runs/faster_rcnn --minutes 35 \
+      --against runs/subset_sppnet_lite0
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssdlite import SSDLiteHead
+from torchvision.ops.misc import Conv2dNormActivation
 
+from detection.backbones.backbone import Preprocessing
 from detection.backbones.weights import load_backbone
 from detection.config import Config
 from detection.data.dataset import read_dataset
@@ -38,23 +46,23 @@ from detection.io.files import write_json_atomic
 from detection.runs.config_io import apply, read_config_file
 from detection.structures import Dataset, Detections, Record
 
+Network = FasterRCNN | SSD
 MAPS = {"stage5": "0", "head": "1"}
 FROZEN = ("stem", "stage1", "stage2")
+EXTRAS = (512, 256, 256, 128)
+"""Channels of the maps that SSDlite adds."""
+NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
 TIMED = slice(3, 10)
 """Steps whose median time tells how many fit: the first ones also compile and fill caches."""
 
 
-def build(config: Config, num_classes: int) -> FasterRCNN:
-    """Return the detector with a pretrained trunk and everything else random."""
-    backbone = load_backbone(replace(config.backbone, output_stride=32), to_train=True)
-    trunk = with_fast_depthwise(backbone.trunk)
-    for name, stage in trunk.named_children():
-        stage.requires_grad_(name not in FROZEN)
-    channels = [_channels(trunk, name) for name in MAPS]
-    preprocessing, test = backbone.preprocessing, config.postprocess
+def build_faster_rcnn(config: Config, num_classes: int) -> FasterRCNN:
+    """Return Faster R-CNN with a pretrained trunk and everything else random."""
+    trunk, preprocessing = _open_trunk(config)
+    test = config.postprocess
     sizes = ((32, 64, 128, 256, 512),) * (len(MAPS) + 1)
     return FasterRCNN(
-        BackboneWithFPN(trunk, dict(MAPS), channels, 256),
+        BackboneWithFPN(trunk, dict(MAPS), [_channels(trunk, name) for name in MAPS], 256),
         num_classes + 1,
         min_size=list(config.finetune.scales),
         max_size=config.features.max_long_side,
@@ -65,6 +73,63 @@ def build(config: Config, num_classes: int) -> FasterRCNN:
         box_score_thresh=test.score_threshold,
         box_nms_thresh=test.nms_iou,
     )
+
+
+def build_ssdlite(config: Config, num_classes: int) -> SSD:
+    """Return SSDlite with a pretrained trunk and everything else random, for square inputs."""
+    trunk, preprocessing = _open_trunk(config)
+    test, side = config.postprocess, config.features.scales[0]
+    maps = [_channels(trunk, name) for name in MAPS]
+    anchors = DefaultBoxGenerator([[2, 3]] * 6, min_ratio=0.2, max_ratio=0.95)
+    per_cell = anchors.num_anchors_per_location()
+    return SSD(
+        SsdliteTrunk(trunk, maps[-1]),
+        anchors,
+        (side, side),
+        num_classes + 1,
+        list(preprocessing.mean),
+        list(preprocessing.std),
+        SSDLiteHead([*maps, *EXTRAS], per_cell, num_classes + 1, NORM),
+        score_thresh=test.score_threshold,
+        nms_thresh=test.nms_iou,
+    )
+
+
+class SsdliteTrunk(nn.Module):
+    """The two maps of a trunk and the four small ones that SSDlite puts above them."""
+
+    def __init__(self, trunk: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.body = IntermediateLayerGetter(trunk, dict(MAPS))
+        widths = (channels, *EXTRAS)
+        self.extra = nn.ModuleList(map(_smaller_map, widths, widths[1:]))
+
+    def forward(self, inputs: Tensor) -> OrderedDict[str, Tensor]:
+        """Compute the six maps, the largest first."""
+        maps = list(self.body(inputs).values())
+        for block in self.extra:
+            maps.append(block(maps[-1]))
+        return OrderedDict((str(i), values) for i, values in enumerate(maps))
+
+
+def _smaller_map(inputs: int, outputs: int) -> nn.Sequential:
+    """Return SSDlite's layers between two maps: 1x1, depthwise of stride 2, 1x1."""
+    layer = partial(Conv2dNormActivation, norm_layer=NORM, activation_layer=nn.ReLU6)
+    half = outputs // 2
+    return nn.Sequential(
+        layer(inputs, half, 1),
+        layer(half, half, 3, stride=2, groups=half),
+        layer(half, outputs, 1),
+    )
+
+
+def _open_trunk(config: Config) -> tuple[nn.Module, Preprocessing]:
+    """Return the pretrained trunk, its lower stages frozen, and what its inputs are."""
+    backbone = load_backbone(replace(config.backbone, output_stride=32), to_train=True)
+    trunk = with_fast_depthwise(backbone.trunk)
+    for name, stage in trunk.named_children():
+        stage.requires_grad_(name not in FROZEN)
+    return trunk, backbone.preprocessing
 
 
 def _channels(trunk: nn.Module, last: str) -> int:
@@ -103,7 +168,7 @@ def batches(records: Sequence[Record], size: int, seed: int) -> Iterator[list[An
         yield [example(records[i], mirrored=f) for i, f in zip(chosen, flips, strict=True)]
 
 
-def train(model: FasterRCNN, dataset: Dataset, config: Config, seconds: float) -> int:
+def train(model: Network, dataset: Dataset, config: Config, seconds: float) -> int:
     """Train for a time of the processor, all threads counted; return the number of steps."""
     start, settings = time.process_time(), config.finetune
     trunk = [p for p in model.backbone.body.parameters() if p.requires_grad]
@@ -136,9 +201,7 @@ def train(model: FasterRCNN, dataset: Dataset, config: Config, seconds: float) -
     return total
 
 
-def advance(
-    model: FasterRCNN, batch: list[Any], optimiser: torch.optim.Optimizer, clip: float
-) -> str:
+def advance(model: Network, batch: list[Any], optimiser: torch.optim.Optimizer, clip: float) -> str:
     """Take one step; return the losses as text."""
     images, targets = zip(*batch, strict=True)
     with torch.autocast("cpu", torch.bfloat16):
@@ -152,10 +215,10 @@ def advance(
 
 
 @torch.no_grad()
-def detect(model: FasterRCNN, dataset: Dataset, size: int) -> list[Detections]:
+def detect(model: Network, dataset: Dataset, size: int) -> list[Detections]:
     """Return the detections of every image, resized to one size."""
     model.eval()
-    model.transform.min_size = (size,)
+    model.transform.min_size = (size,)  # SSDlite's inputs are of a fixed size
     found = []
     for record in dataset.records:
         pixels, _ = example(record, mirrored=False)
@@ -186,8 +249,11 @@ def compare(test: Dataset, found: Sequence[Detections], run: Path) -> str:
     )
 
 
+BUILDERS = {"faster_rcnn": build_faster_rcnn, "ssdlite": build_ssdlite}
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("detector", choices=BUILDERS)
     parser.add_argument("config", type=Path, help="trunk, data, optimiser, NMS")
     parser.add_argument("out", type=Path, help="folder for metrics and detections")
     parser.add_argument("--minutes", type=float, default=35, help="of the processor (default: 35)")
@@ -205,7 +271,7 @@ if __name__ == "__main__":
         settings = replace(settings, data=replace(settings.data, root=str(options.root)))
     torch.manual_seed(settings.finetune.seed)
     learned, test = (read_dataset(settings.data, split) for split in ("train", "test"))
-    network = build(settings, len(learned.class_names))
+    network = BUILDERS[options.detector](settings, len(learned.class_names))
     steps = train(network, learned, settings, 60 * options.minutes)
     began = time.process_time()
     detections = detect(network, test, settings.features.scales[0])
@@ -214,7 +280,7 @@ if __name__ == "__main__":
         [record.truth for record in test.records],
         detections,
         learned.class_names,
-        method="faster_rcnn",
+        method=options.detector,
         split=settings.data.test_split,
     )
     write_results(options.out, values, detections, learned.class_names)
