@@ -470,6 +470,11 @@ class PostprocessConfig:
             at least this, weighted by their scores (beyond both papers: Gidaris and Komodakis,
             arXiv 1505.01749, §3.3); 0 leaves it out. The voters are what the last suppression
             starts from, so that it takes ``first_nms: false``.
+        soft_sigma: instead of dropping a box that overlaps a better one of its class, multiply its
+            score by ``exp(-IoU^2 / soft_sigma)``, and drop what falls to ``score_threshold``
+            (beyond both papers: soft-NMS, Bodla et al., arXiv 1704.04503); 0 leaves it out. For
+            scores from 0, as a softmax has; it takes ``first_nms: false``, and ``nms_iou`` has no
+            effect.
     """
 
     score_threshold: float = -1.5
@@ -482,6 +487,7 @@ class PostprocessConfig:
     flip: bool = False
     scales: tuple[int, ...] = ()
     vote_iou: float = 0.0
+    soft_sigma: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -497,6 +503,15 @@ class PostprocessConfig:
             require(not self.first_nms, "postprocess.first_nms", what, self.first_nms)
             what = "true with vote_iou"
             require(self.second_nms, "postprocess.second_nms", what, self.second_nms)
+        _not_negative("postprocess", self, "soft_sigma")
+        if self.soft_sigma:
+            least, what = self.score_threshold, "at least 0 with soft_sigma, which lowers scores"
+            require(least >= 0, "postprocess.score_threshold", what, least)
+            what = "false with soft_sigma: it suppresses once, after the boxes moved"
+            require(not self.first_nms, "postprocess.first_nms", what, self.first_nms)
+            require(self.second_nms, "postprocess.second_nms", "true with soft_sigma", False)
+            require(not self.vote_iou, "postprocess.vote_iou", "0 with soft_sigma", self.vote_iou)
+            require(self.ties == "first", "postprocess.ties", "first with soft_sigma", self.ties)
 
     @property
     def averages_views(self) -> bool:

@@ -1,7 +1,6 @@
 """Step 5: from scores to detections: threshold, per-class suppression, the best of each class.
 
-The order is the papers': candidates are selected among the proposals, their boxes are regressed (in
-`detector`), and what is left after another suppression is final.
+As in the papers, candidates are proposals that `detector` regresses, suppressed again afterwards.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from detection.kernels.jit import NUMBA_AVAILABLE
 from detection.kernels.nms import suppress_classes
 from detection.kernels.threads import in_threads
 from detection.lazy import lazy
+from detection.soft_nms import soften
 from detection.structures import Detections
 from detection.voting import vote
 
@@ -97,9 +97,9 @@ def finalize(
 ) -> Detections:
     """Return the detections of one image on the CPU, best first.
 
-    The candidates are suppressed once more, because regression moved them. ``vote_iou`` lets the
-    boxes that this removes move those that it keeps. All values go to the CPU in one transfer; on a
-    GPU the host also waits for the numbers of unusable boxes and of those that are left.
+    The candidates are suppressed once more, because regression moved them, or by `soften`;
+    ``vote_iou`` lets suppressed boxes move those that are kept. All go to the CPU in one transfer;
+    a GPU's host also waits for the numbers of unusable boxes and of those that are left.
 
     Args:
         candidates: after regression.
@@ -109,10 +109,12 @@ def finalize(
     finite = candidates.boxes.isfinite().all(dim=1)
     num_unusable = candidates.num_unusable + _report_unusable(finite[:, None], image_id)
     left = candidates.at(finite)
-    if config.second_nms:
-        kept = multiclass_nms(
-            left.boxes, left.scores, left.labels, config.nms_iou, ties=config.ties
-        )
+    known = left.boxes, left.scores, left.labels
+    if config.soft_sigma:
+        scores = soften(*known, config.soft_sigma, config.score_threshold)
+        left = replace(left, scores=scores).at(scores > config.score_threshold)
+    elif config.second_nms:
+        kept = multiclass_nms(*known, config.nms_iou, ties=config.ties)
         boxes = left.boxes[kept]
         if config.vote_iou:
             weights = left.scores - config.score_threshold
@@ -163,8 +165,7 @@ def multiclass_nms(
         labels: 0..K-1.
         iou: a box that overlaps a better one of its class by more than this goes.
         limit: stop at so many boxes of a class; 0 for all.
-        ties: of equal scores the ``first`` is better, or the ``last`` as in the releases (nms.m
-            and nms_mex.cpp take the end of an ascending order).
+        ties: of equal scores the ``first`` is better, or the ``last`` as in nms.m and nms_mex.cpp.
     """
     if not len(boxes):
         return labels

@@ -85,6 +85,8 @@ def export_notes(detector: Detector) -> dict[str, str]:
         "nms_iou": config.postprocess.nms_iou,
         "bbox_inset": detector.inset,
     }
+    if config.postprocess.soft_sigma:  # instead of nms_iou
+        described["soft_nms_sigma"] = config.postprocess.soft_sigma
     if detector.calibration is not None:  # of detections: after suppression, by sigmoid
         described["calibration"] = detector.calibration.to_dict()
     described |= graph_class(detector).input_settings(detector)

@@ -1,4 +1,4 @@
-"""The numba kernel of per-class non-maximum suppression, bit for bit torchvision's on a CPU."""
+"""The numba kernels of per-class NMS: hard, bit for bit torchvision's on a CPU, or soft."""
 
 from __future__ import annotations
 
@@ -115,3 +115,51 @@ def suppress_classes(
         own = rows[starts[k] : starts[k + 1]]
         _sort(scores, own)
         counts[k] = _suppress_class(boxes, own, iou, limit)
+
+
+@jit
+def _soften_class(boxes: Array, scores: Array, rows: Array, sigma: float, floor: float) -> None:
+    """Lower the scores of one class in place; what falls to ``floor`` or below is left there."""
+    last = len(rows)
+    corners, areas = np.empty((4, last), np.float64), np.empty(last, np.float64)
+    left, index = np.empty(last, np.float64), rows.copy()
+    for i in range(last):
+        for side in range(4):
+            corners[side, i] = boxes[rows[i], side]
+        areas[i] = (corners[2, i] - corners[0, i]) * (corners[3, i] - corners[1, i])
+        left[i] = scores[rows[i]]
+    for pick in range(last):
+        best = pick
+        for j in range(pick + 1, last):
+            # Equal scores in order, wherever the exchanges below have put them.
+            if left[j] > left[best] or (left[j] == left[best] and index[j] < index[best]):
+                best = j
+        if left[best] <= floor:
+            break
+        for side in range(4):
+            corners[side, pick], corners[side, best] = corners[side, best], corners[side, pick]
+        areas[pick], areas[best] = areas[best], areas[pick]
+        left[pick], left[best] = left[best], left[pick]
+        index[pick], index[best] = index[best], index[pick]
+        for j in range(pick + 1, last):
+            width = min(corners[2, pick], corners[2, j]) - max(corners[0, pick], corners[0, j])
+            height = min(corners[3, pick], corners[3, j]) - max(corners[1, pick], corners[1, j])
+            if width > 0 and height > 0:
+                shared = width * height
+                overlap = shared / (areas[pick] + areas[j] - shared)
+                left[j] *= np.exp(-overlap * overlap / sigma)
+    for i in range(last):
+        scores[index[i]] = left[i]
+
+
+@jit
+def soften_classes(
+    boxes: Array, scores: Array, rows: Array, starts: Array, sigma: float, floor: float
+) -> None:
+    """Lower the score of every box by each better one of its class that it overlaps, in place.
+
+    ``rows[starts[k]:starts[k + 1]]`` are the candidates of class k, in the order of equal scores.
+    What falls to ``floor`` or below lowers no other.
+    """
+    for k in range(len(starts) - 1):
+        _soften_class(boxes, scores, rows[starts[k] : starts[k + 1]], sigma, floor)

@@ -1,13 +1,13 @@
 """What would soft-NMS, or another threshold of NMS, give?
 
-Reads a run that was evaluated without suppression and suppresses its candidates by each rule: the
-greedy NMS of both papers at several overlaps, and soft-NMS (Bodla et al., arXiv 1704.04503), which
-lowers the score of an overlapping box instead of dropping the box. Prints the 11-point mAP of each
-rule and its difference to the first with its paired 95% interval over images.
+Reads what `evaluate` wrote of a run without suppression and suppresses it by each rule: the greedy
+NMS of both papers at several overlaps, and soft-NMS (Bodla et al., arXiv 1704.04503), which lowers
+the score of an overlapping box instead of dropping the box. Prints the 11-point mAP of each rule
+and its difference to the first with its paired 95% interval over images.
 
     detection evaluate runs/fold --postprocess.first_nms false --postprocess.second_nms false \
       --postprocess.max_per_class 2000 --out runs/candidates
-    python scripts/experiments/suppression.py runs/candidates
+    python scripts/experiments/suppression.py runs/fold runs/candidates
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ def rules(floor: float) -> dict[str, Rule]:
 OVERLAPS = (0.35, 0.25, 0.3, 0.4, 0.45, 0.5)
 
 
-def main(run: Path, floor: float) -> None:
+def main(run: Path, evaluated: Path, floor: float) -> None:
     """Print the table."""
     test = read_dataset(with_kept_lists(read_run_config(run).data, run), "test")
-    candidates = list(read_coco_json(run / "detections" / "coco.json").values())
+    candidates = list(read_coco_json(evaluated / "detections" / "coco.json").values())
     truths = [record.truth for record in test.records]
     first = None
     print("| rule | mAP, 11-point | against the first, paired |\n|---|---|---|")
@@ -122,7 +122,8 @@ def main(run: Path, floor: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("run", type=Path, help="evaluated without suppression")
+    parser.add_argument("run", type=Path, help="the run folder, for its data")
+    parser.add_argument("candidates", type=Path, help="its evaluation without suppression")
     parser.add_argument("--floor", type=float, default=0.005, help="of the scores kept")
     arguments = parser.parse_args()
-    main(arguments.run, arguments.floor)
+    main(arguments.run, arguments.candidates, arguments.floor)

@@ -188,6 +188,12 @@ def mirrored_and_voting(place: Place) -> Numbers:
     return evaluate(place, "mirrored", train(place, "sppnet"), *options)
 
 
+def soft_suppression(place: Place) -> Numbers:
+    options = {"score_threshold": 0.0, "first_nms": "false", "soft_sigma": 0.3}
+    words = [word for name, value in options.items() for word in (f"--postprocess.{name}", value)]
+    return evaluate(place, "soft", train(place, "sppnet"), *map(str, words))
+
+
 def combination(place: Place) -> Numbers:
     runs = (train(place, "sppnet"), train(place, "rcnn", *RCNN))
     return evaluate(place, "combined", *runs, "--postprocess.flip", "true")
@@ -380,6 +386,7 @@ SCENARIOS: dict[str, Callable[[Place], Numbers]] = {
         tuned_end_to_end,
         tuned_rcnn,
         mirrored_and_voting,
+        soft_suppression,
         combination,
         detect_command,
         serve,
