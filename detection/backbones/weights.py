@@ -21,6 +21,7 @@ from detection.backbones.facts import KIND
 from detection.backbones.geometry import trunk_geometry
 from detection.backbones.own import OWN
 from detection.backbones.published import alexnet, resnet18_c4, resnet50_c4, squeezenet, vgg16
+from detection.backbones.spp_networks import convnet5, overfeat5, overfeat7
 from detection.backbones.state_dict import build_fc, fill, rename
 from detection.backbones.timm_trunk import timm_backbone
 from detection.backbones.weight_files import published_file, read_state
@@ -41,6 +42,9 @@ _STRIDED: dict[str, Callable[[int], BackboneSpec]] = {
 
 BACKBONES: dict[str, Callable[[], BackboneSpec]] = {
     "zf5": zf5,
+    "convnet5": convnet5,
+    "overfeat5": overfeat5,
+    "overfeat7": overfeat7,
     "caffenet": caffenet,
     "alexnet": alexnet,
     "vgg16": vgg16,
@@ -57,7 +61,7 @@ _MODEL = "model.safetensors"
 
 _TIMM = "timm/"
 _STRIDE = 16
-"""Input pixels per cell of all the others."""
+"""What ``output_stride`` is for all the others, whose maps have one stride only."""
 
 
 def load_backbone(

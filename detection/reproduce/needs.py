@@ -1,16 +1,31 @@
-"""What a training needs that is not here, in one line each: data and weights."""
+"""What a training needs that is not here, in one line each: data and weights; what cannot be had."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 
+from detection.backbones.facts import FACTS
 from detection.backbones.weight_files import published_file
 from detection.backbones.weight_packages import package_file
 from detection.backbones.weights import BACKBONES
 from detection.config import Config
 from detection.errors import DetectionError
 from detection.reproduce.table import Training
+
+
+def impossible(training: Training, config: Config) -> str:
+    """Return why there can be no such training; empty where there can.
+
+    Args:
+        training: of a row.
+        config: its settings.
+    """
+    layer, facts = config.features.layer, FACTS.get(config.backbone.name)
+    made = config.finetune.enabled or training.network or Path(config.backbone.weights).is_dir()
+    if layer == "pool5" or facts is None or facts.fc or made:
+        return ""
+    return f"the weights of {config.backbone.name} have no {layer}, and only fine-tuning makes one"
 
 
 def missing(training: Training, config: Config) -> tuple[str, ...]:

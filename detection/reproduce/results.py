@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from detection.reproduce.table import VOC_CLASSES, Row, Task
 
-State = Literal["done", "missing", "waiting"]
+State = Literal["done", "missing", "impossible", "waiting"]
 
 _VOC07_TEST, _IMAGENET_VAL = 4952, 50_000
 _DEVIATIONS = 1.96
@@ -39,14 +39,16 @@ class RowResult:
     Attributes:
         row: of the table.
         commands: that make it without the table.
-        state: ``waiting`` for its turn.
-        missing: what it needs; a line each.
+        state: ``waiting`` for its turn; ``impossible`` where nothing can be got that would help.
+        missing: what it needs, or why there is no such row; a line each.
         value: percent.
+        top5: error of a classifier, percent.
         interval: 95%, percent.
         classes: class name -> AP, percent.
         num_images: that were tested.
         tested_on: their list or data set.
         official: they are the images that the papers' numbers are of.
+        trunk: the network, where it is not the paper's; empty where it is.
         notes: what makes it another number than the paper's.
         training: what it cost.
         seconds: of an image, without its boxes.
@@ -57,11 +59,13 @@ class RowResult:
     state: State = "waiting"
     missing: tuple[str, ...] = ()
     value: float | None = None
+    top5: float | None = None
     interval: tuple[float, float] | None = None
     classes: Mapping[str, float | None] | None = None
     num_images: int = 0
     tested_on: str = ""
     official: bool = False
+    trunk: str = ""
     notes: tuple[str, ...] = ()
     training: Duration | None = None
     seconds: float | None = None
@@ -90,6 +94,7 @@ def _classifier(values: Mapping[str, Any], row: Row) -> dict[str, Any]:
     error, spread = accuracies["top1_error"], _DEVIATIONS * accuracies["standard_error"]
     return {
         "value": 100 * error,
+        "top5": 100 * accuracies["top5_error"],
         "interval": (100 * max(error - spread, 0.0), 100 * min(error + spread, 1.0)),
         "num_images": values["num_pictures"],
         "tested_on": values["split"],

@@ -30,9 +30,16 @@ from detection.proposals.dataset import propose_dataset
 from detection.proposals.search import with_backend
 from detection.proposals.store import ProposalStore
 from detection.reproduce.clock import clock, clock_file, read_clock
-from detection.reproduce.needs import missing
+from detection.reproduce.needs import impossible, missing
 from detection.reproduce.results import RowResult, scores
-from detection.reproduce.settings import Choices, chain, commands, row_config, training_config
+from detection.reproduce.settings import (
+    Choices,
+    chain,
+    commands,
+    other_trunk,
+    row_config,
+    training_config,
+)
 from detection.reproduce.show import write_table
 from detection.reproduce.table import Row, Table, Training
 from detection.runs.config_io import config_to_dict, difference
@@ -72,6 +79,9 @@ def reproduce(table: Table, choices: Choices) -> list[RowResult]:
 def _result(waiting: RowResult, table: Table, choices: Choices) -> RowResult:
     """Make one row; a row that cannot run says why, and the others go on."""
     row = waiting.row
+    never = _impossible(row, table, choices)
+    if never:
+        return replace(waiting, state="impossible", missing=never)
     lines = _missing(row, choices)
     try:
         if not lines:
@@ -81,6 +91,13 @@ def _result(waiting: RowResult, table: Table, choices: Choices) -> RowResult:
         _LOG.warning("%s: %s", row.name, error)
         lines = (str(error),)
     return replace(waiting, state="missing", missing=lines)
+
+
+def _impossible(row: Row, table: Table, choices: Choices) -> tuple[str, ...]:
+    if table.task != "detection":  # classifiers make the fc layers that they need
+        return ()
+    lines = (impossible(one, training_config(one, choices)) for one in _trainings(row))
+    return tuple(dict.fromkeys(line for line in lines if line))
 
 
 def _missing(row: Row, choices: Choices) -> tuple[str, ...]:
@@ -113,6 +130,7 @@ def _made(row: Row, table: Table, choices: Choices) -> dict[str, Any]:
         else:
             values = evaluate(folders[0], config, out, tuple(folders[1:]))
     made = scores(values, row, table.task) | {"notes": _notes(config, values)}
+    made["trunk"] = other_trunk(row, config)
     if table.timed:
         made["training"] = read_clock(clock_file(folders[0]))
         made["seconds"] = _seconds(out / "speed.json", models[0], config)

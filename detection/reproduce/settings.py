@@ -15,6 +15,7 @@ from detection.errors import ConfigError
 from detection.reproduce.table import Row, Table, Training
 from detection.reproduce.tables import TABLES
 from detection.reproduce.trainings import TRAININGS
+from detection.reproduce.trunks import Trunk
 from detection.runs.config_io import Departures, apply, did_you_mean, merge, read_config_file
 from detection.runs.config_io import read_option as read_text
 from detection.runs.presets import find_preset
@@ -42,6 +43,9 @@ _SECTIONS = {
 }
 """What the commands that train take."""
 
+_SAME_NETWORKS = {"alexnet": ("caffenet",)}
+"""Networks of presets -> others that the papers mean by the same name."""
+
 DATA_NAMES: tuple[DataName, ...] = tuple(_DATA)
 
 
@@ -55,6 +59,7 @@ class Choices:
         files: ``--config``, between a row's preset and what makes the row what it is.
         from_files: what those files say.
         given: options of the command line, the last word.
+        trunk: takes the place of the papers'; its settings come right after a row's preset.
     """
 
     out: Path
@@ -62,10 +67,12 @@ class Choices:
     files: tuple[str, ...] = ()
     from_files: Departures = field(default_factory=dict)
     given: Departures = field(default_factory=dict)
+    trunk: Trunk | None = None
 
     def run_folder(self, training: str) -> Path:
         """Return where a training keeps its files; tables share it."""
-        return self.out / "trainings" / training
+        name = training if self.trunk is None else self.trunk.folder_name(training)
+        return self.out / "trainings" / name
 
     def row_folder(self, table: Table, row: Row) -> Path:
         """Return where what a row found is kept."""
@@ -103,13 +110,15 @@ def choose_rows(table: Table, wanted: Sequence[str]) -> Table:
 def training_config(training: Training, choices: Choices) -> Config:
     """Return the configuration of a training.
 
-    Later ones hold: the preset, ``--config``, ``--data``, the training's own, the options.
+    Later ones hold: the preset, the trunk, ``--config``, ``--data``, the training's own, what belongs
+    to the trunk's network, the options.
 
     Raises:
         ConfigError: for values that do not go together.
     """
     preset = read_config_file(find_preset(training.preset))
-    departures = merge(preset, choices.from_files, _options(training, choices))
+    trunk = choices.trunk.settings if choices.trunk else {}
+    departures = merge(preset, trunk, choices.from_files, _options(training, choices))
     sections = _SECTIONS[training.task]
     return apply(Config(), {name: departures[name] for name in departures if name in sections})
 
@@ -125,6 +134,19 @@ def row_config(row: Row, trained: Config) -> Config:
     if row.view:
         departures = merge(departures, {"classify": {"views": (row.view,)}})
     return apply(trained, departures)
+
+
+def other_trunk(row: Row, config: Config) -> str:
+    """Return the network of a row's training, where it is another than the paper's.
+
+    Args:
+        row: with its training.
+        config: that it was trained with.
+    """
+    preset = read_config_file(find_preset(TRAININGS[row.training].preset))
+    papers = preset.get("backbone", {}).get("name", Config().backbone.name)
+    same = {papers, *_SAME_NETWORKS.get(papers, ())}
+    return "" if config.backbone.name in same else config.backbone.name
 
 
 def chain(name: str) -> tuple[Training, ...]:
@@ -173,7 +195,9 @@ def option_words(departures: Departures) -> list[str]:
 def _options(training: Training, choices: Choices) -> Departures:
     """Return what a training departs in from its preset and from files."""
     own = merge(_DATA[choices.data], read_options(training.options))
-    if training.weights and "weights" not in choices.from_files.get("backbone", {}):
+    if choices.trunk:
+        own = merge(own, choices.trunk.fixed(own, choices.given))
+    elif training.weights and "weights" not in choices.from_files.get("backbone", {}):
         own = merge(own, {"backbone": {"weights": training.weights}})
     departures = merge(own, choices.given)
     if training.network:
@@ -184,7 +208,9 @@ def _options(training: Training, choices: Choices) -> Departures:
 
 def _train_command(training: Training, choices: Choices) -> str:
     verb = {"detection": "train", "classification": "pretrain"}[training.task]
-    files = [word for name in (training.preset, *choices.files) for word in ("--config", name)]
+    trunk = (choices.trunk.file,) if choices.trunk else ()
+    names = (training.preset, *trunk, *choices.files)
+    files = [word for name in names for word in ("--config", name)]
     out = ["--out", str(choices.run_folder(training.name)), "--resume"]
     options = option_words(_options(training, choices))
     return shlex.join(["detection", verb, *files, *options, *out])

@@ -30,7 +30,7 @@ def write_table(table: Table, results: Sequence[RowResult], out: Path) -> tuple[
 
 
 def heading(table: Table, results: Sequence[RowResult]) -> str:
-    """Return what was tested on, and whether the paper's numbers are of the same images."""
+    """Return what was tested on, and whether the paper has the same trunk and images."""
     done = [result for result in results if result.state == "done"]
     if not done:
         return "No row has run here"
@@ -38,10 +38,12 @@ def heading(table: Table, results: Sequence[RowResult]) -> str:
         f"{one.tested_on}, {counted(one.num_images, 'image', spec=',')}" for one in done
     )
     where = "; ".join(sets)
-    if all(one.official for one in done):
-        return where
-    name = {"detection": "VOC", "classification": "ImageNet"}[table.task]
-    return f"Not {name} numbers: {where}"
+    trunks = ", ".join(dict.fromkeys(one.trunk for one in done if one.trunk))
+    doubts = [f"Not the paper's trunk ({trunks})"] if trunks and is_published(table) else []
+    if not all(one.official for one in done):
+        name = {"detection": "VOC", "classification": "ImageNet"}[table.task]
+        doubts.append(f"Not {name} numbers")
+    return ": ".join([". ".join(doubts), where]) if doubts else where
 
 
 def as_text(table: Table, results: Sequence[RowResult]) -> str:
@@ -109,9 +111,12 @@ def _row_values(table: Table, result: RowResult) -> dict[str, Any]:
         "images": result.num_images,
         "tested_on": result.tested_on,
         "official": result.official,
+        "trunk": result.trunk,
         "notes": list(result.notes),
         "commands": list(result.commands),
     }
+    if table.task == "classification":
+        values |= {"paper_top5": row.paper_top5, "ours_top5": result.top5}
     if row.paper_classes:
         values["paper_classes"] = dict(zip(VOC_CLASSES, row.paper_classes, strict=True))
     if result.classes:
@@ -156,13 +161,16 @@ def _page(table: Table, results: Sequence[RowResult]) -> dict[str, Any]:
 
 def is_published(table: Table) -> bool:
     """Return whether a paper has numbers of any row."""
-    return any(row.paper is not None for row in table.rows)
+    return any(row.paper is not None or row.paper_top5 is not None for row in table.rows)
 
 
 def _columns(table: Table) -> list[str]:
     """Return the headings; a table that is in no paper has no column of a paper's numbers."""
     published = is_published(table)
-    columns = ["row", *(["paper"] if published else []), "ours", "95% interval", "images"]
+    columns = ["row", *(["paper"] if published else []), "ours", "95% interval"]
+    if table.task == "classification":
+        columns += ["paper top-5", "top-5"] if published else ["top-5"]
+    columns.append("images")
     if table.timed:
         columns += ["training", "CPU time", "memory", "s/image"]
         columns += ["paper s/image"] if published else []
@@ -177,6 +185,8 @@ def _cells(table: Table, result: RowResult) -> list[str]:
         "paper": _number(result.row.paper),
         "ours": _number(result.value),
         "95% interval": interval,
+        "paper top-5": _number(result.row.paper_top5),
+        "top-5": _number(result.top5),
         "images": f"{result.num_images:,}" if result.num_images else "",
         "training": _length(result.training, cpu=False),
         "CPU time": _length(result.training, cpu=True),
@@ -191,7 +201,8 @@ def _remarks(result: RowResult) -> list[str]:
     """Return what a row lacks, or what makes it another number than the paper's."""
     if result.state == "waiting":
         return ["has not run yet"]
-    lacks = [f"cannot run here: {line}" for line in result.missing]
+    kind = "not possible" if result.state == "impossible" else "cannot run here"
+    lacks = [f"{kind}: {line}" for line in result.missing]
     return lacks + list(result.notes)
 
 

@@ -48,6 +48,7 @@ class Row:
         test: departures at test time, as they are typed after ``detection evaluate``.
         view: of a classifier: which test.
         paper: the published number, percent; None where there is none, or none for certain.
+        paper_top5: of a classifier: the published top-5 error, percent.
         paper_classes: the published APs in the order of ``VOC_CLASSES``, percent.
         paper_seconds: the published time of an image without its boxes.
     """
@@ -58,6 +59,7 @@ class Row:
     test: str = ""
     view: str = ""
     paper: float | None = None
+    paper_top5: float | None = None
     paper_classes: tuple[float, ...] = ()
     paper_seconds: float | None = None
 
@@ -80,6 +82,7 @@ class Table:
         timed: time the rows too.
         per_class: show the AP of every class.
         note: what to know when reading it.
+        own_trunk: it is about its networks, and none takes their place.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Table:
     timed: bool = False
     per_class: bool = False
     note: str = ""
+    own_trunk: bool = False
 
     @property
     def measure(self) -> str:

@@ -6,6 +6,7 @@ Girshick 2015 (arXiv 1504.08083). A number that is not certain is left out.
 
 from __future__ import annotations
 
+from detection.reproduce.classifiers import SPP_2_TO_4
 from detection.reproduce.table import Row, Table
 
 _NO_BB = "--postprocess.regression false"
@@ -158,6 +159,7 @@ _RC_3 = Table(
     title="R-CNN on two networks",
     source="RC Table 3",
     per_class=True,
+    own_trunk=True,
     note=_NETWORK_NOTE,
     rows=(
         _rcnn("ft fc7", 54.2, _RC_FT_FC7, name="R-CNN (AlexNet)"),
@@ -214,22 +216,6 @@ _RC_B = Table(
         ),
     ),
 )
-_SPP_2 = Table(
-    name="spp-tables-2-4",
-    title="Classification with and without a pyramid",
-    source="SPP Tables 2 and 3, ZF-5",
-    task="classification",
-    note="Table 4 and the other networks are of trunks that are not here.",
-    rows=(
-        Row(name="no SPP, 10 views", training="zf5-no_spp", view="ten", paper=35.99),
-        Row(name="SPP, one size, 10 views", training="zf5-single", view="ten", paper=34.98),
-        Row(name="SPP, two sizes, 10 views", training="zf5-multi", view="ten", paper=34.60),
-        Row(name="SPP, one size, one crop", training="zf5-single", view="centre", paper=38.01),
-        Row(name="SPP, one size, full image", training="zf5-single", view="full", paper=37.55),
-        Row(name="SPP, two sizes, one crop", training="zf5-multi", view="centre", paper=37.57),
-        Row(name="SPP, two sizes, full image", training="zf5-multi", view="full", paper=37.07),
-    ),
-)
 _SOFTMAX = "--postprocess.score_threshold 0.001"
 _LADDER = Table(
     name="ladder",
@@ -278,6 +264,7 @@ _LADDER_LITE0 = Table(
     title="From R-CNN to RoIAlign, one step at a time",
     source="EfficientNet-Lite0, in no paper",
     timed=True,
+    own_trunk=True,
     note="Same 300 boxes, trunk, maps, optimiser and seed; images of 400 pixels, 5 epochs. R-CNN "
     "sees crops of 224 pixels for 2 epochs and has a softmax: SVMs would take all crops once "
     "more. Times are without the boxes; CPU time counts all cores.",
@@ -292,7 +279,7 @@ _LADDER_LITE0 = Table(
 )
 
 _ALL = (
-    _SPP_2,
+    SPP_2_TO_4,
     _SPP_9,
     _SPP_10,
     _SPP_11,

@@ -128,8 +128,13 @@ _ALL = (
     _lite0_step("fast-rcnn", "sppnet_lite0_fast_rcnn", f"{_LITE0_LEVEL} max {_LITE0_JOINT} 5"),
     _lite0_step("roi-align", "sppnet_lite0_roi_align", f"{_LITE0_LEVEL} align {_LITE0_JOINT} 5"),
     *(
-        Training(name=f"zf5-{name}", preset=f"classification/zf5_{name}", task="classification")
-        for name in ("no_spp", "single", "multi")
+        Training(
+            name=f"{network}-{head}",
+            preset=f"classification/{network}_{head}",
+            task="classification",
+        )
+        for network in ("zf5", "convnet5", "overfeat5", "overfeat7")
+        for head in ("no_spp", "single", "multi")
     ),
 )
 

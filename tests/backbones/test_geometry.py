@@ -14,6 +14,9 @@ from tests.reference import zf5 as reference
 
 GEOMETRY = {
     "zf5": (16, 20.0),
+    "convnet5": (16, 15.0),
+    "overfeat5": (12, 8.0),
+    "overfeat7": (12, 8.0),
     "caffenet": (16, 17.0),
     "alexnet": (16, 15.0),
     "vgg16": (16, 7.5),

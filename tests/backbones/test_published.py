@@ -11,6 +11,8 @@ from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig
 from detection.errors import CheckpointError, ConfigError
 
+UNPUBLISHED = {"zf5", "convnet5", "overfeat5", "overfeat7", "caffenet"}
+
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
@@ -73,7 +75,7 @@ def test_every_published_backbone_names_weights_that_exist():
     for name, build in module.BACKBONES.items():
         spec = build()
         published = spec.published
-        unpublished = spec.package is not None or name in {"zf5", "caffenet"}
+        unpublished = spec.package is not None or name in UNPUBLISHED
         assert (published is None) == unpublished
         if published is not None:
             url = models.get_model_weights(published)["IMAGENET1K_V1"].url

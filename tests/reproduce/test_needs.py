@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from detection.config import BackboneConfig, Config, DataConfig
+from detection.config import BackboneConfig, Config, DataConfig, FeatureConfig, FineTuneConfig
 from detection.pretrain_config import PretrainConfig
 from detection.reproduce import needs
-from detection.reproduce.needs import missing
+from detection.reproduce.needs import impossible, missing
 from detection.reproduce.table import Training
 
 TRAINING = Training(name="t", preset="p")
@@ -69,3 +69,30 @@ def test_a_classifier_needs_both_folders_of_images(config, tmp_path):
     assert line.startswith(f"{tmp_path / 'val'}: no such folder; ImageNet goes there")
     of_objects = replace(config, pretrain=PretrainConfig(source="objects", root="nowhere"))
     assert missing(training, of_objects) == ()
+
+
+def on_layer(config, layer, name, *, tuned=False, weights="none"):
+    return replace(
+        config,
+        backbone=BackboneConfig(name=name, weights=weights),
+        features=FeatureConfig(layer=layer),
+        finetune=FineTuneConfig(enabled=tuned),
+    )
+
+
+@pytest.mark.parametrize("layer", ["fc6", "fc7"])
+def test_a_trunk_without_fc_layers_has_none_before_fine_tuning(layer, config, tmp_path):
+    assert impossible(TRAINING, on_layer(config, layer, "squeezenet")) == (
+        f"the weights of squeezenet have no {layer}, and only fine-tuning makes one"
+    )
+    assert impossible(TRAINING, on_layer(config, layer, "squeezenet", tuned=True)) == ""
+    assert impossible(TRAINING, on_layer(config, layer, "alexnet")) == ""
+    assert impossible(TRAINING, on_layer(config, layer, "timm/resnet18")) == ""
+    of_run = on_layer(config, layer, "squeezenet", weights=str(tmp_path))
+    assert impossible(TRAINING, of_run) == ""
+    taken_over = replace(TRAINING, network="first")
+    assert impossible(taken_over, on_layer(config, layer, "squeezenet")) == ""
+
+
+def test_pool5_is_there_on_every_trunk(config):
+    assert impossible(TRAINING, on_layer(config, "pool5", "squeezenet")) == ""

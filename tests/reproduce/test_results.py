@@ -37,11 +37,12 @@ def test_a_detector_without_objects_to_find_has_no_number():
 
 def test_a_classifier_has_its_top_1_error_and_its_standard_error_twice():
     values = {
-        "views": {"ten": {"top1_error": 0.35, "standard_error": 0.01}},
+        "views": {"ten": {"top1_error": 0.35, "top5_error": 0.14, "standard_error": 0.01}},
         "num_pictures": 50_000,
         "split": "val",
     }
     made = scores(values, Row(name="r", training="t", view="ten"), "classification")
     assert made["value"] == 35
+    assert made["top5"] == pytest.approx(14)
     assert made["interval"] == pytest.approx((33.04, 36.96))
     assert made["official"]

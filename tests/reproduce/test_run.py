@@ -10,6 +10,8 @@ from detection.io.files import FolderLock
 from detection.reproduce import run
 from detection.reproduce.run import reproduce
 from detection.reproduce.settings import chain
+from detection.reproduce.table import Row, Training
+from detection.reproduce.trainings import TRAININGS
 from detection.runs.folder import read_run_config
 from tests.reproduce.small import TABLE, values_of
 
@@ -129,3 +131,22 @@ def test_a_second_call_in_the_same_folder_is_refused_and_changes_nothing(made):
     with FolderLock(choices.out), pytest.raises(DataError, match="locked by pid"):
         reproduce(TABLE, choices)
     assert values_of(choices) == before
+
+
+def test_rows_say_that_their_network_is_not_that_of_the_preset(made):
+    _, results = made
+    assert {result.trunk for result in results if result.state == "done"} == {"tiny"}
+
+
+def test_a_layer_that_nothing_makes_is_left_out_without_any_work(made, tmp_path, monkeypatch):
+    choices, _ = made
+    options = "--features.layer fc6 --finetune.enabled false --backbone.name squeezenet"
+    never_made = Training(name="tiny-never", preset="synthetic_sppnet", options=options)
+    monkeypatch.setitem(TRAININGS, never_made.name, never_made)
+    monkeypatch.setattr(run, "train", never)
+    table = replace(TABLE, rows=(Row(name="fc6", training=never_made.name),))
+    (result,) = reproduce(table, replace(choices, out=tmp_path))
+    assert result.state == "impossible"
+    assert result.missing == (
+        "the weights of squeezenet have no fc6, and only fine-tuning makes one",
+    )

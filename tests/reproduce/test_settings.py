@@ -1,6 +1,7 @@
 """From rows to configurations and command lines that stand for each other."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -16,11 +17,13 @@ from detection.reproduce.settings import (
     commands,
     find_table,
     option_words,
+    other_trunk,
     read_options,
     training_config,
 )
 from detection.reproduce.tables import TABLES
 from detection.reproduce.trainings import TRAININGS
+from detection.reproduce.trunks import find_trunk
 from detection.runs.config_io import read_config_file
 from detection.runs.presets import find_preset
 
@@ -44,7 +47,22 @@ def parsed(line):
 @pytest.mark.parametrize("data", ["voc", "subset", "synthetic"])
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
 def test_the_commands_of_a_row_stand_for_its_trainings(table, row, data, tmp_path):
-    choices = Choices(out=tmp_path, data=data, given=BUDGET)
+    check_commands(table, row, Choices(out=tmp_path, data=data, given=BUDGET))
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
+def test_they_do_on_another_trunk_too(table, row, tmp_path):
+    if not table.own_trunk:
+        trunk = find_trunk("squeezenet")
+        files = ("subset_sppnet_squeezenet_fc",)
+        settings = read_config_file(find_preset(files[0]))
+        check_commands(
+            table, row, Choices(out=tmp_path, files=files, from_files=settings, trunk=trunk)
+        )
+        check_commands(table, row, Choices(out=tmp_path, given=BUDGET, trunk=trunk))
+
+
+def check_commands(table, row, choices):
     lines = commands(table, row, choices)[:-1]
     trainings = dict.fromkeys(one for name in row.trainings for one in chain(name))
     for line, training in zip(lines, trainings, strict=True):
@@ -110,3 +128,12 @@ def test_rows_are_chosen_by_parts_of_their_names():
     assert choose_rows(table, []) == table
     with pytest.raises(ConfigError, match="--rows: expected a part of a row's name"):
         choose_rows(table, ["fc8"])
+
+
+def test_a_network_that_is_not_the_papers_is_named(tmp_path):
+    row = TABLES["rcnn-table-2"].rows[0]
+    config = training_config(TRAININGS[row.training], Choices(out=tmp_path))
+    assert other_trunk(row, config) == ""
+    for name, expected in (("caffenet", ""), ("squeezenet", "squeezenet"), ("zf5", "zf5")):
+        other = replace(config, backbone=replace(config.backbone, name=name))
+        assert other_trunk(row, other) == expected

@@ -81,6 +81,14 @@ def test_the_columns_of_the_text_are_aligned():
     [
         ({}, "VOC2007 test, 4,952 images"),
         ({"official": False, "num_images": 175}, "Not VOC numbers: VOC2007 test, 175 images"),
+        (
+            {"trunk": "squeezenet"},
+            "Not the paper's trunk (squeezenet): VOC2007 test, 4,952 images",
+        ),
+        (
+            {"official": False, "num_images": 175, "trunk": "squeezenet"},
+            "Not the paper's trunk (squeezenet). Not VOC numbers: VOC2007 test, 175 images",
+        ),
     ],
 )
 def test_the_heading_says_whose_numbers_they_are(changed, expected):
@@ -160,3 +168,44 @@ def test_a_cost_that_is_not_known_is_a_dash():
     unknown = replace(RESULTS[0], training=Duration(seconds=60))
     line = next(text for text in as_text(TABLE, [unknown]).splitlines() if text.startswith("first"))
     assert line.split()[-6:] == ["60", "s", DASH, DASH, "0.0512", "0.142"]
+
+
+def test_a_table_that_is_in_no_paper_has_no_papers_trunk():
+    table = replace(TABLE, rows=tuple(Row(name=row.name, training="a") for row in TABLE.rows))
+    result = replace(RESULTS[0], row=table.rows[0], trunk="squeezenet", official=False)
+    assert heading(table, [result]) == "Not VOC numbers: VOC2007 test, 4,952 images"
+
+
+def test_a_row_that_cannot_be_says_so_in_every_format(tmp_path):
+    never = replace(RESULTS[1], state="impossible", missing=("there is no fc6",))
+    results = [RESULTS[0], never]
+    line = "not possible: there is no fc6"
+    assert f"    {line}" in as_text(TABLE, results).splitlines()
+    assert f"- second: {line}" in as_markdown(TABLE, results)
+    _, page, values = write_table(TABLE, results, tmp_path)
+    assert line in " ".join(Page(page.read_text(encoding="utf-8")).text)
+    rows = json.loads(values.read_text(encoding="utf-8"))["rows"]
+    assert (rows[1]["state"], rows[1]["missing"]) == ("impossible", ["there is no fc6"])
+
+
+def test_a_table_of_classifiers_has_both_errors(tmp_path):
+    row = Row(name="ten", training="a", view="ten", paper=34.98, paper_top5=14.14)
+    late = Row(name="many", training="a", view="all_maps", paper_top5=9.36)
+    table = replace(TABLE, task="classification", timed=False, per_class=False, rows=(row, late))
+    results = [
+        replace(RESULTS[0], row=row, value=40.0, top5=17.26, num_images=50_000, tested_on="val"),
+        RowResult(row=late, commands=()),
+    ]
+    lines = as_text(table, results).splitlines()
+    header = next(line for line in lines if line.startswith("row"))
+    assert header.split() == "row paper ours 95% interval paper top-5 top-5 images".split()
+    first = next(line for line in lines if line.startswith("ten"))
+    assert first.split() == ["ten", "35.0", "40.0", "37.4", "to", "48.2", "14.1", "17.3", "50,000"]
+    assert next(line for line in lines if line.startswith("many")).split()[1:] == [
+        *(DASH, DASH, "9.4", DASH)
+    ]
+    _, page, values = write_table(table, results, tmp_path)
+    assert "17.3" in " ".join(Page(page.read_text(encoding="utf-8")).text)
+    rows = json.loads(values.read_text(encoding="utf-8"))["rows"]
+    assert [one["paper_top5"] for one in rows] == [14.14, 9.36]
+    assert [one["ours_top5"] for one in rows] == [17.26, None]

@@ -23,7 +23,10 @@ def test_a_training_is_what_its_name_says(training, tmp_path):
     config = training_config(training, Choices(out=tmp_path))
     words = training.name.split("-")
     if training.task == "classification":
-        assert config.pretrain.head == ("no_spp" if training.name == "zf5-no_spp" else "spp")
+        network, head = words
+        assert config.backbone.name == network
+        assert config.pretrain.head == ("no_spp" if head == "no_spp" else "spp")
+        assert len(config.pretrain.sizes) == (2 if head == "multi" else 1)
         return
     if words[0] != "ladder":
         assert config.features.method == words[0]

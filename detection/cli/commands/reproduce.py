@@ -21,10 +21,11 @@ def reproduce(options: argparse.Namespace, config: Config) -> int:
 
     Each row goes through what 'train' and 'evaluate' do, in run folders below --out; the same call
     goes on where it was ended. Settings of the command line hold for all rows; a --config file does
-    where it does not change what makes a row what it is. The exit code is 1 if a row cannot run
-    here.
+    where it does not change what makes a row what it is. With --trunk all rows are of a network
+    whose weights are at hand. The exit code is 1 if a row cannot run here.
     """
     from detection.reproduce.settings import Choices, choose_rows, find_table
+    from detection.reproduce.trunks import find_trunk, on_trunk
 
     if options.list:
         print(_listing())
@@ -32,14 +33,19 @@ def reproduce(options: argparse.Namespace, config: Config) -> int:
     if options.table is None:
         message = "reproduce: expected a table, got none; detection reproduce --list shows all"
         raise ConfigError(message)
-    table = choose_rows(find_table(options.table), options.rows or ())
     files, given = departures_in(options)
+    table, trunk = find_table(options.table), None
+    if options.trunk:
+        trunk = find_trunk(options.trunk)
+        table = on_trunk(table, trunk, given)
+    table = choose_rows(table, options.rows or ())
     choices = Choices(
         out=options.out,
         data=options.data,
         files=tuple(map(str, options.config)),
         from_files=files,
         given=given,
+        trunk=trunk,
     )
     return _run(table, choices)
 
@@ -57,7 +63,7 @@ def _run(table: Table, choices: Choices) -> int:
             sys.stderr.write("to continue: the same command\n")
         raise
     print(f"{as_text(table, results)}\n{choices.out / table.name}.md, .html, .json: written")
-    return 0 if all(result.state == "done" for result in results) else 1
+    return 0 if all(result.state in {"done", "impossible"} for result in results) else 1
 
 
 def _listing() -> str:
@@ -85,6 +91,10 @@ REPRODUCE_COMMANDS = {
                 "voc as the presets say, or what the presets of these names train on",
                 choices=("voc", "subset", "synthetic"),
                 default="voc",
+            ),
+            option(
+                "--trunk",
+                "another network for all rows: squeezenet, or a file like configs/trunks/squeezenet.yaml",
             ),
             folder("--out", "where the run folders and tables go", "runs/tables"),
         ),

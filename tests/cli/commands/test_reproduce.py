@@ -41,6 +41,44 @@ def test_a_table_that_cannot_run_here_says_why_and_is_written(
     assert (tmp_path / "tables/spp-table-12.html").is_file()
 
 
+def test_a_table_on_another_trunk_is_another_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["reproduce", "rcnn-table-2", "--trunk", "squeezenet", "--out", "tables"]
+    assert main([*words, "--data", "subset", "--rows", "R-CNN, fc6", "R-CNN, pool5"]) == 1
+    text = capsys.readouterr().out
+    assert text.startswith("rcnn-table-2-squeezenet: R-CNN layer by layer")
+    assert "not possible: the weights of squeezenet have no fc6" in text
+    assert "squeezenet1_0_imagenet_caffe.safetensors: no such file" in text
+    command = "$ detection train --config paper/rcnn_alexnet --config trunks/squeezenet --data.root"
+    assert command in text
+    assert "--out tables/trainings/rcnn-squeezenet-pool5 --resume" in text
+    values = json.loads((tmp_path / "tables/rcnn-table-2-squeezenet.json").read_text())
+    assert {row["row"]: row["state"] for row in values["rows"]} == {
+        "R-CNN, pool5": "missing",
+        "R-CNN, fc6": "impossible",
+    }
+
+
+def test_a_table_of_impossible_rows_alone_is_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reproduce", "rcnn-table-2", "--trunk", "squeezenet", "--out", str(tmp_path)]
+    assert main([*words, "--rows", "R-CNN, fc6"]) == 0
+    assert "not possible" in capsys.readouterr().out
+
+
+def test_a_trunk_that_does_not_go_with_the_rest_is_explained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "did you mean squeezenet?" in fail(
+        capsys, "reproduce", "spp-table-9", "--trunk", "squeeze_net"
+    )
+    words = ("reproduce", "spp-tables-2-4", "--trunk", "squeezenet")
+    assert "which is about its own networks" in fail(capsys, *words)
+
+
 def test_a_classifier_says_where_imagenet_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
