@@ -15,12 +15,16 @@ from detection.structures import ConvGeometry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """One layer: side of its input and output, its stride, the shift of the first centre."""
+    """One layer: side of its input and output, its stride, the shift of the first centre.
+
+    Its reach is how many cells of its input one cell sees beyond the first.
+    """
 
     side: int
     next_side: int
     stride: int
     shift: float
+    reach: int = 0
 
 
 _SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -46,6 +50,37 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
         ConfigError: for a layer with padding that depends on the input's size, and for strides that
             differ between the axes.
     """
+    steps, last_side = _recorded(trunk, size)
+    stride, offset = 1, 0.0
+    for step in _followed(steps, size, last_side):
+        offset += step.shift * stride
+        stride *= step.stride
+    return ConvGeometry(stride=stride, offset=offset)
+
+
+def field_side(trunk: nn.Module, *, size: int = 224) -> int:
+    """Return the side of the square of input pixels that one cell of a trunk's map sees.
+
+    Parallel branches count as if one came after the other: exact where all but one have kernels of 1,
+    otherwise a bound.
+
+    Args:
+        trunk: as for `trunk_geometry`.
+        size: side of the input to follow.
+
+    Raises:
+        ConfigError: as `trunk_geometry` does.
+    """
+    steps, last_side = _recorded(trunk, size)
+    stride, side = 1, 1
+    for step in _followed(steps, size, last_side):
+        side += step.reach * stride
+        stride *= step.stride
+    return side
+
+
+def _recorded(trunk: nn.Module, size: int) -> tuple[list[_Step], int]:
+    """Return what each layer does to an image of this side, and the side of the map."""
     steps: list[_Step] = []
     hooks = [
         module.register_forward_hook(lambda m, x, y: steps.append(_step(m, x[0], y)))
@@ -58,7 +93,7 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
     finally:
         for hook in hooks:
             hook.remove()
-    return _follow(steps, size, int(last_side))
+    return steps, int(last_side)
 
 
 def stage_geometries(trunk: nn.Sequential, names: Sequence[str]) -> dict[str, ConvGeometry]:
@@ -118,18 +153,16 @@ def _probe(trunk: nn.Module, size: int) -> Tensor:
     return torch.zeros(1, 3, size, size, device=next(trunk.parameters()).device)
 
 
-def _follow(steps: list[_Step], size: int, last_side: int) -> ConvGeometry:
-    """Chain the layers whose input is as large as what the layers before them left.
+def _followed(steps: list[_Step], size: int, last_side: int) -> Iterator[_Step]:
+    """Yield the layers whose input is as large as what the layers before them left.
 
     Some networks have layers behind the map that they return: what is smaller than it is left out.
     """
-    stride, offset, current = 1, 0.0, size
+    current = size
     for step in steps:
         if step.side == current and step.next_side >= last_side:
-            offset += step.shift * stride
-            stride *= step.stride
+            yield step
             current = step.next_side
-    return ConvGeometry(stride=stride, offset=offset)
 
 
 def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
@@ -150,7 +183,13 @@ def _step(module: nn.Module, inputs: Tensor, outputs: Tensor) -> _Step:
             f"{next_side} cells; choose a network without 'same' padding"
         )
         raise ConfigError(message)
-    return _Step(side=side, next_side=next_side, stride=stride, shift=(kernel - 1) / 2 - padding)
+    return _Step(
+        side=side,
+        next_side=next_side,
+        stride=stride,
+        shift=(kernel - 1) / 2 - padding,
+        reach=kernel - 1,
+    )
 
 
 def _padding_step(module: nn.ZeroPad2d, inputs: Tensor, outputs: Tensor) -> _Step:

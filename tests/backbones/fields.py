@@ -41,7 +41,7 @@ def narrowed(trunk):
 
 
 def check_field(trunk, geometry, side, *, narrow=False):
-    """The field of a middle cell is symmetric about the pixel ``stride x + offset``."""
+    """The field of a middle cell is symmetric about the pixel ``stride x + offset``; its side."""
     channels, trunk = (1, narrowed(trunk)) if narrow else (3, trunk)
     pixels = torch.zeros(1, channels, 33, side, dtype=torch.float64, requires_grad=True)
     values = linearised(trunk)(pixels)
@@ -54,3 +54,4 @@ def check_field(trunk, geometry, side, *, narrow=False):
     assert seen.max() < side - 1
     assert (seen.min() + seen.max()) / 2 == centre
     assert torch.allclose(field[seen], field[seen].flip(0), rtol=1e-6)
+    return int(seen.max() - seen.min()) + 1

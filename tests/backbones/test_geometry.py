@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from detection.backbones.geometry import stage_channels, stage_geometries, trunk_geometry
+from detection.backbones.geometry import (
+    field_side,
+    stage_channels,
+    stage_geometries,
+    trunk_geometry,
+)
+from detection.backbones.published import alexnet
 from detection.backbones.weights import BACKBONES, load_backbone
 from detection.backbones.zf5 import zf5
 from detection.config import BackboneConfig
@@ -37,7 +43,14 @@ def test_stride_and_offset_are_those_of_an_impulse(name):
     geometry = trunk_geometry(trunk)
     assert (geometry.stride, geometry.offset) == GEOMETRY[name]
     deep = name.startswith("efficientnet")
-    check_field(trunk, geometry, SIDES.get(name, 400), narrow=deep)
+    side = check_field(trunk, geometry, SIDES.get(name, 400), narrow=deep)
+    assert field_side(trunk) == side
+
+
+def test_the_field_of_pool5_is_that_of_the_paper():
+    """RC §3.1: 195 x 195 pixels of the 227 x 227 of a crop."""
+    spec = alexnet()
+    assert field_side(nn.Sequential(*spec.trunk, spec.last_pool), size=227) == 195
 
 
 @pytest.mark.parametrize(("side", "cells"), [(224, 13), (180, 10), (688, 42)])

@@ -11,6 +11,7 @@ from detection.cli.commands.classifier import CLASSIFIER_COMMANDS
 from detection.cli.commands.configs import CONFIGS_COMMANDS
 from detection.cli.commands.data import DATA_COMMANDS
 from detection.cli.commands.detector import DETECTOR_COMMANDS
+from detection.cli.commands.explore import EXPLORE_COMMANDS
 from detection.cli.commands.export import EXPORT_COMMANDS
 from detection.cli.commands.reproduce import REPRODUCE_COMMANDS
 from detection.cli.commands.serve import SERVE_COMMANDS
@@ -19,6 +20,7 @@ from detection.cli.commands.weights import WEIGHTS_COMMANDS
 COMMANDS: dict[str, Command] = {
     **DATA_COMMANDS,
     **DETECTOR_COMMANDS,
+    **EXPLORE_COMMANDS,
     **SERVE_COMMANDS,
     **EXPORT_COMMANDS,
     **CLASSIFIER_COMMANDS,
