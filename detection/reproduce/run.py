@@ -119,7 +119,7 @@ def _made(row: Row, table: Table, choices: Choices) -> dict[str, Any]:
         _train(training, choices)
     folders = [choices.run_folder(name) for name in row.trainings]
     config = row_config(row, read_run_config(folders[0]))
-    out = choices.row_folder(table, row)
+    out = choices.row_folder(row)
     models = [folder / _MODEL for folder in folders]
     values = _kept(out / "metrics.json", config, models)
     if values is None:

@@ -74,9 +74,10 @@ class Choices:
         name = training if self.trunk is None else self.trunk.folder_name(training)
         return self.out / "trainings" / name
 
-    def row_folder(self, table: Table, row: Row) -> Path:
-        """Return where what a row found is kept."""
-        return self.out / table.name / _folder_name(row.name)
+    def row_folder(self, row: Row) -> Path:
+        """Return where what a row found is kept; rows of all tables that test the same share it."""
+        trained = "-and-".join(self.run_folder(name).name for name in row.trainings)
+        return self.out / "tests" / trained / (_folder_name(row.test or row.view) or "as-trained")
 
 
 def find_table(name: str) -> Table:
@@ -160,7 +161,7 @@ def commands(table: Table, row: Row, choices: Choices) -> tuple[str, ...]:
     trainings = dict.fromkeys(one for name in row.trainings for one in chain(name))
     lines = [_train_command(training, choices) for training in trainings]
     folders = [str(choices.run_folder(name)) for name in row.trainings]
-    out = ["--out", str(choices.row_folder(table, row))]
+    out = ["--out", str(choices.row_folder(row))]
     if table.task == "classification":
         test = ["classify-views", *folders, *out, "--classify.views", row.view]
     else:
@@ -226,5 +227,5 @@ def _typed(value: Any) -> str:
     return str(value)
 
 
-def _folder_name(row: str) -> str:
-    return "-".join(re.findall(r"[a-z0-9.]+", row.lower()))
+def _folder_name(options: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9._]+", options.lower()))

@@ -38,7 +38,7 @@ def test_rows_have_numbers_with_intervals_and_images(made):
 
 
 def found(choices, row):
-    folder = choices.row_folder(TABLE, row.row)
+    folder = choices.row_folder(row.row)
     return json.loads((folder / "detections" / "coco.json").read_text(encoding="utf-8"))
 
 
@@ -89,7 +89,7 @@ def test_a_test_that_is_older_than_its_model_is_made_again(made, monkeypatch):
     choices, _ = made
     row = TABLE.rows[0]
     config = run.row_config(row, read_run_config(choices.run_folder("tiny-pool5")))
-    metrics = choices.row_folder(TABLE, row) / "metrics.json"
+    metrics = choices.row_folder(row) / "metrics.json"
     model = choices.run_folder("tiny-pool5") / "model.safetensors"
     assert run._kept(metrics, config, [model]) is not None
     other = replace(config, postprocess=replace(config.postprocess, nms_iou=0.4))

@@ -82,7 +82,7 @@ def test_the_commands_of_a_row_end_with_its_test(table, row, tmp_path):
     assert [options.run, *getattr(options, "others", [])] == [
         choices.run_folder(name) for name in row.trainings
     ]
-    assert options.out == choices.row_folder(table, row)
+    assert options.out == choices.row_folder(row)
     assert program == "detection"
 
 
@@ -137,3 +137,25 @@ def test_a_network_that_is_not_the_papers_is_named(tmp_path):
     for name, expected in (("caffenet", ""), ("squeezenet", "squeezenet"), ("zf5", "zf5")):
         other = replace(config, backbone=replace(config.backbone, name=name))
         assert other_trunk(row, other) == expected
+
+
+def test_rows_of_several_tables_that_test_the_same_share_it(tmp_path):
+    choices = Choices(out=tmp_path)
+    row = TABLES["spp-table-9"].rows[9]
+    assert row.name == "SPPnet, 5 scales, ft fc7 bb"
+    folder = choices.row_folder(row)
+    assert folder == tmp_path / "tests/sppnet-zf5-5scale-ft-fc7/as-trained"
+    for name, place in (("spp-table-10", 3), ("spp-table-11", 5), ("spp-table-12", 0)):
+        assert choices.row_folder(TABLES[name].rows[place]) == folder
+    assert choices.row_folder(TABLES["spp-table-9"].rows[8]) == (
+        folder.parent / "postprocess.regression-false"
+    )
+    both = choices.row_folder(TABLES["spp-table-12"].rows[2])
+    assert both.parent.name == "sppnet-zf5-5scale-ft-fc7-and-sppnet-zf5-5scale-second"
+
+
+def test_two_rows_share_a_test_only_where_they_test_the_same(tmp_path):
+    choices, tested = Choices(out=tmp_path), {}
+    for _, row in ROWS:
+        what = (row.trainings, row.test, row.view)
+        assert tested.setdefault(choices.row_folder(row), what) == what

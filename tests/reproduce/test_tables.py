@@ -16,7 +16,7 @@ IDS = [f"{table.name}: {row.name}" for table, row in ROWS]
 def test_rows_have_names_and_folders_of_their_own(table, tmp_path):
     choices = Choices(out=tmp_path)
     assert len({row.name for row in table.rows}) == len(table.rows)
-    assert len({choices.row_folder(table, row) for row in table.rows}) == len(table.rows)
+    assert len({choices.row_folder(row) for row in table.rows}) == len(table.rows)
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
