@@ -80,7 +80,9 @@ def _shown(unit: UnitRegions, detector: Detector) -> ShownUnit:
     regions = []
     for one in unit.regions:
         size = one.record.truth.size
-        x1, y1, x2, y2 = fields(extractor, size, torch.tensor([one.box]), unit.where, cell)[0].tolist()
+        x1, y1, x2, y2 = fields(extractor, size, torch.tensor([one.box]), unit.where, cell)[
+            0
+        ].tolist()
         regions.append(
             ShownRegion(
                 path=one.record.path,

@@ -203,9 +203,7 @@ def _activations(
         yield number, boxes, picked.float().cpu()
 
 
-def _of_image(
-    number: int, boxes: Float[Tensor, "r 4"], values: Float[Tensor, "r u"]
-) -> _Strongest:
+def _of_image(number: int, boxes: Float[Tensor, "r 4"], values: Float[Tensor, "r u"]) -> _Strongest:
     """Return what suppression leaves of an image's regions, for each unit."""
     best = values.T.sort(dim=1, descending=True, stable=True)
     order, found = best.indices[:, :_PER_IMAGE], best.values[:, :_PER_IMAGE]
@@ -215,9 +213,7 @@ def _of_image(
     return _Strongest(values=kept, images=torch.full_like(order, number), boxes=boxes[order])
 
 
-def _unit(
-    dataset: Dataset, found: _Strongest, row: int, channel: int, where: Bin
-) -> UnitRegions:
+def _unit(dataset: Dataset, found: _Strongest, row: int, channel: int, where: Bin) -> UnitRegions:
     regions = []
     largest = float(found.values[row].max())
     for value, image, box in zip(

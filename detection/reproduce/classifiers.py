@@ -26,12 +26,14 @@ def _classifiers(shown: str, network: str, papers: tuple[tuple[float, float], ..
         for (words, head), (top1, top5) in zip(_HEADS, papers, strict=True)
     ]
 
+
 def _single_views(shown: str, network: str, papers: tuple[float, ...]) -> list[Row]:
     """Return the rows of a network in SPP Table 3, which has top-1 errors alone."""
     return [
         Row(name=f"{shown}, SPP, {size}, {words}", training=f"{network}-{head}", view=view, paper=n)
         for (size, head, words, view), n in zip(_SINGLE_VIEWS, papers, strict=True)
     ]
+
 
 SPP_2_TO_4 = Table(
     name="spp-tables-2-4",

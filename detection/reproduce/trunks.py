@@ -146,7 +146,9 @@ def scaled(scales: tuple[int, ...], own: int) -> tuple[int, ...]:
     """
     factor = own / _PAPERS_SCALE
     sides = (max(_STEP * round(side * factor / _STEP), 2 * _STEP) for side in scales)
-    return tuple(own if side == _PAPERS_SCALE else new for side, new in zip(scales, sides, strict=True))
+    return tuple(
+        own if side == _PAPERS_SCALE else new for side, new in zip(scales, sides, strict=True)
+    )
 
 
 def _is_another(backbone: Mapping[str, Any], weights: str) -> bool:

@@ -78,7 +78,9 @@ def test_convnet5_has_the_maps_of_zf5_at_both_training_sizes():
     assert trunk_geometry(convnet5().trunk).stride == trunk_geometry(zf5().trunk).stride
 
 
-@pytest.mark.parametrize(("name", "stride"), [("convnet5", 16), ("overfeat5", 12), ("overfeat7", 12)])
+@pytest.mark.parametrize(
+    ("name", "stride"), [("convnet5", 16), ("overfeat5", 12), ("overfeat7", 12)]
+)
 def test_the_first_cell_is_where_the_layers_put_it(name, stride):
     """SPP Appendix A: S is 16 of ZF-5's conv5 and 12 of Overfeat's."""
     geometry = trunk_geometry(BUILT[name]().trunk)

@@ -39,7 +39,9 @@ def pixels_of(embedded):
 
 def test_a_page_shows_each_unit_with_its_regions_and_stands_alone(path, tmp_path):
     units = [
-        ShownUnit(name="Channel 7", text="1 of 2.", regions=(region(path), region(path, value=0.5))),
+        ShownUnit(
+            name="Channel 7", text="1 of 2.", regions=(region(path), region(path, value=0.5))
+        ),
         ShownUnit(name="Channel 9", text="None.", regions=()),
     ]
     out = tmp_path / "page.html"

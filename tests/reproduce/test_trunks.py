@@ -88,7 +88,10 @@ def test_the_papers_one_scale_becomes_the_trunks(own):
     ("options", "expected"),
     [
         ({}, (WEIGHTS, "caffe")),
-        ({"weights": f"elsewhere/{Path(WEIGHTS).name}"}, (f"elsewhere/{Path(WEIGHTS).name}", "caffe")),
+        (
+            {"weights": f"elsewhere/{Path(WEIGHTS).name}"},
+            (f"elsewhere/{Path(WEIGHTS).name}", "caffe"),
+        ),
         ({"weights": "torchvision"}, ("torchvision", "auto")),
         ({"weights": "mine.pt", "preprocessing": "torchvision"}, ("mine.pt", "torchvision")),
     ],

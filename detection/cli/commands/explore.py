@@ -50,7 +50,9 @@ EXPLORE_COMMANDS = {
             option("run", "the folder of a trained detector", type=Path),
             option("--out", "the page to write", default=Path("runs/explore.html"), metavar="FILE"),
             option("--split", "which list", choices=("train", "test"), default="test"),
-            option("--channels", "units to show; without it the most selective", nargs="+", type=int),
+            option(
+                "--channels", "units to show; without it the most selective", nargs="+", type=int
+            ),
             option("--num_units", "how many of these", type=whole_number, default=8),
             option("--top", "regions of each", type=whole_number, default=16),
             option(
