@@ -61,8 +61,8 @@ def trunk_geometry(trunk: nn.Module, *, size: int = 224) -> ConvGeometry:
 def field_side(trunk: nn.Module, *, size: int = 224) -> int:
     """Return the side of the square of input pixels that one cell of a trunk's map sees.
 
-    Parallel branches count as if one came after the other: exact where all but one have kernels of 1,
-    otherwise a bound.
+    Parallel branches count as if one came after the other: exact where all but one have kernels of
+    1, otherwise a bound.
 
     Args:
         trunk: as for `trunk_geometry`.

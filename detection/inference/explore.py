@@ -21,7 +21,7 @@ from detection.report.units import ShownRegion, ShownUnit, write_units
 from detection.words import counted
 
 
-def show_units(  # noqa: PLR0913 - those of the command
+def show_units(
     run_folder: Path,
     config: Config,
     output: Path,

@@ -90,7 +90,7 @@ class _Strongest:
         return _Strongest(values=values.gather(1, order), images=images, boxes=boxes)
 
 
-def explore_units(  # noqa: PLR0913 - what is looked at, and how much of it is kept
+def explore_units(
     detector: Detector,
     dataset: Dataset,
     store: ProposalStore,

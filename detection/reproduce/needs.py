@@ -1,4 +1,4 @@
-"""What a training needs that is not here, in one line each: data and weights; what cannot be had."""
+"""What a training needs that is not here, in one line each, and what there cannot be."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ def choose_rows(table: Table, wanted: Sequence[str]) -> Table:
 def training_config(training: Training, choices: Choices) -> Config:
     """Return the configuration of a training.
 
-    Later ones hold: the preset, the trunk, ``--config``, ``--data``, the training's own, what belongs
-    to the trunk's network, the options.
+    Later ones hold: the preset, the trunk, ``--config``, ``--data``, the training's own, what
+    belongs to the trunk's network, the options.
 
     Raises:
         ConfigError: for values that do not go together.

@@ -1,5 +1,7 @@
 """Convnet*-5 and Overfeat against the paper's table of layers."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -62,7 +64,7 @@ def test_the_pads_make_the_sides_that_the_table_prints(name):
 @pytest.mark.parametrize("name", BUILT)
 def test_every_conv_layer_is_followed_by_its_relu_and_has_no_groups(name):
     layers = list(BUILT[name]().trunk)
-    for layer, after in zip(layers, layers[1:], strict=False):
+    for layer, after in pairwise(layers):
         if isinstance(layer, nn.Conv2d):
             assert isinstance(after, nn.ReLU)
             assert layer.groups == 1

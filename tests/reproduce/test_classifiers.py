@@ -29,8 +29,9 @@ def test_table_2_has_three_heads_of_four_networks():
         f"{network}-{head}" for network in SHOWN.values() for head in ("no_spp", "single", "multi")
     }
     for first in range(0, 12, 3):
-        for errors in zip(*((row.paper, row.paper_top5) for row in TEN[first : first + 3])):
-            assert list(errors) == sorted(errors, reverse=True)
+        three = TEN[first : first + 3]
+        for errors in ([row.paper for row in three], [row.paper_top5 for row in three]):
+            assert errors == sorted(errors, reverse=True)
 
 
 def test_the_gains_are_those_that_the_text_states():

@@ -153,7 +153,7 @@ def test_tables_about_networks_keep_theirs():
 def test_two_names_of_a_network_are_refused():
     table = TABLES["spp-table-9"]
     assert on_trunk(table, SQUEEZENET, {"backbone": {"name": "squeezenet"}}).rows
-    with pytest.raises(ConfigError, match="--backbone.name: expected squeezenet, .*got alexnet"):
+    with pytest.raises(ConfigError, match=r"--backbone\.name: expected squeezenet, .*got alexnet"):
         on_trunk(table, SQUEEZENET, {"backbone": {"name": "alexnet"}})
 
 

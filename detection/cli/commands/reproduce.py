@@ -94,7 +94,7 @@ REPRODUCE_COMMANDS = {
             ),
             option(
                 "--trunk",
-                "another network for all rows: squeezenet, or a file like configs/trunks/squeezenet.yaml",
+                "another network for all rows: squeezenet, or a file like configs/trunks/*.yaml",
             ),
             folder("--out", "where the run folders and tables go", "runs/tables"),
         ),
