@@ -46,7 +46,7 @@ def check_field(trunk, geometry, side, *, narrow=False):
     pixels = torch.zeros(1, channels, 33, side, dtype=torch.float64, requires_grad=True)
     values = linearised(trunk)(pixels)
     column = values.shape[3] // 2
-    values[0, 0, 0, column].backward()
+    values[0, :, 0, column].sum().backward()  # of all channels: branches see more or less
     field = pixels.grad.sum(dim=(0, 1, 2))
     centre = geometry.stride * column + geometry.offset
     seen = field.nonzero().flatten()
