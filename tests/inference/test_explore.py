@@ -41,7 +41,7 @@ def test_a_page_is_written_for_either_method(method, tmp_path):
     assert "Channel 40" in page.words
     assert "What fires pool5 of squeezenet" in page.words
     bins = "row 0, column 0 of 1 x 1" if method == "sppnet" else "row 2, column 2 of 6 x 6"
-    assert f"{method}, test: 2 images and all their proposals; the bin in {bins}." in page.words
+    assert f"{method}, data test: 2 images and all their proposals; the bin in {bins}." in page.words
 
 
 def test_the_images_are_those_of_the_list_that_is_named(tmp_path):
@@ -50,4 +50,4 @@ def test_the_images_are_those_of_the_list_that_is_named(tmp_path):
     for split, count in (("train", 3), ("test", 2)):
         show_units(run, config, tmp_path / "page.html", split=split, channels=(3,))
         words = Page((tmp_path / "page.html").read_text(encoding="utf-8")).words
-        assert f"{split}: {count} images" in words
+        assert f": {count} images and all their proposals" in words

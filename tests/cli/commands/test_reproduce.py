@@ -48,7 +48,7 @@ def test_a_table_on_another_trunk_is_another_table(
     words = ["reproduce", "rcnn-table-2", "--trunk", "squeezenet", "--out", "tables"]
     assert main([*words, "--data", "subset", "--rows", "R-CNN, fc6", "R-CNN, pool5"]) == 1
     text = capsys.readouterr().out
-    assert text.startswith("rcnn-table-2-squeezenet: R-CNN layer by layer")
+    assert "\nrcnn-table-2-squeezenet: R-CNN layer by layer" in text
     assert "not possible: the weights of squeezenet have no fc6" in text
     assert "squeezenet1_0_imagenet_caffe.safetensors: no such file" in text
     command = "$ detection train --config paper/rcnn_alexnet --config trunks/squeezenet --data.root"
