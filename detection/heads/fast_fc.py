@@ -11,23 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.heads.fc import FcHead, FcName
+from detection.heads.int8_fc import ByteWeights, round_inputs, round_weights, scale_sums
 from detection.io.device import has_bfloat16_unit, sums_bytes_in_32_bits
-from detection.kernels.jit import NUMBA_AVAILABLE
-from detection.kernels.quantize import round_to_bytes
-from detection.kernels.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["fp32", "bf16", "int8", "svd", "svd_int8"]
 Step = Callable[[Tensor], Tensor]
-_CHUNK = 2**16
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -58,7 +54,7 @@ def prepare_fast(
     Args:
         head: trained; later changes of it are not seen.
         kind: ``fp32`` packed by oneDNN; ``bf16``; ``int8`` with one scale for each output's weights
-            and one for each batch of inputs; ``svd`` truncated to ``ranks``, in bf16; ``svd_int8``
+            and one for each row of inputs; ``svd`` truncated to ``ranks``, in bf16; ``svd_int8``
             truncated and 8-bit.
         layer: the last layer to apply.
         ranks: of fc6 and fc7 for ``svd``.
@@ -108,7 +104,7 @@ def _bf16(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
 
 
 def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
-    """Freeze one layer with 8-bit weights; it quantises each batch of inputs over their range.
+    """Freeze one layer in 8 bits; each row of inputs is quantised over its own range.
 
     Weights have 7 bits where a processor would cut the sums of larger products.
     """
@@ -117,56 +113,35 @@ def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
         return _bf16(weight, bias, relu=relu)
     # Without VNNI, pairs of 8-bit products are added in 16 bits, which saturate: 7 bits cannot.
     limit = 127 if sums_bytes_in_32_bits() else 63
-    scale = _frozen(weight).abs().amax(dim=1).clamp(min=1e-12) / limit
-    rounded = (_frozen(weight) / scale[:, None]).round().to(torch.int8)
-    zeros = torch.zeros(len(weight), dtype=torch.int64)
     offset = None if bias is None else _frozen(bias)
-    call, post = torch.ops.onednn.qlinear_pointwise, "relu" if relu else "none"
-    dtype = torch.bfloat16 if _has_bf16() else torch.float32
-
-    def quantised(x: Tensor) -> Tensor:
-        q, step, zero = quantise(x.float())
-        after: tuple[Any, ...] = (1.0, 0, dtype, post, [], "")
-        return _tensor(call(q, step, zero, packed, scale, zeros, offset, *after))
-
+    weights = round_weights(_frozen(weight), offset, limit=limit, relu=relu)
     try:
-        packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+        multiply = whole_products(weights)
     except RuntimeError as error:
         logger.info("fc: no 8-bit kernel here (%s); bfloat16 instead", str(error).splitlines()[0])
         return _bf16(weight, bias, relu=relu)
+
+    def quantised(x: Tensor) -> Tensor:
+        rows = round_inputs(x.float())
+        return scale_sums(multiply(rows.values), rows, weights)
+
     return quantised if _works(quantised, weight) else _bf16(weight, bias, relu=relu)
 
 
-def quantise(x: Float[Tensor, "n d"]) -> tuple[UInt8[Tensor, "n d"], float, int]:
-    """Return 8-bit values q, a step and a zero point: ``x ~ step * (q - zero)``; 0 stays 0."""
-    low, high = (float(edge) for edge in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
-    # The range holds 0, which becomes a whole step: most inputs are exact zeros of a ReLU.
-    low, high = min(low, 0.0), max(high, 0.0)
-    step = max(high - low, 1e-12) / 255
-    zero = round(-low / step)
-    if NUMBA_AVAILABLE and x.is_cpu:
-        return _quantise_compiled(x.contiguous(), 1 / step, zero + 0.5), step, zero
-    return quantise_plain(x, 1 / step, zero + 0.5), step, zero
+def whole_products(weights: ByteWeights) -> Callable[[UInt8[Tensor, "n d"]], Tensor]:
+    """Return the function from 8-bit rows to their sums of products, as float32.
 
+    The sums are exact up to 2 ** 24 and rounded to the nearest beyond.
 
-def quantise_plain(x: Float[Tensor, "n d"], factor: float, shift: float) -> UInt8[Tensor, "n d"]:
-    """Return ``x * factor + shift`` clamped to 0..255 and truncated, as the kernel does."""
-    return (x * factor).add_(shift).clamp_(0, 255).to(torch.uint8)
-
-
-def _quantise_compiled(
-    x: Float[Tensor, "n d"], factor: float, shift: float
-) -> UInt8[Tensor, "n d"]:
-    """Do the same in one pass over the memory instead of four, on each of torch's threads."""
-    out = torch.empty_like(x, dtype=torch.uint8)
-    source, target = x.view(-1).numpy(), out.view(-1).numpy()
-    line = np.float32(factor), np.float32(shift)
-
-    def part(begin: int, end: int) -> None:
-        round_to_bytes(source[begin:end], *line, target[begin:end])
-
-    in_threads(part, len(source), _CHUNK)
-    return out
+    Raises:
+        RuntimeError: where torch has no kernel for it.
+    """
+    packed = torch.ops.onednn.qlinear_prepack(weights.values, None)
+    # oneDNN scales by batch; rows are scaled afterwards.
+    one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+    after: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
+    call = torch.ops.onednn.qlinear_pointwise
+    return lambda values: _tensor(call(values, 1.0, 0, packed, one, zero, None, *after))
 
 
 def _low_rank(layer: nn.Linear, rank: int, make: Callable[..., Step]) -> tuple[Step, ...]:

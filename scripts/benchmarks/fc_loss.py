@@ -27,7 +27,7 @@ from detection.heads.layer import FcLayer
 from detection.io.progress import track
 from detection.model_io import load_detector
 from detection.proposals.dataset import propose_dataset
-from detection.structures import Detections, Image, Proposals
+from detection.structures import Dataset, Detections, Image, Proposals
 
 REFERENCE = "torch.nn.Linear, float32"
 
@@ -58,8 +58,10 @@ def detect_by_all(
             yield name, detector.detect_pooled(pool5, boxes, image.size, image.image_id)
 
 
-def measure(detectors: dict[str, Detector], config: Config) -> dict[str, float]:
-    """Return the mAP of each on the test images, in percent."""
+def detect_all(
+    detectors: dict[str, Detector], config: Config
+) -> tuple[Dataset, dict[str, list[Detections]]]:
+    """Return the test images and what each detector finds in them."""
     class_names = next(iter(detectors.values())).class_names
     dataset = read_dataset(config.data, "test", class_names=class_names)
     store = propose_dataset(dataset, config.proposals, Path(config.proposals.folder))
@@ -71,6 +73,13 @@ def measure(detectors: dict[str, Detector], config: Config) -> dict[str, float]:
         if proposals is not None:
             for name, its in detect_by_all(detectors, image, proposals):
                 detections[name].append(its)
+    return dataset, detections
+
+
+def measure(detectors: dict[str, Detector], config: Config) -> dict[str, float]:
+    """Return the mAP of each on the test images, in percent."""
+    dataset, detections = detect_all(detectors, config)
+    class_names = dataset.class_names
     truths = [record.truth for record in dataset.records]
     method, split = config.features.method, dataset.split
     rules = replace(config.evaluation, bootstrap=0)

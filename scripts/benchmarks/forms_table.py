@@ -18,6 +18,7 @@ from whole_image_forms import FORMS, STEPS
 
 from detection.benchmark.speed import STAGES
 
+Accuracy = dict[str, dict[str, float]]
 MAP = Path("docs/results/cascade_map.json")
 HEAD = (
     "| form | step | SPPnet | R-CNN | ratio | bound | of its floor: SPPnet | R-CNN | mAP |",
@@ -25,12 +26,18 @@ HEAD = (
 )
 
 
+def points(its: dict[str, float]) -> str:
+    """Return a mAP in percent, and how far it is from the exact one."""
+    mean, difference = 100 * its["map"], 100 * its["difference"]
+    return f"{mean:.1f} ({difference:+.1f})" if difference else f"{mean:.1f}"
+
+
 def milliseconds(seconds: float) -> str:
     """Return a time; from ten seconds on in seconds."""
     return f"{seconds:.1f} s" if seconds >= 10 else f"{1e3 * seconds:,.{int(seconds < 0.1)}f} ms"
 
 
-def ratio_rows(result: dict[str, Any], accuracy: dict[str, float]) -> list[str]:
+def ratio_rows(result: dict[str, Any], accuracy: Accuracy) -> list[str]:
     """Return a row for each form and step; the conv layers are the same in each form."""
     rows = []
     for form in FORMS:
@@ -51,7 +58,7 @@ def ratio_rows(result: dict[str, Any], accuracy: dict[str, float]) -> list[str]:
                 f"{high / low:.3g}",
                 f"{low / own_s:.0%}",
                 f"{high / other_s:.0%}",
-                "" if step == "conv" else f"{100 * accuracy[form]:.1f}",
+                "" if step == "conv" else points(accuracy[form]),
             ]
             rows.append(f"| {' | '.join(cells)} |")
     return rows
@@ -85,7 +92,7 @@ def setting(result: dict[str, Any]) -> str:
     )
 
 
-def render(result: dict[str, Any], accuracy: dict[str, float]) -> str:
+def render(result: dict[str, Any], accuracy: Accuracy) -> str:
     """Return the whole section."""
     stages = ["| stage | " + " | ".join((*FORMS, "R-CNN")) + " |", "|---" * 5 + "|"]
     parts = [

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from detection.heads import fast_fc
-from detection.heads.fast_fc import prepare_fast, quantise, truncate
+from detection.heads.fast_fc import prepare_fast, truncate
 from detection.heads.fc import FcHead
 
 TOLERANCE = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.05}
@@ -26,24 +25,6 @@ def test_fast_form_is_the_head_within_its_precision(kind, layer):
     assert (got - expected).abs().max() <= TOLERANCE[kind] * expected.abs().max()
 
 
-@pytest.mark.parametrize("size", [(3, 5), (70, 3000), (0, 8)])
-@pytest.mark.parametrize("shift", [0.0, -0.7])
-def test_compiled_rounding_equals_the_plain_one(size, shift):
-    x = rows(*size) + shift
-    quantised, step, zero = quantise(x)
-    assert torch.equal(quantised, fast_fc.quantise_plain(x, 1 / step, zero + 0.5))
-
-
-def test_without_numba_the_plain_rounding_takes_its_place(monkeypatch):
-    x = rows(20, 30)
-    expected, step, zero = quantise(x)
-    monkeypatch.setattr(fast_fc, "NUMBA_AVAILABLE", False)
-    monkeypatch.setattr(fast_fc, "round_to_bytes", None)
-    got = quantise(x)
-    assert torch.equal(got[0], expected)
-    assert got[1:] == (step, zero)
-
-
 def test_int8_takes_negative_inputs():
     head, x = make_head(), rows(50, 96) - 0.5
     expected, got = head(x, "fc6"), prepare_fast(head, "int8", "fc6")(x)
@@ -57,21 +38,6 @@ def test_int8_sums_of_the_largest_numbers_do_not_overflow():
         head.fc6.weight.fill_(1.0)
     expected, got = head(x, "fc6"), prepare_fast(head, "int8", "fc6")(x)
     assert (got - expected).abs().max() <= 0.01 * expected.abs().max()
-
-
-def test_int8_gives_bfloat16_only_where_a_processor_has_it():
-    """Elsewhere the 8-bit product that writes it is a loop, a hundred times slower."""
-    step = prepare_fast(make_head(), "int8", "fc6").steps[0]
-    unit = torch.bfloat16 if fast_fc._has_bf16() else torch.float32
-    assert step(rows(3, 96)).dtype == unit
-
-
-@pytest.mark.parametrize("shift", [0.0, -1.0, -100.0, 3.0])
-def test_quantised_numbers_are_within_half_a_step(shift):
-    x = rows(20, 30) + shift
-    q, step, zero = quantise(x)
-    assert (step * (q.float() - zero) - x).abs().max() <= step * 0.51
-    assert step * (q.float() - zero)[x == 0].abs().sum() == 0
 
 
 def test_svd_of_full_rank_is_the_head():

@@ -1,30 +1,67 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.kernels.quantize import round_to_bytes
+from detection.kernels.quantize import round_rows, scale_rows
 
 
-def rounded(values, factor, shift):
-    source = np.asarray(values, np.float32)
-    target = np.zeros(len(source), np.uint8)
-    round_to_bytes(source, np.float32(factor), np.float32(shift), target)
-    return target.tolist()
+def rounded(rows):
+    source = np.asarray(rows, np.float32)
+    target = np.full(source.shape, 77, np.uint8)
+    steps, zeros = np.empty(len(source), np.float32), np.empty(len(source), np.float32)
+    round_rows(source, target, steps, zeros)
+    return target.tolist(), steps.tolist(), zeros.tolist()
 
 
-def test_a_half_in_the_shift_turns_cutting_into_rounding():
-    values = [0.0, 0.24, 0.26, 0.74, 0.76]
-    assert rounded(values, 2, 0.0) == [0, 0, 0, 1, 1]
-    assert rounded(values, 2, 0.5) == [0, 0, 1, 1, 2]
+def test_a_row_has_all_steps_for_its_own_range():
+    values, steps, zeros = rounded([[0.0, 1.0, 25.5], [0.0, 0.01, 0.255]])
+    assert values == [[0, 10, 255], [0, 10, 255]]
+    assert steps == pytest.approx([0.1, 0.001])
+    assert zeros == [0, 0]
 
 
-def test_what_no_byte_can_hold_becomes_the_nearest_that_can():
-    assert rounded([-1e9, -1.0, 0.0, 127.5, 128.0, 1e9], 2, 0.5) == [0, 0, 0, 255, 255, 255]
+def test_zero_is_a_whole_step_of_a_row_with_negative_numbers():
+    values, steps, zeros = rounded([[-5.1, 0.0, 20.4], [-255.0, -1.0, -0.4]])
+    assert values == [[0, 51, 255], [0, 254, 255]]
+    assert steps == pytest.approx([0.1, 1.0])
+    assert zeros == [51, 255]
 
 
-@given(st.lists(st.floats(-1, 1, width=32), max_size=40), st.integers(0, 255))
-def test_a_number_is_off_by_half_a_step_at_most(values, zero):
-    factor = 64.0
-    for value, byte in zip(values, rounded(values, factor, zero + 0.5), strict=True):
-        exact = min(max(value * factor + zero, 0.0), 255.0)
-        assert abs(byte - exact) <= 0.5 + 1e-4
+def test_a_number_is_rounded_to_the_nearest_step():
+    assert rounded([[255.0, 0.49, 0.51, 1.49, 1.51]])[0] == [[255, 0, 1, 1, 2]]
+
+
+def test_a_row_of_zeros_stays_one():
+    assert rounded([[0.0, 0.0], [-0.0, 0.0]])[0] == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_has_no_step(value):
+    values, steps, _ = rounded([[1.0, value, 2.0], [0.0, 1.0, 255.0]])
+    assert np.isnan(steps[0])
+    assert steps[1] == 1
+    assert values == [[0, 0, 0], [0, 1, 255]]
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40))
+def test_a_number_is_off_by_half_a_step_at_most(row):
+    values, (step,), (zero,) = rounded([row])
+    back = step * (np.array(values[0], np.float64) - zero)
+    assert np.abs(back - row).max() <= step * 0.5001 + 1e-9
+
+
+def test_sums_become_what_they_stand_for():
+    sums = np.array([[10, -10], [4, 100]], np.float32)
+    steps, zeros = np.array([0.5, 2], np.float32), np.array([1, 0], np.float32)
+    scale, weights = np.array([1, 2], np.float32), np.array([4, 2], np.float32)
+    bias = np.array([0.25, -0.25], np.float32)
+    scale_rows(sums, steps, zeros, scale, weights, bias, np.float32(0))
+    assert sums.tolist() == [[(10 - 4) * 0.5 + 0.25, 0.0], [8.25, 100 * 4 - 0.25]]
+
+
+def test_what_is_not_a_number_is_no_zero_after_the_relu():
+    sums = np.ones((1, 1), np.float32)
+    one = np.ones(1, np.float32)
+    scale_rows(sums, np.float32(np.nan) * one, one, one, one, one, np.float32(0))
+    assert np.isnan(sums[0, 0])
