@@ -17,11 +17,12 @@ from detection.config import Config
 from detection.detector import Detector
 from detection.ensemble import Ensemble, combine
 from detection.errors import CheckpointError, shown
+from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.calibration import Calibration
 from detection.heads.cascade import Cascade
-from detection.heads.layer import FcLayer, fc_kind, identity
+from detection.heads.layer import FcLayer, fc_kind, groups_of, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
@@ -175,7 +176,7 @@ def load_detector(
         class_names=tuple(header["class_names"]),
         config=config,
         extractor=extractor,
-        fc=_fc(part(tensors, "fc."), config, extractor.dtype, header),
+        fc=_fc(part(tensors, "fc."), config, extractor, header),
         scorer=_scorer(tensors, header),
         regressors=_regressors(tensors, header),
         calibration=_calibration(header),
@@ -247,13 +248,17 @@ def _backbone(
 
 
 def _fc(
-    tensors: Mapping[str, Tensor], config: Config, dtype: torch.dtype, header: Mapping[str, Any]
+    tensors: Mapping[str, Tensor],
+    config: Config,
+    extractor: FeatureExtractor,
+    header: Mapping[str, Any],
 ) -> Any:
     layer = config.features.layer
     if not tensors or layer == "pool5":
         return identity
     fc = FcLayer.from_tensors(tensors, layer, header.get("fc_start", "random"))
-    return fc.prepared(fc_kind(config.features, dtype))
+    kind = fc_kind(config.features, extractor.dtype)
+    return replace(fc, groups=groups_of(extractor)).prepared(kind)
 
 
 def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:

@@ -20,7 +20,7 @@ from detection.features.sppnet import SppExtractor
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.cascade import Cascade, level_spans
 from detection.heads.fc import FcHead
-from detection.heads.layer import FcLayer, fc_kind, identity
+from detection.heads.layer import FcLayer, fc_kind, groups_of, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.heads.svm import Svms
@@ -144,7 +144,9 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
             else FcHead.from_module(pretrained)
         )
         kind = fc_kind(config.features, extractor.dtype)
-        fc = FcLayer(head=head.to(device), layer=config.features.layer).prepared(kind)
+        fc = FcLayer(
+            head=head.to(device), layer=config.features.layer, groups=groups_of(extractor)
+        ).prepared(kind)
         feature_dim = head.out_features
     weight = torch.randn(num_classes, feature_dim, generator=random) / feature_dim**0.5
     deltas = torch.randn(num_classes, 4, pool5_dim, generator=random) * 1e-3 / pool5_dim**0.5

@@ -7,17 +7,17 @@ a machine lacks the instructions or torch the kernel, the next more exact form i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.heads.fc import FcHead, FcName
-from detection.heads.int8_fc import ByteWeights, round_inputs, round_weights, scale_sums
+from detection.heads.int8_fc import round_inputs, round_weights, scale_sums
 from detection.io.device import has_bfloat16_unit, sums_bytes_in_32_bits
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,11 @@ class FastFc:
 
 
 def prepare_fast(
-    head: FcHead, kind: Kind, layer: FcName = "fc7", ranks: tuple[int, int] = (1024, 256)
+    head: FcHead,
+    kind: Kind,
+    layer: FcName = "fc7",
+    ranks: tuple[int, int] = (1024, 256),
+    groups: Sequence[int] = (),
 ) -> FastFc:
     """Freeze fc6, or fc6 and fc7, in a faster form.
 
@@ -58,6 +62,8 @@ def prepare_fast(
             truncated and 8-bit.
         layer: the last layer to apply.
         ranks: of fc6 and fc7 for ``svd``.
+        groups: numbers of fc6's inputs that have scales of their own in ``int8``, in order: those
+            of each map; none is one group.
 
     Source:
         Fast R-CNN §4.4 (1024 singular values of fc6 and 256 of fc7 take 0.3 mAP).
@@ -67,7 +73,12 @@ def prepare_fast(
         make = _bf16 if kind == "svd" else _int8
         pairs = (_low_rank(fc, rank, make) for fc, rank in zip(layers, ranks, strict=False))
         return FastFc(kind=kind, steps=tuple(step for pair in pairs for step in pair))
-    make = {"fp32": _packed, "bf16": _bf16, "int8": _int8}[kind]
+    if kind == "int8":
+        first, *rest = layers
+        steps = [_int8(first.weight, first.bias, groups=groups)]
+        steps += [_int8(fc.weight, fc.bias) for fc in rest]
+        return FastFc(kind=kind, steps=tuple(steps))
+    make = _packed if kind == "fp32" else _bf16
     return FastFc(kind=kind, steps=tuple(make(fc.weight, fc.bias) for fc in layers))
 
 
@@ -103,7 +114,9 @@ def _bf16(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     return _packed(weight.to(torch.bfloat16), half, relu=relu)
 
 
-def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
+def _int8(
+    weight: Tensor, bias: Tensor | None, *, relu: bool = True, groups: Sequence[int] = ()
+) -> Step:
     """Freeze one layer in 8 bits; each row of inputs is quantised over its own range.
 
     Weights have 7 bits where a processor would cut the sums of larger products.
@@ -114,21 +127,26 @@ def _int8(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     # Without VNNI, pairs of 8-bit products are added in 16 bits, which saturate: 7 bits cannot.
     limit = 127 if sums_bytes_in_32_bits() else 63
     offset = None if bias is None else _frozen(bias)
-    weights = round_weights(_frozen(weight), offset, limit=limit, relu=relu)
+    parts = round_weights(_frozen(weight), offset, limit=limit, relu=relu, groups=groups)
     try:
-        multiply = whole_products(weights)
+        pairs = [(part, whole_products(part.values)) for part in parts]
     except RuntimeError as error:
         logger.info("fc: no 8-bit kernel here (%s); bfloat16 instead", str(error).splitlines()[0])
         return _bf16(weight, bias, relu=relu)
 
     def quantised(x: Tensor) -> Tensor:
-        rows = round_inputs(x.float())
-        return scale_sums(multiply(rows.values), rows, weights)
+        out = None
+        for part, multiply in pairs:
+            rows = round_inputs(x.float(), part.start, part.values.shape[1])
+            out = scale_sums(multiply(rows.values), rows, part, out)
+        return _tensor(out)
 
     return quantised if _works(quantised, weight) else _bf16(weight, bias, relu=relu)
 
 
-def whole_products(weights: ByteWeights) -> Callable[[UInt8[Tensor, "n d"]], Tensor]:
+def whole_products(
+    weights: Int8[Tensor, "f d"],
+) -> Callable[[UInt8[Tensor, "n d"]], Float[Tensor, "n f"]]:
     """Return the function from 8-bit rows to their sums of products, as float32.
 
     The sums are exact up to 2 ** 24 and rounded to the nearest beyond.
@@ -136,7 +154,7 @@ def whole_products(weights: ByteWeights) -> Callable[[UInt8[Tensor, "n d"]], Ten
     Raises:
         RuntimeError: where torch has no kernel for it.
     """
-    packed = torch.ops.onednn.qlinear_prepack(weights.values, None)
+    packed = torch.ops.onednn.qlinear_prepack(weights, None)
     # oneDNN scales by batch; rows are scaled afterwards.
     one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int64)
     after: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")

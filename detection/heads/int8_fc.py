@@ -1,14 +1,17 @@
-"""A layer in 8 bits: a scale for each output's weights and for each row of inputs.
+"""A layer in 8 bits: a scale for each output's weights and for each row of inputs, map by map.
 
 ``y[i, j] = step[i] * scale[j] * (sum_k q[i, k] * w[j, k] - zero[i] * sum_k w[j, k]) + bias[j]``
 
 The sums are those of whole numbers. A row has all 256 steps for its own range, which begins at 0
-after a ReLU; one scale for a batch would leave a row of small numbers few of them.
+after a ReLU; one scale for a batch would leave a row of small numbers few of them. Where the inputs
+are those of several maps side by side, each map has scales of its own and a sum of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -37,13 +40,14 @@ class ByteRows:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class ByteWeights:
-    """Weights in 8 bits: ``w ~ scale * values``.
+    """The weights of some columns in 8 bits: ``w ~ scale * values``.
 
     Attributes:
         values: of each output.
         scale: of each output.
         sums: of the values of each output.
         bias: of each output, not rounded.
+        start: the first column of the inputs.
         floor: the least output: 0 with a ReLU.
     """
 
@@ -51,21 +55,54 @@ class ByteWeights:
     scale: Float[Tensor, " f"]
     sums: Float[Tensor, " f"]
     bias: Float[Tensor, " f"]
+    start: int
     floor: float
 
 
 def round_weights(
-    weight: Float[Tensor, "f d"], bias: Float[Tensor, " f"] | None, *, limit: int, relu: bool
-) -> ByteWeights:
+    weight: Float[Tensor, "f d"],
+    bias: Float[Tensor, " f"] | None,
+    *,
+    limit: int,
+    relu: bool,
+    groups: Sequence[int] = (),
+) -> tuple[ByteWeights, ...]:
     """Round to the nearest of ``2 * limit + 1`` steps, as wide as the largest weight asks for.
+
+    The outputs of the groups follow one another: each is added to those before, the bias by the
+    first, the ReLU by the last.
 
     Args:
         weight: of the layer.
         bias: of the layer.
         limit: the largest whole number, 127 at most.
         relu: whether one follows.
+        groups: numbers of columns that have scales of their own, in order; none is one group.
+
+    Raises:
+        ValueError: if the groups are not those of the layer's columns.
     """
-    weight = weight.float()
+    widths = list(groups) or [weight.shape[1]]
+    if sum(widths) != weight.shape[1]:
+        message = f"groups: expected {weight.shape[1]} columns, got {widths}"
+        raise ValueError(message)
+    starts = (0, *accumulate(widths))
+    last = len(widths) - 1
+    return tuple(
+        _rounded(
+            part,
+            bias if index == 0 else None,
+            limit=limit,
+            start=starts[index],
+            floor=0.0 if relu and index == last else -float("inf"),
+        )
+        for index, part in enumerate(weight.float().split(widths, dim=1))
+    )
+
+
+def _rounded(
+    weight: Tensor, bias: Tensor | None, *, limit: int, start: int, floor: float
+) -> ByteWeights:
     scale = weight.abs().amax(dim=1).clamp(min=1e-12) / limit
     values = (weight / scale[:, None]).round().to(torch.int8)
     return ByteWeights(
@@ -73,24 +110,32 @@ def round_weights(
         scale=scale,
         sums=values.sum(dim=1).float(),
         bias=torch.zeros(len(weight)) if bias is None else bias.float(),
-        floor=0.0 if relu else -float("inf"),
+        start=start,
+        floor=floor,
     )
 
 
-def round_inputs(x: Float[Tensor, "n d"]) -> ByteRows:
-    """Return each row in 8 bits."""
+def round_inputs(x: Float[Tensor, "n d"], start: int = 0, width: int | None = None) -> ByteRows:
+    """Return each row in 8 bits, or some columns of it.
+
+    Args:
+        x: the inputs.
+        start: the first column.
+        width: how many columns; None for all.
+    """
+    width = x.shape[1] - start if width is None else width
     if not (NUMBA_AVAILABLE and x.is_cpu):
-        return round_inputs_plainly(x)
+        return round_inputs_plainly(x[:, start : start + width])
     x = x.float().contiguous()
     rows = ByteRows(
-        values=torch.empty_like(x, dtype=torch.uint8),
+        values=torch.empty(len(x), width, dtype=torch.uint8),
         steps=x.new_empty(len(x)),
         zeros=x.new_empty(len(x)),
     )
     source, arrays = x.numpy(), [t.numpy() for t in (rows.values, rows.steps, rows.zeros)]
 
     def part(begin: int, end: int) -> None:
-        round_rows(source[begin:end], *(array[begin:end] for array in arrays))
+        round_rows(source[begin:end], start, *(array[begin:end] for array in arrays))
 
     in_threads(part, len(x))
     return rows
@@ -115,7 +160,10 @@ def round_inputs_plainly(x: Float[Tensor, "n d"]) -> ByteRows:
 
 
 def scale_sums(
-    sums: Float[Tensor, "n f"], rows: ByteRows, weights: ByteWeights
+    sums: Float[Tensor, "n f"],
+    rows: ByteRows,
+    weights: ByteWeights,
+    before: Float[Tensor, "n f"] | None = None,
 ) -> Float[Tensor, "n f"]:
     """Return the outputs that sums of whole numbers stand for; the sums may be overwritten.
 
@@ -123,25 +171,31 @@ def scale_sums(
         sums: of the products of values.
         rows: the inputs.
         weights: of the outputs.
+        before: what they are added to; None for the bias.
     """
     if not (NUMBA_AVAILABLE and sums.is_cpu):
-        return scale_sums_plainly(sums, rows, weights)
+        return scale_sums_plainly(sums, rows, weights, before)
     target = sums.contiguous()
     array, steps, zeros = (t.numpy() for t in (target, rows.steps, rows.zeros))
-    fixed = [t.numpy() for t in (weights.scale, weights.sums, weights.bias)]
+    fixed = [t.numpy() for t in (weights.scale, weights.sums)]
+    base = weights.bias[None].numpy() if before is None else before.contiguous().numpy()
     floor = np.float32(weights.floor)
 
     def part(begin: int, end: int) -> None:
-        scale_rows(array[begin:end], steps[begin:end], zeros[begin:end], *fixed, floor)
+        own = base if before is None else base[begin:end]
+        scale_rows(array[begin:end], steps[begin:end], zeros[begin:end], *fixed, own, floor)
 
     in_threads(part, len(array))
     return target
 
 
 def scale_sums_plainly(
-    sums: Float[Tensor, "n f"], rows: ByteRows, weights: ByteWeights
+    sums: Float[Tensor, "n f"],
+    rows: ByteRows,
+    weights: ByteWeights,
+    before: Float[Tensor, "n f"] | None = None,
 ) -> Float[Tensor, "n f"]:
     """Do the same without the kernel; the bits are equal."""
     centred = sums - rows.zeros[:, None] * weights.sums
-    scaled = centred * (rows.steps[:, None] * weights.scale) + weights.bias
-    return scaled.clamp(min=weights.floor)
+    scaled = centred * (rows.steps[:, None] * weights.scale)
+    return (scaled + (weights.bias if before is None else before)).clamp(min=weights.floor)

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detection.config import FeatureConfig
+from detection.features.extractor import FeatureExtractor
+from detection.features.sppnet import SppExtractor
 from detection.heads.fast_fc import FastFc, Kind, prepare_fast
 from detection.heads.fc import FcHead, FcName, FcStart
 
@@ -28,11 +30,13 @@ class FcLayer:
         head: the two fc layers.
         layer: which of them to read.
         fast: the same layers in a faster form; None runs them as they were trained.
+        groups: numbers of columns of pool5, see `groups_of`.
     """
 
     head: FcHead
     layer: FcName
     fast: FastFc | None = None
+    groups: tuple[int, ...] = ()
 
     def __call__(self, pool5: Float[Tensor, "u d"]) -> Float[Tensor, "u f"]:
         """Return the layer's output for each row."""
@@ -43,7 +47,8 @@ class FcLayer:
 
     def prepared(self, kind: Kind) -> FcLayer:
         """Return the layer in a faster form; its weights are frozen from now on."""
-        return replace(self, fast=prepare_fast(self.head, kind, self.layer))
+        fast = prepare_fast(self.head, kind, self.layer, groups=self.groups)
+        return replace(self, fast=fast)
 
     def to(self, device: torch.device, kind: Kind) -> FcLayer:
         """Return a copy of the layer on another device, in the form that is fast there."""
@@ -67,6 +72,18 @@ class FcLayer:
         head.load_state_dict(dict(tensors))
         head.start = start
         return FcLayer(head=head, layer=layer)
+
+
+def groups_of(extractor: FeatureExtractor) -> tuple[int, ...]:
+    """Return how many columns of pool5 come from each map; none where there is one map.
+
+    8-bit layers give each map scales of its own: the ranges of two maps have nothing in common.
+    """
+    if not isinstance(extractor, SppExtractor):
+        return ()
+    channels = extractor.network.channels
+    bins = sum(level * level for level in extractor.config.levels)
+    return tuple(count * bins for count in channels) if len(channels) > 1 else ()
 
 
 def fc_kind(config: FeatureConfig, dtype: torch.dtype) -> Kind:

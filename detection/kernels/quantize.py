@@ -15,13 +15,20 @@ _INFINITY = 0x7F800000
 
 @jit
 def round_rows(  # pragma: no cover
-    source: NDArray[Any], target: NDArray[Any], steps: NDArray[Any], zeros: NDArray[Any]
+    source: NDArray[Any],
+    start: int,
+    target: NDArray[Any],
+    steps: NDArray[Any],
+    zeros: NDArray[Any],
 ) -> None:
-    """Write each row as whole numbers of 0..255, which 0 and both ends of its range become.
+    """Write columns of each row as whole numbers of 0..255, as many as the target has.
+
+    0 becomes one of them, and both ends of the range of the columns do.
 
     Args:
         source: float32 (n, d).
-        target: uint8 (n, d).
+        start: the first column.
+        target: uint8 (n, w).
         steps: float32 (n,), gets the value of a step of each row; NaN where the row is not finite.
         zeros: float32 (n,), gets the whole number that 0 becomes.
     """
@@ -30,9 +37,10 @@ def round_rows(  # pragma: no cover
     bits = source.view(np.int32)
     ends = np.zeros(2, np.int32)
     values = ends.view(np.float32)
+    stop = start + target.shape[1]
     for i in range(len(source)):
         low = high = 0
-        for word in bits[i]:
+        for word in bits[i][start:stop]:
             # Of negative floats the larger has the smaller bits. Whole numbers may be compared in
             # any order, many at a time, and the bits of NaN beat those of all floats.
             key = word ^ ((word >> 31) & 0x7FFFFFFF)
@@ -48,7 +56,7 @@ def round_rows(  # pragma: no cover
         zero = np.floor(half - values[0] * factor)
         shift = zero + half
         steps[i], zeros[i] = step, zero
-        row, out = source[i], target[i]
+        row, out = source[i][start:stop], target[i]
         for j in range(len(row)):
             value = row[j] * factor + shift
             out[j] = np.uint8(np.int32(min(max(value, lowest), highest)))
@@ -61,7 +69,7 @@ def scale_rows(  # pragma: no cover
     zeros: NDArray[Any],
     scale: NDArray[Any],
     weights: NDArray[Any],
-    bias: NDArray[Any],
+    before: NDArray[Any],
     floor: np.float32,
 ) -> None:
     """Turn sums of whole numbers into what they stand for, in place.
@@ -72,11 +80,12 @@ def scale_rows(  # pragma: no cover
         zeros: of each row.
         scale: the value of a step of each output's weights.
         weights: the sum of each output's weights, in steps.
-        bias: of each output.
+        before: what is added: of each row and output, or one row for all.
         floor: the least value of an output: 0 is a ReLU.
     """
     for i in range(len(sums)):
         row, step, zero = sums[i], steps[i], zeros[i]
+        base = before[i if len(before) > 1 else 0]
         for j in range(len(row)):
-            value = (row[j] - zero * weights[j]) * (step * scale[j]) + bias[j]
+            value = (row[j] - zero * weights[j]) * (step * scale[j]) + base[j]
             row[j] = floor if value < floor else value

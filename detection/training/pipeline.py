@@ -31,7 +31,7 @@ from detection.evaluation.results import one_line
 from detection.features.extractor import Trainable
 from detection.features.factory import make_extractor
 from detection.heads.fc import FcHead
-from detection.heads.layer import FcLayer, fc_kind, identity
+from detection.heads.layer import FcLayer, fc_kind, groups_of, identity
 from detection.model_io import save_detector
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.search import with_backend
@@ -199,7 +199,8 @@ def tuned_network(
     fc: HeadLayer = identity
     if tuned.fc is not None and config.features.layer != "pool5":
         kind = fc_kind(config.features, extractor.dtype)
-        fc = FcLayer(head=tuned.fc, layer=config.features.layer).prepared(kind)
+        groups = groups_of(extractor)
+        fc = FcLayer(head=tuned.fc, layer=config.features.layer, groups=groups).prepared(kind)
     images = replace(images, source=feature_source(extractor, config))
     return TrainedNetwork(images=images, fc=fc, tuned=tuned)
 
@@ -301,7 +302,8 @@ def layer_of(extractor: Trainable, config: Config) -> HeadLayer:
         )
         raise ConfigError(message)
     head = FcHead.from_module(pretrained).to(extractor.device)
-    return FcLayer(head=head, layer=layer).prepared(fc_kind(config.features, extractor.dtype))
+    kind = fc_kind(config.features, extractor.dtype)
+    return FcLayer(head=head, layer=layer, groups=groups_of(extractor)).prepared(kind)
 
 
 def training_images(

@@ -94,8 +94,8 @@ def product(rows: int, inputs: int, outputs: int, kind: str) -> Run:
     """Return the product of one layer and nothing else: no rounding, bias or ReLU."""
     x, weight = (torch.randn(n, inputs, generator=RANDOM) for n in (rows, outputs))
     if kind == "int8":
-        weights = round_weights(weight, None, limit=127, relu=False)
-        return partial(whole_products(weights), (127 + 40 * x).clamp(0, 255).byte())
+        (weights,) = round_weights(weight, None, limit=127, relu=False)
+        return partial(whole_products(weights.values), (127 + 40 * x).clamp(0, 255).byte())
     if kind == "packed":
         call, packed = torch.ops.mkldnn._linear_pointwise, weight.to_mkldnn()
         return lambda: call(x, packed, None, "none", [], "")

@@ -26,12 +26,15 @@ def head_of(weight, bias):
     return head
 
 
-def in_whole_numbers(x, weight, bias, limit):
+def in_whole_numbers(x, weight, bias, limit, groups=()):
     """Return the layer with its products summed as 64-bit integers."""
-    rows = round_inputs_plainly(x)
-    weights = round_weights(weight, bias, limit=limit, relu=True)
-    sums = rows.values.long() @ weights.values.long().T
-    return scale_sums_plainly(sums.float(), rows, weights)
+    out = None
+    for part in round_weights(weight, bias, limit=limit, relu=True, groups=groups):
+        columns = slice(part.start, part.start + part.values.shape[1])
+        rows = round_inputs_plainly(x[:, columns])
+        sums = rows.values.long() @ part.values.long().T
+        out = scale_sums_plainly(sums.float(), rows, part, out)
+    return out
 
 
 def limit():
@@ -59,13 +62,15 @@ def test_what_8_bits_can_hold_comes_back_exact(zero, shape):
 
 @pytest.mark.parametrize("shift", [0.0, -0.8])
 @pytest.mark.parametrize("d", [96, 12800])
-def test_kernel_is_the_layer_in_whole_numbers_to_the_bit(d, shift):
+@pytest.mark.parametrize("two_maps", [False, True])
+def test_kernel_is_the_layer_in_whole_numbers_to_the_bit(d, shift, two_maps):
     """Also where sums are beyond 2 ** 24: both round the whole sum once."""
     x = torch.randn(20, d, generator=RANDOM).relu() * torch.rand(20, 1, generator=RANDOM) + shift
     weight = torch.randn(64, d, generator=RANDOM) * 0.05
     bias = torch.randn(64, generator=RANDOM)
-    got = prepare_fast(head_of(weight, bias), "int8", "fc6")(x)
-    assert torch.equal(got, in_whole_numbers(x, weight, bias, limit()))
+    groups = (d - 7, 7) if two_maps else ()
+    got = prepare_fast(head_of(weight, bias), "int8", "fc6", groups=groups)(x)
+    assert torch.equal(got, in_whole_numbers(x, weight, bias, limit(), groups))
     assert got.dtype == torch.float32
 
 
@@ -128,7 +133,8 @@ def test_compiled_rounding_equals_the_plain_one(size):
 def test_compiled_scaling_equals_the_plain_one():
     rows = round_inputs(inputs(60, 40))
     weight = torch.randn(90, 40, generator=RANDOM)
-    weights = round_weights(weight, torch.randn(90, generator=RANDOM), limit=127, relu=False)
+    bias = torch.randn(90, generator=RANDOM)
+    (weights,) = round_weights(weight, bias, limit=127, relu=False)
     sums = torch.randint(-(2**20), 2**20, (60, 90), generator=RANDOM).float()
     expected = scale_sums_plainly(sums, rows, weights).nan_to_num(-1e9)
     assert torch.equal(scale_sums(sums.clone(), rows, weights).nan_to_num(-1e9), expected)
@@ -146,8 +152,38 @@ def test_without_numba_the_plain_arithmetic_takes_its_place(monkeypatch):
 
 def test_weights_are_within_half_a_step_of_their_output():
     weight = torch.randn(6, 50, generator=RANDOM) * torch.tensor([1e-3, 1, 10, 1, 1, 0])[:, None]
-    rounded = round_weights(weight, None, limit=127, relu=True)
+    (rounded,) = round_weights(weight, None, limit=127, relu=True)
     back = rounded.scale[:, None] * rounded.values
     assert ((back - weight).abs().amax(dim=1) <= rounded.scale * 0.501).all()
     assert torch.equal(rounded.sums, rounded.values.sum(dim=1).float())
     assert rounded.bias.tolist() == [0.0] * 6
+
+
+def test_a_map_of_large_numbers_takes_no_steps_from_another():
+    x = torch.rand(10, 100, generator=RANDOM)
+    x[:, 60:] *= 1000
+    weight = torch.randn(64, 100, generator=RANDOM)
+    weight[:, 60:] *= 0.001
+    head = head_of(weight, torch.zeros(64))
+    expected = head(x, "fc6").detach()
+
+    def off(groups):
+        got = prepare_fast(head, "int8", "fc6", groups=groups)(x)
+        return float((got - expected).norm() / expected.norm())
+
+    assert off((60, 40)) < 0.01
+    assert off(()) > 0.1
+
+
+def test_groups_are_those_of_the_columns():
+    with pytest.raises(ValueError, match=r"expected 5 columns, got \[2, 2\]"):
+        round_weights(torch.ones(3, 5), None, limit=127, relu=True, groups=(2, 2))
+
+
+def test_both_layers_are_rounded_and_groups_are_those_of_the_first():
+    head = FcHead(30, size=16, std=0.2, generator=RANDOM).eval()
+    x = torch.rand(9, 30, generator=RANDOM)
+    fast = prepare_fast(head, "int8", groups=(20, 10))
+    fc6 = in_whole_numbers(x, head.fc6.weight.detach(), head.fc6.bias.detach(), limit(), (20, 10))
+    fc7 = in_whole_numbers(fc6, head.fc7.weight.detach(), head.fc7.bias.detach(), limit())
+    assert torch.equal(fast(x), fc7)

@@ -10,7 +10,7 @@ def rounded(rows):
     source = np.asarray(rows, np.float32)
     target = np.full(source.shape, 77, np.uint8)
     steps, zeros = np.empty(len(source), np.float32), np.empty(len(source), np.float32)
-    round_rows(source, target, steps, zeros)
+    round_rows(source, 0, target, steps, zeros)
     return target.tolist(), steps.tolist(), zeros.tolist()
 
 
@@ -56,12 +56,28 @@ def test_sums_become_what_they_stand_for():
     steps, zeros = np.array([0.5, 2], np.float32), np.array([1, 0], np.float32)
     scale, weights = np.array([1, 2], np.float32), np.array([4, 2], np.float32)
     bias = np.array([0.25, -0.25], np.float32)
-    scale_rows(sums, steps, zeros, scale, weights, bias, np.float32(0))
+    scale_rows(sums, steps, zeros, scale, weights, bias[None], np.float32(0))
     assert sums.tolist() == [[(10 - 4) * 0.5 + 0.25, 0.0], [8.25, 100 * 4 - 0.25]]
 
 
 def test_what_is_not_a_number_is_no_zero_after_the_relu():
     sums = np.ones((1, 1), np.float32)
     one = np.ones(1, np.float32)
-    scale_rows(sums, np.float32(np.nan) * one, one, one, one, one, np.float32(0))
+    scale_rows(sums, np.float32(np.nan) * one, one, one, one, one[None], np.float32(0))
     assert np.isnan(sums[0, 0])
+
+
+def test_columns_of_a_row_have_a_range_of_their_own():
+    source = np.array([[1000.0, 0.0, 1.0, 255.0, -70.0]], np.float32)
+    target, steps, zeros = np.zeros((1, 3), np.uint8), np.zeros(1, np.float32), np.ones(1)
+    round_rows(source, 1, target, steps, zeros.astype(np.float32))
+    assert target.tolist() == [[0, 1, 255]]
+    assert steps.tolist() == [1]
+
+
+def test_sums_are_added_to_those_before_row_by_row():
+    sums = np.array([[1.0], [2.0]], np.float32)
+    one, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
+    before = np.array([[10.0], [-20.0]], np.float32)
+    scale_rows(sums, one, zeros, one[:1], zeros[:1], before, np.float32(0))
+    assert sums.tolist() == [[11.0], [0.0]]
