@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from detection.backbones.backbone import PREPROCESSINGS, Backbone, Preprocessing

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -86,17 +86,17 @@ def round_weights(
     if sum(widths) != weight.shape[1]:
         message = f"groups: expected {weight.shape[1]} columns, got {widths}"
         raise ValueError(message)
-    starts = (0, *accumulate(widths))
+    edges = (0, *accumulate(widths))
     last = len(widths) - 1
     return tuple(
         _rounded(
-            part,
+            weight[:, start:end].float(),
             bias if index == 0 else None,
             limit=limit,
-            start=starts[index],
+            start=start,
             floor=0.0 if relu and index == last else -float("inf"),
         )
-        for index, part in enumerate(weight.float().split(widths, dim=1))
+        for index, (start, end) in enumerate(pairwise(edges))
     )
 
 
@@ -177,13 +177,14 @@ def scale_sums(
         return scale_sums_plainly(sums, rows, weights, before)
     target = sums.contiguous()
     array, steps, zeros = (t.numpy() for t in (target, rows.steps, rows.zeros))
-    fixed = [t.numpy() for t in (weights.scale, weights.sums)]
+    scale, totals = weights.scale.numpy(), weights.sums.numpy()
     base = weights.bias[None].numpy() if before is None else before.contiguous().numpy()
     floor = np.float32(weights.floor)
 
     def part(begin: int, end: int) -> None:
         own = base if before is None else base[begin:end]
-        scale_rows(array[begin:end], steps[begin:end], zeros[begin:end], *fixed, own, floor)
+        its = array[begin:end], steps[begin:end], zeros[begin:end]
+        scale_rows(*its, scale, totals, own, floor)
 
     in_threads(part, len(array))
     return target

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-import torchvision
+
+from tests.data.folders import picture
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/benchmarks/bars.py"
@@ -49,8 +49,7 @@ def test_the_page_shows_what_was_measured() -> None:
 @pytest.mark.slow
 def test_every_line_is_measured(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    noise = torch.randint(0, 256, (3, 90, 120), dtype=torch.uint8)
-    torchvision.io.write_png(noise, str(tmp_path / "images/a.png"))
+    picture(120, 90).save(tmp_path / "images/a.png")
     out = tmp_path / "bars.json"
     sizes = ("--rois", 20, "--feature-dim", 64, "--size", 32, "--num-images", 1, "--repeats", 1)
     run(tmp_path / "images", *sizes, "--out", out)
