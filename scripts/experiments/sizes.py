@@ -1,6 +1,6 @@
 """What a larger training set costs: time, memory and disk of each stage of a training.
 
-Images are listed again under other names, as links, until there are ``--times`` as many; the boxes
+Images are listed again under other names, as links, until there are enough; the boxes
 of a repeated image are those that were found the first time. Each size is trained in a process of
 its own, by the cheap settings of `sizes_stages.py`; what is finished is not repeated.
 
@@ -51,34 +51,30 @@ STAGES = {
 Sizes = dict[str, dict[str, Any]]
 
 
-def repeat_images(voc: Path, folder: Path, times: Sequence[int]) -> list[int]:
+def repeat_images(voc: Path, folder: Path, counts: Sequence[int]) -> None:
     """Make a VOCdevkit that lists the training images of another again and again, as links.
 
     Args:
         voc: with a list ``train``.
         folder: of the new one; a list ``train_N`` for each number of images.
-        times: how often each image is listed.
-
-    Returns:
-        The numbers of images.
+        counts: how many images, each list the beginning of the next.
     """
     source, target = voc / "VOC2012", folder / "VOC2012"
     names = (source / "ImageSets/Main/train.txt").read_text().split()
     places = {"JPEGImages": ".jpg", "Annotations": ".xml"}
     for place in (*places, "ImageSets/Main"):
         (target / place).mkdir(parents=True, exist_ok=True)
-    lines = [f"{name}_{turn}" for turn in range(max(times)) for name in names]
+    turns = -(-max(counts) // len(names))
+    lines = [f"{name}_{turn}" for turn in range(turns) for name in names]
     for line in lines:
         for place, suffix in places.items():
             link = target / place / f"{line}{suffix}"
             if not link.is_symlink():
                 original = source / place / f"{line.rpartition('_')[0]}{suffix}"
                 link.symlink_to(original.resolve())
-    counts = [len(names) * turns for turns in times]
     for count in counts:
         text = "".join(f"{line}\n" for line in lines[:count])
         (target / f"ImageSets/Main/train_{count}.txt").write_text(text)
-    return counts
 
 
 def processor_time() -> float:
@@ -96,7 +92,8 @@ def propose_repeated(folder: Path, counts: Sequence[int]) -> dict[str, float]:
     config = ProposalConfig(workers=1, max_boxes=0)
     data = DataConfig(root=str(folder), train_split=f"train_{max(counts)}")
     dataset = read_dataset(data, "train")
-    first = replace(dataset, records=dataset.records[: min(counts)])
+    once = tuple(record for record in dataset.records if record.image_id.endswith("_0"))
+    first = replace(dataset, records=once)
     place = folder.parent / "proposals"
     start = processor_time()
     store = propose_dataset(first, config, place)
@@ -127,10 +124,10 @@ def train(kind: str, voc: Path, count: int, weights: Path, out: Path) -> dict[st
     return result
 
 
-def measure(voc: Path, weights: Path, folder: Path, times: Sequence[int]) -> Sizes:
+def measure(voc: Path, weights: Path, folder: Path, counts: Sequence[int]) -> Sizes:
     """Return what each number of images took."""
     own = folder / "VOCdevkit"
-    counts = repeat_images(voc, own, times)
+    repeat_images(voc, own, counts)
     kept = folder / "proposals.json"
     if not kept.is_file():
         write_json_atomic(kept, propose_repeated(own, counts))
@@ -218,14 +215,14 @@ def main() -> None:
     parser.add_argument("weights", type=Path, nargs="?", help="of SqueezeNet")
     parser.add_argument("folder", type=Path, nargs="?", help="for links, boxes and runs")
     parser.add_argument("--show", action="store_true", help="measure nothing: show what is stored")
-    parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--images", type=int, nargs="+", default=[616, 1232, 2464, 4928])
     parser.add_argument("--out", type=Path, default=STORED, help="the JSON file")
     parser.add_argument("--page", type=Path, help="a Markdown file with the marks of sizes")
     options = parser.parse_args()
     if options.show:
         sizes = json.loads(options.out.read_text(encoding="utf-8"))["sizes"]
     else:
-        sizes = measure(options.voc, options.weights, options.folder, options.times)
+        sizes = measure(options.voc, options.weights, options.folder, options.images)
         described = describe_environment()
         environment = {key: described[key] for key in ("processor", "instructions", "packages")}
         write_json_atomic(options.out, {"environment": environment, "sizes": sizes})
