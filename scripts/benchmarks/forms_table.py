@@ -1,7 +1,8 @@
 """What `whole_image_forms.py` measured as Markdown: the ratios, their bounds, and the stages.
 
-``--page`` puts it between the marks ``forms`` of that page. The mAP of each form is that of another
-detector, which can be trained here: see "A cascade before fc6" on the same page.
+``--page`` puts it between the marks of that page that the network has, such as ``zf5_forms``. The
+mAP of each form is that of another detector, which can be trained here: see "A cascade before fc6"
+on the same page.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from run_all import HERE
 from whole_image_forms import FORMS, STEPS
 
 from detection.benchmark.speed import STAGES
+from detection.words import counted
 
 Accuracy = dict[str, dict[str, float]]
 MAP = Path("docs/results/cascade_map.json")
@@ -83,7 +85,7 @@ def setting(result: dict[str, Any]) -> str:
     rows = ", ".join(f"{kept[form]['fc_rows']:.0f}" for form in FORMS)
     return (
         f"{result['backbone']}, {result['dtype']}, {result['scales'][0]} pixels, "
-        f"{result['max_boxes']:,} boxes; {result['num_images']} images, SPPnet "
+        f"{result['max_boxes']:,} boxes; {counted(result['num_images'], 'image')}, SPPnet "
         f"{result['repeats']} times each, R-CNN once; {result['threads']} threads of an "
         f"{result['environment']['processor']}. A product of 4,096 x 4,096 did "
         f"{' and '.join(rates)} G operations a second in the same run. "
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     default = HERE / "results/stages/zf5_forms_cpu.json"
     parser.add_argument("result", type=Path, nargs="?", default=default)
     parser.add_argument("--map", type=Path, default=HERE.parents[1] / MAP)
-    parser.add_argument("--page", type=Path, help="a Markdown file with the two marks")
+    parser.add_argument("--page", type=Path, help="a Markdown file with the marks")
     options = parser.parse_args(arguments)
     result, accuracy = (
         json.loads(path.read_text(encoding="utf-8")) for path in (options.result, options.map)
@@ -117,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = render(result, accuracy)
     print(text)
     if options.page is not None:
-        replace_between(options.page, "forms", text)
+        replace_between(options.page, f"{result['backbone']}_forms", text)
 
 
 if __name__ == "__main__":

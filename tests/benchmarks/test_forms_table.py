@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/benchmarks/forms_table.py"
 FORMS = ("exact", "cascade", "cascade, fc int8")
-MEASURED = ROOT / "scripts/benchmarks/results/stages/zf5_forms_cpu.json"
+MEASURED = ROOT / "scripts/benchmarks/results/stages"
 
 
 def run(*words: str) -> str:
@@ -62,7 +64,7 @@ def test_ratios_bounds_and_parts_of_floors_by_hand(tmp_path: Path) -> None:
     for name, value in (("result", result()), ("map", accuracy)):
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- forms: begin -->\nold\n<!-- forms: end -->\nafter\n")
+    page.write_text("before\n<!-- zf5_forms: begin -->\nold\n<!-- zf5_forms: end -->\nafter\n")
     words = (str(tmp_path / "result.json"), "--map", str(tmp_path / "map.json"))
     lines = run(*words, "--page", str(page)).splitlines()
     assert "|  | conv | 200 ms | 30.0 s | **150** | 150 | 50% | 50% |  |" in lines
@@ -73,12 +75,14 @@ def test_ratios_bounds_and_parts_of_floors_by_hand(tmp_path: Path) -> None:
     assert "| proposals | 50.0 ms | 50.0 ms | 50.0 ms | 50.0 ms |" in lines
     assert sum(line.startswith("| exact |") for line in lines) == 3
     text = page.read_text()
-    assert text.startswith("before\n<!-- forms: begin -->\nzf5, float32, 688 pixels, 2,000 boxes;")
-    assert text.endswith("|\n<!-- forms: end -->\nafter\n")
+    begun = "before\n<!-- zf5_forms: begin -->\nzf5, float32, 688 pixels, 2,000 boxes;"
+    assert text.startswith(begun)
+    assert text.endswith("|\n<!-- zf5_forms: end -->\nafter\n")
 
 
-def test_the_page_shows_what_was_measured() -> None:
+@pytest.mark.parametrize("network", ["zf5", "alexnet", "vgg16"])
+def test_the_page_shows_what_was_measured(network: str) -> None:
     page = (ROOT / "docs/speed.md").read_text(encoding="utf-8")
-    shown = page.split("<!-- forms: begin -->\n")[1].split("\n<!-- forms: end -->")[0]
-    expected = run(str(MEASURED)).rstrip("\n") if MEASURED.exists() else "Not measured yet."
-    assert shown == expected
+    begin, end = (f"<!-- {network}_forms: {edge} -->" for edge in ("begin", "end"))
+    shown = page.split(f"{begin}\n")[1].split(f"\n{end}")[0]
+    assert shown == run(str(MEASURED / f"{network}_forms_cpu.json")).rstrip("\n")
