@@ -41,9 +41,8 @@ def test_a_page_is_written_for_either_method(method, tmp_path):
     assert "Channel 40" in page.words
     assert "What fires pool5 of squeezenet" in page.words
     bins = "row 0, column 0 of 1 x 1" if method == "sppnet" else "row 2, column 2 of 6 x 6"
-    assert (
-        f"{method}, data test: 2 images and all their proposals; the bin in {bins}." in page.words
-    )
+    facts = f"{method}, data test: 2 images and all their proposals; the bin in {bins}."
+    assert facts in page.words
 
 
 def test_the_images_are_those_of_the_list_that_is_named(tmp_path):
