@@ -7,8 +7,8 @@ from detection.io.variables import positive_variable
 VARIABLE = "DETECTION_SILENT_SECONDS"
 """The environment variable that sets it."""
 
-DEFAULT = 25.0
-"""Seconds: with the half minute in which torchrun ends the others, all is over within a minute."""
+DEFAULT = 20.0
+"""Seconds: with the half minute that torchrun may wait for the others, all is over in a minute."""
 
 
 def silent_seconds(default: float = DEFAULT) -> float:

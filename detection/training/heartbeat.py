@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -46,13 +48,13 @@ def heartbeat(rank: int, count: int) -> Iterator[None]:
         while not leave.wait(_BEAT):
             number += 1
             with contextlib.suppress(Exception):  # silence is what the watch looks for
-                store.set(str(rank), str(number))
+                store.set(str(rank), _sign(number))
                 watch.note(lambda other: store.get(other).decode())
             if lost := watch.lost():
-                _end(rank, lost, first=watch.first)
+                _end(rank, lost, watch.silent, first=watch.first)
 
     thread = threading.Thread(target=run, name="heartbeat", daemon=True)
-    store.set(str(rank), "0")
+    store.set(str(rank), _sign(0))
     thread.start()
     try:
         yield
@@ -68,11 +70,13 @@ class Watch:
 
     Attributes:
         first: whether this process is the first of those that live, which says who does not.
+        silent: the last signs of those that do not.
     """
 
     def __init__(self, rank: int, count: int, limit: float) -> None:
         now = time.monotonic()
         self.first = rank == 0
+        self.silent: tuple[str, ...] = ()
         self._rank = rank
         self._limit = limit
         self._answered = now
@@ -98,6 +102,7 @@ class Watch:
         ]
         living = {self._rank, *self._heard} - set(silent)
         self.first = self._rank == min(living)
+        self.silent = tuple(self._heard[other][0] for other in silent)
         if silent:
             return f"process {silent[0]} silent for {self._limit:g} s"
         if now - self._answered > self._limit:
@@ -114,7 +119,7 @@ def _connect(count: int) -> Any:
     return library.PrefixStore("detection-heartbeat", store)
 
 
-def _end(rank: int, lost: str, *, first: bool) -> None:
+def _end(rank: int, lost: str, silent: Iterable[str], *, first: bool) -> None:
     """End this process; what waits for another in compiled code cannot be interrupted."""
     if first:
         sys.stderr.write(
@@ -122,4 +127,36 @@ def _end(rank: int, lost: str, *, first: bool) -> None:
             f"them and start again with --resume, or raise {VARIABLE}\n"
         )
         sys.stderr.flush()
+    for sign in silent:
+        _kill_sibling(sign)
     os._exit(2)
+
+
+def _sign(number: int) -> str:
+    """Return a sign of life: a number that moves, and which process of which torchrun this is."""
+    return f"{number} {_group()}:{os.getpid()}"
+
+
+def _group() -> str:
+    return os.environ.get("GROUP_RANK", "")
+
+
+def _kill_sibling(sign: str) -> None:
+    """Kill a silent process that this one's torchrun has started.
+
+    torchrun would do so as well, but first waits for half a minute that a stopped process ends by
+    itself. Nothing is done where the system does not say whose child it is.
+    """
+    group, _, process = sign.partition(" ")[2].partition(":")
+    parent = _parent_of(process)
+    if group and group == _group() and parent and parent == os.getppid():
+        with contextlib.suppress(OSError):
+            os.kill(int(process), signal.SIGKILL)
+
+
+def _parent_of(process: str) -> int:
+    """Return the process that started another; 0 where the system does not say."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -107,17 +107,43 @@ def wait_for_both(folder: Path) -> dict[int, int]:
     pytest.fail("the processes never began")
 
 
+def wait_for_the_end(process: int) -> None:
+    began = time.monotonic()
+    while Path(f"/proc/{process}").exists():
+        assert time.monotonic() - began < 60
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("group", ["", "1"])
+def test_a_process_of_another_torchrun_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    monkeypatch.setenv("GROUP_RANK", "0")
+    monkeypatch.setattr(heartbeat.os, "kill", lambda *_: pytest.fail("killed"))
+    heartbeat._kill_sibling(f"3 {group}:{os.getpid()}")  # a child of the same parent
+    heartbeat._kill_sibling("3")
+    heartbeat._kill_sibling("3 0:1")
+    heartbeat._kill_sibling("3 0:none")
+
+
+def test_a_silent_child_of_the_same_parent_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = []
+    monkeypatch.setenv("GROUP_RANK", "0")
+    monkeypatch.setattr(heartbeat.os, "kill", lambda *what: killed.append(what))
+    heartbeat._kill_sibling(f"3 0:{os.getpid()}")
+    assert killed == [(os.getpid(), signal.SIGKILL)]
+
+
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_stopped_process_ends_the_training_with_one_line(tmp_path: Path, stopped: int) -> None:
     torchrun = launch(tmp_path, 600, 600, 0, patience=4)
     processes = wait_for_both(tmp_path)
     try:
         os.kill(processes[stopped], signal.SIGSTOP)
+        wait_for_the_end(processes[1 - stopped])
         began = time.monotonic()
-        other = processes[1 - stopped]
-        while Path(f"/proc/{other}").exists() and time.monotonic() - began < 60:
-            time.sleep(0.1)
-        assert time.monotonic() - began < 60
+        wait_for_the_end(processes[stopped])
+        assert time.monotonic() - began < 20  # torchrun itself waits for 30 s
     finally:
         for process in processes.values():
             with contextlib.suppress(ProcessLookupError):
