@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +35,16 @@ _SILENT = 50.0
 
 _LOOK = 2.0
 """Seconds between two looks at the workers."""
+
+_LOCAL: dict[str, Any] = {
+    "dashboard_address": None,
+    # Even without a dashboard there is a server: on any free port, or two clusters would be in each
+    # other's way.
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    # Workers say nothing of their own when all ends: the one line is the command's.
+    "silence_logs": logging.CRITICAL,
+}
+"""How local workers are started."""
 
 _LOGGERS = ("distributed", "tornado", "asyncio")
 
@@ -120,13 +131,25 @@ def dask_cluster(library: ModuleType, workers: int, address: str = "") -> Iterat
             return
         except ValueError:
             client = _connect(library, workers, address)
-        seconds = 1  # what is lost need not be closed
         try:
             yield DaskCluster(client, workers)
-            seconds = _CLOSE
-        finally:
-            with contextlib.suppress(Exception):
-                client.close(timeout=seconds)
+        except BaseException:
+            _kill_own_workers(client)
+            _close(client, 1)  # what is lost need not be closed
+            raise
+        _close(client, _CLOSE)
+
+
+def _close(client: Any, seconds: float) -> None:
+    with contextlib.suppress(Exception):
+        client.close(timeout=seconds)
+
+
+def _kill_own_workers(client: Any) -> None:
+    """Kill the local workers that were started here: one that is stopped would never end."""
+    for nanny in list(getattr(client.cluster, "workers", {}).values()):
+        with contextlib.suppress(Exception):
+            os.kill(nanny.pid, signal.SIGKILL)
 
 
 def _connect(library: ModuleType, workers: int, address: str) -> Any:
@@ -134,7 +157,7 @@ def _connect(library: ModuleType, workers: int, address: str) -> Any:
     if not address:
         count = count_workers(workers)
         with held_back():
-            return library.Client(n_workers=count, threads_per_worker=1, dashboard_address=":0")
+            return library.Client(n_workers=count, threads_per_worker=1, **_LOCAL)
     try:
         return library.Client(address, timeout=_CONNECT)
     except Exception as error:  # of the address, of the network, of a scheduler of another version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -84,36 +85,73 @@ def test_a_worker_that_is_gone_is_no_longer_waited_for() -> None:
     assert "worker a" not in watch.lost()
 
 
-STOPPED = """
-import os, signal, threading, time, sys
+CLIENT = """
+import os, signal, sys, time
 from detection.errors import DataError
 from detection.io.parallel import parallel_map
 
 def work(number):
     time.sleep(0.3)
-    if number == 3:
-        os.kill(os.getpid(), signal.SIGSTOP)
+    if number == 3 and "DASK_SCHEDULER_ADDRESS" not in os.environ:
+        os.kill(os.getpid(), getattr(signal, os.environ["SENT"]))
     return number
 
 if __name__ == "__main__":
     names = [f"{n}.jpg" for n in range(9)]
     try:
-        print(list(parallel_map(work, range(9), workers=2, names=names, backend="dask")))
+        for index, _ in parallel_map(work, range(9), workers=2, names=names, backend="dask"):
+            if index == 2 and "SCHEDULER" in os.environ:
+                os.kill(int(os.environ["SCHEDULER"]), signal.SIGKILL)
     except DataError as error:
         print(error)
-    sys.stdout.flush()
-    for child in __import__("multiprocessing").active_children():
-        os.kill(child.pid, signal.SIGKILL)
-    os._exit(0)
+        sys.exit(2)
+"""
+
+CLUSTER = """
+import time
+from distributed import LocalCluster
+if __name__ == "__main__":
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    print(cluster.scheduler_address, flush=True)
+    time.sleep(600)
 """
 
 
-def test_a_stopped_worker_of_a_real_cluster_ends_the_work_with_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
-    script = tmp_path / "stopped.py"
-    script.write_text(STOPPED)
+def end_of_client(folder: Path, **environment: str) -> str:
+    """Return what a command that fails says, which is all that there is to see."""
+    script = folder / "client.py"
+    script.write_text(CLIENT)
     done = subprocess.run(
-        (sys.executable, str(script)), capture_output=True, text=True, check=False, timeout=240
+        (sys.executable, str(script)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env=os.environ | {patience.VARIABLE: "20"} | environment,
     )
-    assert "that has been silent for" in done.stdout, done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (2, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"), [("SIGSTOP", "that has been silent for"), ("SIGKILL", "3.jpg: worker proc")]
+)
+def test_a_stopped_or_killed_worker_of_a_real_cluster_ends_the_work_with_one_line(
+    tmp_path: Path, sent: str, said: str
+) -> None:
+    pytest.importorskip("distributed")
+    assert said in end_of_client(tmp_path, SENT=sent)
+
+
+def test_a_killed_scheduler_ends_the_work_with_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    script = tmp_path / "cluster.py"
+    script.write_text(CLUSTER)
+    command = (sys.executable, str(script))
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as it:
+        address = it.stdout.readline().strip() if it.stdout else ""
+        where = {"DASK_SCHEDULER_ADDRESS": address, "SCHEDULER": str(it.pid)}
+        said = end_of_client(tmp_path, **where)
+    assert "the scheduler was lost while these were under way" in said
