@@ -23,6 +23,7 @@ from detection.data.tables import kind_of, open_tables
 from detection.data.voc_examine import examine
 from detection.data.voc_lists import open_voc, read_split
 from detection.errors import DataError
+from detection.io.files import explain, whole_folder
 from detection.words import counted
 
 Labels = Mapping[str, Sequence[CheckedObject]]
@@ -85,21 +86,13 @@ def convert(
         raise DataError(message)
     read = _read(config, splits) if labels is None else _read_for(config, splits, labels)
     lists = {name: _outputs(images) for name, images in _named(read.images).items()}
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        written = WRITERS[to](partial, lists, read.class_names, read.categories)
-        for image, place in written.places.items():
-            _place(image.path, partial / place, link=link)
-        if out.exists():
-            out.rmdir()
-        partial.replace(out)
+        with whole_folder(out) as partial:
+            written = WRITERS[to](partial, lists, read.class_names, read.categories)
+            for image, place in written.places.items():
+                _place(image.path, partial / place, link=link)
     except OSError as error:
-        message = f"{out}: cannot be written: {error.strerror or error}"
-        raise DataError(message) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise explain(error, out, _bytes_of(lists)) from error
     return _summary(read, lists, written)
 
 
@@ -367,6 +360,12 @@ def _place(source: Path, target: Path, *, link: bool) -> None:
         else:
             return
     shutil.copyfile(source, target)
+
+
+def _bytes_of(lists: Mapping[str, Sequence[ImageOut]]) -> int:
+    """Return what the images of some lists take on the disk."""
+    paths = {image.path for images in lists.values() for image in images}
+    return sum(path.stat().st_size for path in paths)
 
 
 def _summary(read: _Read, lists: Mapping[str, Sequence[ImageOut]], written: Written) -> Conversion:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import PIL.Image
 from detection.data.scenes import SCENE_CLASSES, Scene, draw_scene
 from detection.data.voc_xml import VocObject, write_voc_annotation
 from detection.errors import DataError
-from detection.io.files import write_json_atomic
+from detection.io.files import whole_folder, write_json_atomic
 from detection.io.progress import track
 from detection.io.reading import read_plain
 from detection.structures import Size
@@ -69,9 +67,7 @@ def synthesize(
     if _is_done(root, settings):
         _LOG.info("%s: holds this data set already", root)
         return
-    partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with whole_folder(root) as partial:
         for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (partial / folder).mkdir(parents=True)
         total = train_images + test_images
@@ -82,11 +78,6 @@ def synthesize(
             _write_image(partial, f"{number:06d}", draw_scene(rng, size, num_objects=num_objects))
         _write_splits(partial, train_images, test_images)
         write_json_atomic(partial / _STAMP, settings)
-        if root.exists():
-            root.rmdir()
-        partial.replace(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_done(root: Path, settings: Mapping[str, Any]) -> bool:

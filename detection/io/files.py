@@ -11,10 +11,12 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,7 +42,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     path = Path(path)
     # In the same folder: a rename is atomic only within one file system. The name tells whose it
     # is, so that only what its writer has abandoned is cleaned up.
-    temporary = path.with_name(f".{path.name}.{_owner()}-{uuid.uuid4().hex[:12]}.tmp")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
@@ -57,6 +59,25 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             raise explain(error, path, len(data)) from error
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which takes the place of an empty or missing one when all is done.
+
+    What killed writers left of the same folder is removed first.
+    """
+    path = Path(path)
+    _remove_leftovers_of(path)
+    partial = _temporary(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if path.exists():
+            path.rmdir()
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -93,6 +114,19 @@ def remove_leftovers(folder: Path) -> int:
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def _remove_leftovers_of(path: Path) -> None:
+    """Remove what killed writers left of one folder, in a folder that is not ours."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{6}}-\d+-[0-9a-f]{{12}}\.tmp")
+    for other in path.absolute().parent.glob(".*.tmp"):
+        if left.fullmatch(other.name) and _is_left_over(other):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a new name beside a path, which says whose it is."""
+    return path.with_name(f".{path.name}.{_owner()}-{uuid.uuid4().hex[:12]}.tmp")
 
 
 def _owner() -> str:

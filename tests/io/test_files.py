@@ -24,6 +24,7 @@ from detection.io.files import (
     sha256_of_bytes,
     sha256_of_file,
     to_plain,
+    whole_folder,
     write_bytes_atomic,
     write_json_atomic,
     write_text_atomic,
@@ -190,6 +191,35 @@ def test_what_an_earlier_process_of_this_number_was_writing_goes(tmp_path: Path)
 def test_a_number_that_no_process_has_is_a_dead_one(tmp_path: Path, number: int) -> None:
     (tmp_path / f".a.bin.{files._machine()}-{number}-0123456789ab.tmp").write_bytes(b"half")
     assert remove_leftovers(tmp_path) == 1
+
+
+def interrupted(folder: Path) -> None:
+    with whole_folder(folder) as partial:
+        (partial / "a").write_text("a")
+        raise KeyboardInterrupt
+
+
+def test_a_folder_is_there_when_all_of_it_is(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    target.mkdir()
+    with whole_folder(target) as partial:
+        (partial / "a").write_text("a")
+        assert names_in(target) == []
+    assert names_in(target) == ["a"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "other")
+    assert names_in(tmp_path) == ["set"]
+
+
+def test_what_a_killed_writer_left_of_a_folder_goes_and_nothing_else(tmp_path: Path) -> None:
+    dead, alive = (f"{files._machine()}-{process}-0123456789ab" for process in (2**70, 1))
+    names = [f".set.{alive}.tmp", f".other.{dead}.tmp", f".set.x.{dead}.tmp", ".set.mine.tmp"]
+    for name in (f".set.{dead}.tmp", *names):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - 90_000,) * 2)
+    with whole_folder(tmp_path / "set"):
+        pass
+    assert names_in(tmp_path) == sorted([*names, "set"])
 
 
 def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
