@@ -20,10 +20,13 @@ def main() -> int:
     """
     try:
         from detection.cli.main import main as run
+
+        code = run()
     except KeyboardInterrupt:
+        if "--debug" in sys.argv:
+            raise
         sys.stderr.write("error: interrupted\n")
         _leave()
-    code = run()
     if code == INTERRUPTED:
         _leave()
     return code

@@ -7,12 +7,14 @@ memory than a short one.
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import queue
+import struct
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from detection.detector import Detector
 from detection.ensemble import Ensemble
 from detection.errors import DataError
 from detection.inference.images import detections_to_json
+from detection.io.files import explain
 from detection.io.progress import track
 from detection.report.drawing import draw_detections
 from detection.structures import Image
@@ -127,7 +130,7 @@ def detect_video(
     writer = _Writer(picture, rate)
     with (
         GracefulStop() if live else contextlib.nullcontext() as stop,
-        lines.open("w", encoding="utf-8") as file,
+        lines.open("wb", buffering=0) as file,
         writer,
         contextlib.closing(_frames(path)) as frames,
     ):
@@ -137,18 +140,50 @@ def detect_video(
             found = detector.detect(image)
             row = detections_to_json(found, image, detector.class_names, lowest)
             seconds = time.perf_counter() - start if live else count / rate
-            file.write(json.dumps({"frame": count, "time": seconds, **row}) + "\n")
+            _append(file, lines, {"frame": count, "time": seconds, **row})
             count += 1
             if draw:
                 names = detector.class_names
                 writer.write(np.asarray(draw_detections(image, found, names, threshold=lowest)))
             if stop and stop.signal:
                 break
+    if draw and not is_whole(picture):
+        message = (
+            f"{picture}: expected a whole video, got one that was cut off: the disk is full, or "
+            "files may not be so large; free some space, or leave it out with --no_drawings"
+        )
+        raise DataError(message)
     return VideoSummary(
         frames=count,
         seconds=time.perf_counter() - start,
         written=(lines, picture) if draw else (lines,),
     )
+
+
+def _append(file: io.FileIO, path: Path, row: Mapping[str, Any]) -> None:
+    """Write a line, all of it now: a buffer would be written, and fail, once more at the end."""
+    data = json.dumps(row).encode() + b"\n"
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise explain(error, path, len(data)) from error
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether an MP4 was written to its end: OpenCV says nothing of a full disk."""
+    names, place, size = set(), 0, path.stat().st_size
+    with path.open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            length, name, long = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+            length = long if length == 1 else length
+            if length < 8:
+                return False
+            names.add(name)
+            place += length
+    return place == size and b"moov" in names
 
 
 def _fewer(total: int | None, limit: int | None) -> int | None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import threading
 from dataclasses import replace
@@ -125,3 +126,42 @@ def test_the_ending_says_what_is_a_video(tmp_path):
 def test_a_video_can_be_cut_short(clip, tmp_path):
     summary = detect_video(tiny_detector(), clip, tmp_path / "out", draw=False, max_frames=3)
     assert summary.frames == 3
+
+
+def test_a_drawn_video_is_whole_or_named(clip, tmp_path, monkeypatch):
+    detect_video(tiny_detector(), clip, tmp_path / "out")
+    whole = (tmp_path / "out/clip.mp4").read_bytes()
+    assert video.is_whole(tmp_path / "out/clip.mp4")
+    cut = tmp_path / "cut.mp4"
+    for length in (0, 4, 20, 40, len(whole) // 2, len(whole) - 1):
+        cut.write_bytes(whole[:length])
+        assert not video.is_whole(cut)
+    release = video._Writer.__exit__
+
+    def on_a_full_disk(writer, *_):
+        release(writer)
+        writer._path.write_bytes(whole[:1000])
+
+    monkeypatch.setattr(video._Writer, "__exit__", on_a_full_disk)
+    with pytest.raises(DataError, match=r"clip\.mp4: expected a whole video, got one .* cut off"):
+        detect_video(tiny_detector(), clip, tmp_path / "out")
+    detect_video(tiny_detector(), clip, tmp_path / "out", draw=False)
+
+
+def test_a_line_is_written_whole_or_refused(tmp_path):
+    class Slow:
+        """Takes a few bytes at a time, and ten in all."""
+
+        written = b""
+
+        def write(self, data):
+            if len(self.written) >= 10:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.written += bytes(data[:5])
+            return min(5, len(data))
+
+    file = Slow()
+    video._append(file, tmp_path / "a.jsonl", {"a": 1})
+    assert file.written == b'{"a": 1}\n'
+    with pytest.raises(DataError, match=r"a\.jsonl: no space: need 9 bytes"):
+        video._append(file, tmp_path / "a.jsonl", {"a": 1})
