@@ -65,17 +65,18 @@ class Recipe:
     fingerprint: str
 
 
-def make_recipe(runs: Sequence[Path], config: Config, **also: Any) -> Recipe:
+def make_recipe(runs: Sequence[Path], config: Config, *, threads: int = 0, **also: Any) -> Recipe:
     """Describe the detector that workers load.
 
     Args:
         runs: folders or files of the members.
         config: of the combined detector.
+        threads: of torch; 0 takes those of a worker, OMP_NUM_THREADS or one.
         **also: what else the rows depend on.
     """
     paths = [Path(run).absolute() for run in runs]
     models = tuple(path / MODEL_NAME if path.is_dir() else path for path in paths)
-    threads = int(positive_variable("OMP_NUM_THREADS", 1, "threads", 1e4))
+    threads = threads or int(positive_variable("OMP_NUM_THREADS", 1, "threads", 1e4))
     settings = config_to_dict(config)
     described = {
         "models": [sha256_of_file(model) for model in models],
@@ -92,8 +93,8 @@ def make_recipe(runs: Sequence[Path], config: Config, **also: Any) -> Recipe:
     }
     text = json.dumps(described, sort_keys=True, default=str)
     fingerprint = sha256_of_bytes(text.encode())
-    alone = replace(config, proposals=replace(config.proposals, workers=1, parallel="loky"))
-    return Recipe(models=models, config=alone, threads=threads, fingerprint=fingerprint)
+    of_worker = replace(config, proposals=replace(config.proposals, workers=1, parallel="loky"))
+    return Recipe(models=models, config=of_worker, threads=threads, fingerprint=fingerprint)
 
 
 @contextlib.contextmanager
@@ -102,30 +103,37 @@ def loaded(recipe: Recipe) -> Iterator[Detector | Ensemble]:
 
     Torch has as many threads meanwhile as the recipe says: sums depend on their number.
     """
+    with alone(recipe.threads):
+        yield _load(ByFingerprint(recipe))
+
+
+@contextlib.contextmanager
+def alone(threads: int) -> Iterator[None]:
+    """Work on nothing else in this process meanwhile, with a number of threads of torch."""
     with _LOCK:
         before = torch.get_num_threads()
-        torch.set_num_threads(recipe.threads)
+        torch.set_num_threads(threads)
         try:
-            yield _load(_ByFingerprint(recipe))
+            yield
         finally:
             torch.set_num_threads(before)
 
 
-class _ByFingerprint:
+class ByFingerprint:
     """A recipe as the key of a cache."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByFingerprint) and hash(self) == hash(other)
+        return isinstance(other, ByFingerprint) and hash(self) == hash(other)
 
     def __hash__(self) -> int:
         return hash((self.recipe.fingerprint, self.recipe.models))
 
 
 @functools.lru_cache(maxsize=1)
-def _load(key: _ByFingerprint) -> Detector | Ensemble:
+def _load(key: ByFingerprint) -> Detector | Ensemble:
     recipe = key.recipe
     device = recipe.config.features.device
     members = [load_detector(path, device=device) for path in recipe.models]

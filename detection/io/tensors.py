@@ -61,6 +61,27 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(_explain(path, error)) from error
     _check(path, tensors, extra)
+    return tensors, _header_of(path, extra)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read what a safetensors file says of itself, without reading its tensors.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated or not safetensors.
+    """
+    path = Path(path)
+    require_plain(path, "a safetensors file", CheckpointError)
+    try:
+        with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
+            extra = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(_explain(path, error)) from error
+    return _header_of(path, extra)
+
+
+def _header_of(path: Path, extra: Mapping[str, str]) -> dict[str, Any]:
+    """Return the header among the metadata, or the metadata of another program's file."""
     try:
         header = json.loads(extra[_HEADER]) if _HEADER in extra else dict(extra)
     except (ValueError, RecursionError) as error:
@@ -69,7 +90,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(header, dict):
         message = f"{path}: header: expected names and values, got {shown(header)}"
         raise CheckpointError(message)
-    return tensors, header
+    return header
 
 
 def _read_ahead(path: Path) -> None:

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from detection.errors import CheckpointError
-from detection.io.tensors import load_tensors, save_tensors
+from detection.io.tensors import load_tensors, read_header, save_tensors
 
 
 @pytest.fixture
@@ -53,6 +53,16 @@ def test_a_file_of_another_programme_is_read_without_a_header(tmp_path: Path) ->
     tensors, header = load_tensors(tmp_path / "w")
     assert torch.equal(tensors["w"], torch.ones(2))
     assert header == {"format": "pt"}
+
+
+def test_a_header_is_read_without_the_tensors(saved: Path, tmp_path: Path) -> None:
+    assert read_header(saved) == load_tensors(saved)[1]
+    data = saved.read_bytes()
+    half = tmp_path / "half"
+    half.write_bytes(data[:-4])
+    for path, said in ((half, "truncated"), (tmp_path / "none", "no such file")):
+        with pytest.raises(CheckpointError, match=said):
+            read_header(path)
 
 
 @pytest.mark.parametrize("cut", [0, 4, 10, 200, -10])

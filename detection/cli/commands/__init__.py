@@ -13,6 +13,7 @@ from detection.cli.commands.data import DATA_COMMANDS
 from detection.cli.commands.detector import DETECTOR_COMMANDS
 from detection.cli.commands.explore import EXPLORE_COMMANDS
 from detection.cli.commands.export import EXPORT_COMMANDS
+from detection.cli.commands.features import FEATURES_COMMANDS
 from detection.cli.commands.reproduce import REPRODUCE_COMMANDS
 from detection.cli.commands.serve import SERVE_COMMANDS
 from detection.cli.commands.weights import WEIGHTS_COMMANDS
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     **DATA_COMMANDS,
     **DETECTOR_COMMANDS,
     **EXPLORE_COMMANDS,
+    **FEATURES_COMMANDS,
     **SERVE_COMMANDS,
     **EXPORT_COMMANDS,
     **CLASSIFIER_COMMANDS,
