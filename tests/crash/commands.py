@@ -4,6 +4,9 @@ import contextlib
 import io
 from dataclasses import replace
 
+import cv2
+import numpy as np
+
 from detection.backbones import weights
 from detection.cli.main import main
 from detection.config import Config, DataConfig, ProposalConfig
@@ -16,12 +19,14 @@ from tests.training import tiny
 
 IMAGES = {"train": 6, "test": 5}
 MANY = {"train": 40, "test": 5}
+FRAMES = 6
 
 
 def prepare(folder):
     """Write what the commands read, and compile and load what they run."""
     weights.BACKBONES["tiny"] = tiny_blueprint
     warm_up()
+    cv2.setNumThreads(1)  # a forked process has none of the threads of a pool
     write_set(folder / "voc")
     data = DataConfig(
         root=str(folder / "voc"),
@@ -38,6 +43,7 @@ def prepare(folder):
     )
     (folder / "detector.yaml").write_text(write_config(only_of(config, "pretrain", "classify")))
     write_set(folder / "many", MANY)
+    write_video(folder / "clip.mp4")
     (folder / "miner.yaml").write_text(write_config(only_of(mining(config, folder), "pretrain")))
     classes = write_class_folders(folder / "classes", pictures=4)
     (folder / "classifier.yaml").write_text(write_config(tiny_config(classes)))
@@ -84,11 +90,34 @@ def write_set(root, images=IMAGES):
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(chosen))
 
 
-class Propose:
-    """Boxes of both lists; run again as it is."""
+def write_video(path):
+    """Draw a video of a rectangle that moves."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (96, 64))
+    for frame in range(FRAMES):
+        pixels = np.full((64, 96, 3), 110, np.uint8)
+        pixels[10:44, 4 * frame : 4 * frame + 30] = (40, 40, 220)
+        video.write(pixels)
+    video.release()
 
-    needs = None
+
+class Verb:
+    """What most commands have in common.
+
+    Attributes:
+        needs: whether a trained detector is there when it begins.
+        again: what is added to its words when it is run again.
+    """
+
+    needs = False
     again = ()
+
+    def is_done(self, place):
+        """Return whether there is nothing to run again: only of one that refuses its own result."""
+        return False
+
+
+class Propose(Verb):
+    """Boxes of both lists; run again as it is."""
 
     def words(self, folder):
         return ["propose", "--config", folder / "detector.yaml"]
@@ -97,10 +126,9 @@ class Propose:
         return files_below(place / "proposals")
 
 
-class Train:
+class Train(Verb):
     """Proposals, fine-tuning, SVMs, regressors."""
 
-    needs = None
     again = ("--resume",)
 
     def words(self, folder):
@@ -112,10 +140,9 @@ class Train:
         )
 
 
-class Mine:
+class Mine(Verb):
     """SVMs and regressors of a network that is not fine-tuned, the boxes known."""
 
-    needs = None
     again = ("--resume",)
 
     def words(self, folder):
@@ -133,10 +160,9 @@ class Mine:
         return {"model": sha256_of_file(place / "run/model.safetensors")} | detections
 
 
-class Pretrain:
+class Pretrain(Verb):
     """A classifier."""
 
-    needs = None
     again = ("--resume",)
 
     def words(self, folder):
@@ -146,11 +172,10 @@ class Pretrain:
         return {"model": sha256_of_file(place / "run/model.safetensors")}
 
 
-class Evaluate:
+class Evaluate(Verb):
     """Detections and metrics of a trained detector; run again as it is."""
 
-    needs = "train"
-    again = ()
+    needs = True
 
     def words(self, folder):
         return ["evaluate", "run", "--out", "result"]
@@ -159,12 +184,62 @@ class Evaluate:
         return files_below(place / "result")
 
 
+class Detect(Verb):
+    """Detections and drawings of a folder of images."""
+
+    needs = True
+
+    def words(self, folder):
+        images = folder / "voc/JPEGImages"
+        return ["detect", "run", images, "--out", "found", "--threshold", "-5"]
+
+    def result(self, place):
+        return files_below(place / "found")
+
+
+class Video(Detect):
+    """Lines of JSON and a drawn video."""
+
+    def words(self, folder):
+        return ["detect", "run", folder / "clip.mp4", "--out", "found", "--threshold", "-5"]
+
+
+class Features(Verb):
+    """Vectors of the boxes of a folder of images."""
+
+    needs = True
+
+    def words(self, folder):
+        return ["features", folder / "voc/JPEGImages", "--run", "run", "--out", "vectors"]
+
+    def result(self, place):
+        return files_below(place / "vectors")
+
+
+class Convert(Verb):
+    """A data set in another format, there as a whole or not at all."""
+
+    def words(self, folder):
+        splits = ["--data.train_split", "train", "--data.test_split", "test"]
+        return ["convert", folder / "many", "--to", "coco", "--out", "made", *splits]
+
+    def is_done(self, place):
+        return (place / "made").exists()
+
+    def result(self, place):
+        return files_below(place / "made")
+
+
 COMMANDS = {
     "propose": Propose(),
     "train": Train(),
     "mine": Mine(),
     "pretrain": Pretrain(),
     "evaluate": Evaluate(),
+    "detect": Detect(),
+    "video": Video(),
+    "features": Features(),
+    "convert": Convert(),
 }
 
 

@@ -1,9 +1,10 @@
-"""Run commands that are killed, or whose disk is full, until they are done; compare the results.
+"""Run commands that are killed, interrupted, or whose disk is full, until they are done; compare.
 
 Each life of a command is forked from a process that has imported and compiled what is needed, so
 that a random moment of it is a moment of its work.
 """
 
+import atexit
 import fcntl
 import os
 import random
@@ -16,10 +17,18 @@ import tempfile
 import time
 import traceback
 
-from tests.crash.commands import COMMANDS, run_command
+from detection.__main__ import main
+from tests.crash.commands import COMMANDS
 
 LEFT = ".*.tmp"
-"""Temporary files of atomic writes."""
+"""Temporary files and folders of atomic writes."""
+
+SIGNALS = {
+    "killed": (signal.SIGKILL, {-signal.SIGKILL}),
+    "interrupted": (signal.SIGINT, {130}),
+    "terminated": (signal.SIGTERM, {-signal.SIGTERM, 143}),
+}
+"""What is done to a command -> the signal, and how the command then may end."""
 
 
 class Life:
@@ -30,39 +39,54 @@ class Life:
         self._said, writing = os.pipe()
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 1 << 20)  # more than a command says
         self.began = time.monotonic()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self.process = os.fork()
         if self.process == 0:
             code = 1
             try:
                 os.chdir(folder_of_run)
-                os.dup2(writing, 1)
-                os.dup2(writing, 2)
+                sys.stdout, sys.stderr = (os.fdopen(os.dup2(writing, n), "w") for n in (1, 2))
                 if file_limit is not None:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-                code = run_command(words)
+                code = run_as_from_a_shell(words)
+            except SystemExit as ended:
+                code = ended.code
             except BaseException:
                 traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writing)
 
-    def kill_after(self, seconds):
-        """Kill it then, or find that it has ended; return the seconds that it has lived."""
+    def disturb_after(self, seconds, number=signal.SIGKILL):
+        """Send it a signal then, or find that it has ended; give (seconds lived, whether sent)."""
         ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
         while (lived := time.monotonic() - self.began) < seconds:
             if os.waitid(os.P_PID, self.process, ended):
-                return lived
+                return lived, False
             time.sleep(min(seconds - lived, 0.005))
-        os.kill(self.process, signal.SIGKILL)
-        return lived
+        os.kill(self.process, number)
+        return lived, True
 
     def end(self):
         """Wait for it; give (exit code, negative for a signal, what it said)."""
         _, status = os.waitpid(self.process, 0)
         with os.fdopen(self._said) as said:
             return os.waitstatus_to_exitcode(status), said.read()
+
+
+def run_as_from_a_shell(words):
+    """Run a command in this forked process; give its exit code."""
+    atexit._clear()  # the temporary folder of all rounds is not this process's to remove
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, below a background job
+    sys.argv = ["detection", *map(str, words)]
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    except KeyboardInterrupt:  # came before a command could begin
+        return 130
+    return main()
 
 
 def finish(folder_of_run, words, again):
@@ -91,39 +115,58 @@ def start_from(folder_of_run, trained):
         shutil.copytree(trained / "run", folder_of_run / "run")
 
 
-def killed_rounds(folder, name, rounds, seed=0, trained=None):
-    """Kill a command at a random moment of each round, perhaps again, then let it finish."""
-    command = COMMANDS[name]
+def disturbed_rounds(folder, name, rounds, seed=0, trained=None, what="killed"):
+    """Send a command a signal at a random moment of each round, perhaps again; let it finish.
+
+    A command that ends well although the signal came has to have the result already.
+
+    Args:
+        folder: prepared.
+        name: of the command.
+        rounds: how many.
+        seed: of the moments.
+        trained: of the run that some commands need.
+        what: is done to it, one of ``SIGNALS``.
+    """
+    command, (number, ends) = COMMANDS[name], SIGNALS[what]
     expected, seconds = undisturbed(folder, name, trained)
-    chance = random.Random(f"{name} {seed}")
+    chance = random.Random(f"{name} {seed}" if what == "killed" else f"{name} {seed} {what}")
     report = {"verb": name, "rounds": 0, "kills": 0, "resumed": 0}
-    report |= {"different": 0, "left_over": 0}
+    report |= {"different": 0, "left_over": 0, "unclear": []}
     while report["rounds"] < rounds:
-        folder_of_run = folder / f"{name}-killed"
+        folder_of_run = folder / f"{name}-{what}"
         start_from(folder_of_run, trained)
         kills, again = 0, ()
-        for number in range(chance.choice((1, 1, 2, 3))):
+        for turn in range(chance.choice((1, 1, 2, 3))):
+            if command.is_done(folder_of_run):
+                break
             life = Life(folder_of_run, [*command.words(folder), *again])
-            lived = life.kill_after(chance.uniform(0, seconds))
+            lived, sent = life.disturb_after(chance.uniform(0, seconds), number)
             code, said = life.end()
-            if code not in {0, -signal.SIGKILL}:
-                message = f"{name}: round {report['rounds']}: ended with {code}: {said[-2000:]}"
-                raise AssertionError(message)
-            if code == 0 and number == 0:  # the undisturbed one may have had to compile
+            if code not in {0, *ends} or "Traceback" in said:
+                report["unclear"].append({"code": code, "said": said[-1500:]})
+            if code == 0 and turn == 0:  # the undisturbed one may have had to compile
                 seconds = min(seconds, lived)
-            kills += code == -signal.SIGKILL
+            if code == 0 and sent:
+                report["different"] += command.result(folder_of_run) != expected
+            kills += code != 0
             again = command.again
         if kills:
-            said = finish(folder_of_run, command.words(folder), command.again)
+            said = ""
+            if not command.is_done(folder_of_run):
+                said = finish(folder_of_run, command.words(folder), command.again)
             report["rounds"] += 1
             report["kills"] += kills
             report["resumed"] += "resumed after" in said
             report["different"] += command.result(folder_of_run) != expected
-            report["left_over"] += any(folder_of_run.rglob(LEFT)) or any(
-                folder_of_run.rglob(".lock")
-            )
+            report["left_over"] += has_left_over(folder_of_run)
         shutil.rmtree(folder_of_run)
     return report | {"seconds": round(seconds, 2)}
+
+
+def has_left_over(folder):
+    """Return whether a temporary file or a lock is left."""
+    return any(folder.rglob(LEFT)) or any(folder.rglob(".lock"))
 
 
 def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
@@ -173,12 +216,11 @@ def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
                     report["unclear"].append({"code": code, "said": said[-1500:]})
             if mounted:
                 _run("mount", "-o", "remount,size=64m", folder_of_run)
-            finish(folder_of_run, command.words(folder), command.again)
+            if not command.is_done(folder_of_run):
+                finish(folder_of_run, command.words(folder), command.again)
             report["rounds"] += 1
             report["different"] += command.result(folder_of_run) != expected
-            report["left_over"] += any(folder_of_run.rglob(LEFT)) or any(
-                folder_of_run.rglob(".lock")
-            )
+            report["left_over"] += has_left_over(folder_of_run)
         finally:
             if mounted:
                 _run("umount", folder_of_run)
@@ -208,8 +250,16 @@ def can_mount():
         return done.returncode == 0
 
 
-def all_rounds(folder, names, kills, fills, seed=0, *, mounts=True):
-    """Do every kind of round with every command; yield the reports."""
+def all_rounds(folder, names, counts, seed=0, *, mounts=True):
+    """Do every kind of round with every command; yield the reports.
+
+    Args:
+        folder: prepared.
+        names: of the commands.
+        counts: rounds of each of ``SIGNALS``, and on a full disk as ``fills``.
+        seed: of all that is random.
+        mounts: whether small file systems may be mounted.
+    """
     trained = None
     if any(COMMANDS[name].needs for name in names):
         undisturbed(folder, "train")
@@ -218,11 +268,13 @@ def all_rounds(folder, names, kills, fills, seed=0, *, mounts=True):
     mounted = mounts and can_mount()
     for name in names:
         start = trained if COMMANDS[name].needs else None
-        if kills:
-            yield {"what": "killed"} | killed_rounds(folder, name, kills, seed, start)
-            shutil.rmtree(folder / f"{name}-straight")
+        for what in SIGNALS:
+            if counts[what]:
+                report = disturbed_rounds(folder, name, counts[what], seed, start, what)
+                yield {"what": what} | report
+                shutil.rmtree(folder / f"{name}-straight")
         for kind in ([True] if mounted else []) + [False]:
-            if fills:
-                report = full_rounds(folder, name, fills, seed, start, mounted=kind)
+            if counts["fills"]:
+                report = full_rounds(folder, name, counts["fills"], seed, start, mounted=kind)
                 yield {"what": "full disk" if kind else "limited files"} | report
                 shutil.rmtree(folder / f"{name}-straight")

@@ -1,4 +1,4 @@
-"""Commands that are killed, or whose disk is full, end as if nothing had happened when run again.
+"""Commands that are disturbed, or whose disk is full, end as if nothing had happened, run again.
 
 A round or two of each; ``scripts/crash`` does twenty.
 """
@@ -13,14 +13,18 @@ from pathlib import Path
 import pytest
 
 from tests.crash.commands import COMMANDS
+from tests.crash.lives import SIGNALS
 
 ROOT = Path(__file__).parents[2]
-KILLS, FILLS = 2, 1
+ROUNDS = {"killed": 2, "interrupted": 2, "terminated": 1}
+FILLS = 1
 
 
 @functools.cache
 def reports(command):
-    options = ["--verbs", command, "--kills", KILLS, "--fills", FILLS, "--no_mounts"]
+    kills, interrupts, terms = (ROUNDS[what] for what in SIGNALS)
+    options = ["--verbs", command, "--kills", kills, "--interrupts", interrupts, "--terms", terms]
+    options += ["--fills", FILLS, "--no_mounts"]
     done = subprocess.run(
         list(map(str, [sys.executable, "-m", "tests.crash", *options])),
         cwd=ROOT,
@@ -34,11 +38,13 @@ def reports(command):
     return {row["what"]: row for row in map(json.loads, done.stdout.splitlines())}
 
 
+@pytest.mark.parametrize("what", SIGNALS)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_killed_command_run_again_gives_the_same_result(command):
-    report = reports(command)["killed"]
-    assert report["rounds"] == KILLS
-    assert report["kills"] >= KILLS
+def test_a_disturbed_command_run_again_gives_the_same_result(command, what):
+    report = reports(command)[what]
+    assert report["unclear"] == []
+    assert report["rounds"] == ROUNDS[what]
+    assert report["kills"] >= ROUNDS[what]
     assert report["different"] == 0
     assert report["left_over"] == 0
 
