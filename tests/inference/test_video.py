@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import threading
 from dataclasses import replace
@@ -149,7 +150,7 @@ def test_a_drawn_video_is_whole_or_named(clip, tmp_path, monkeypatch):
 
 
 def test_a_line_is_written_whole_or_refused(tmp_path):
-    class Slow:
+    class Slow(io.FileIO):
         """Takes a few bytes at a time, and ten in all."""
 
         written = b""
@@ -160,8 +161,8 @@ def test_a_line_is_written_whole_or_refused(tmp_path):
             self.written += bytes(data[:5])
             return min(5, len(data))
 
-    file = Slow()
-    video._append(file, tmp_path / "a.jsonl", {"a": 1})
-    assert file.written == b'{"a": 1}\n'
-    with pytest.raises(DataError, match=r"a\.jsonl: no space: need 9 bytes"):
+    with Slow(tmp_path / "a.jsonl", "w") as file:
         video._append(file, tmp_path / "a.jsonl", {"a": 1})
+        assert file.written == b'{"a": 1}\n'
+        with pytest.raises(DataError, match=r"a\.jsonl: no space: need 9 bytes"):
+            video._append(file, tmp_path / "a.jsonl", {"a": 1})
