@@ -26,6 +26,9 @@ _LOG = logging.getLogger(__name__)
 MAX_EXAMPLES = 12
 """Example images on the page; a folder may hold more."""
 
+_COUNTED = ("asyncio", "uvicorn.error", "detection.serving.app", "python_multipart.multipart")
+"""Loggers that a stranger can make write."""
+
 _NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 _GRACE_SECONDS = 5
 
@@ -112,7 +115,7 @@ def make_server(app: FastAPI, patience: Patience) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    for name in ("asyncio", "uvicorn.error", "detection.serving.app"):
+    for name in _COUNTED:
         logger = logging.getLogger(name)
         if not any(isinstance(one, Counted) for one in logger.filters):
             logger.addFilter(Counted())
