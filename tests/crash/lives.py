@@ -23,6 +23,9 @@ from tests.crash.commands import COMMANDS
 LEFT = ".*.tmp"
 """Temporary files and folders of atomic writes."""
 
+REFUSALS = ("no space: need", "got a limit of", "got one that was cut off")
+"""What a command says for want of room."""
+
 SIGNALS = {
     "killed": (signal.SIGKILL, {-signal.SIGKILL}),
     "interrupted": (signal.SIGINT, {130}),
@@ -211,7 +214,7 @@ def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
             code, said = Life(folder_of_run, command.words(folder), file_limit=limit).end()
             if code:
                 report["refused"] += 1
-                clear = "no space: need" in said or "got a limit of" in said
+                clear = any(words in said for words in REFUSALS)
                 if code not in {1, 2} or not clear or "Traceback" in said:
                     report["unclear"].append({"code": code, "said": said[-1500:]})
             if mounted:
