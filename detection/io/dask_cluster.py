@@ -238,6 +238,7 @@ class Watch:
         self._limit = limit
         self._answered = time.monotonic()
         self._heard: dict[str, tuple[float, float]] = {}
+        self._manned: float | None = None
 
     def note(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
         """Take what the scheduler says of its workers."""
@@ -248,6 +249,8 @@ class Watch:
             for name, seen in heard.items()
         }
         self._answered = now
+        if workers:
+            self._manned = now
 
     def lost(self) -> str:
         """Return who has been silent for too long; "" where nobody has."""
@@ -257,6 +260,9 @@ class Watch:
         for name, (_, since) in self._heard.items():
             if now - since > self._limit:
                 return f"the worker {name} that has been silent for {now - since:.0f} s"
+        # Dask gives up to start one again that takes long, and then waits for ever.
+        if self._manned is not None and now - self._manned > self._limit:
+            return f"none of its workers for {now - self._manned:.0f} s"
         return ""
 
 

@@ -85,6 +85,18 @@ def test_a_worker_that_is_gone_is_no_longer_waited_for() -> None:
     assert "worker a" not in watch.lost()
 
 
+def test_a_cluster_that_has_lost_all_its_workers_is_named() -> None:
+    watch = Watch(0.02)
+    watch.note({})
+    time.sleep(0.05)
+    watch.note({})
+    assert watch.lost() == ""  # the first ones may still be on their way
+    watch.note({"a": {"last_seen": 1.0}})
+    time.sleep(0.05)
+    watch.note({})
+    assert watch.lost() == "none of its workers for 0 s"
+
+
 CLIENT = """
 import os, signal, sys, time
 from detection.errors import DataError
