@@ -106,10 +106,13 @@ class DaskCluster:
 
 def _outcome(index: int, future: Any) -> tuple[int, Any, str]:
     """Return what a task came to; what is not of a dead worker is raised."""
-    error = future.exception() if future.status == "error" else None
-    if type(error).__name__ == "KilledWorker":
-        return index, None, "worker processes were killed at it again and again"
-    return index, future.result(), ""
+    try:
+        # Also of a task that was done: its result may have gone with the worker, and be made again.
+        return index, future.result(), ""
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":
+            raise
+    return index, None, "worker processes were killed at it again and again"
 
 
 @contextlib.contextmanager
