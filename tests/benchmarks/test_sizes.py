@@ -108,7 +108,15 @@ def test_a_training_leaves_its_stages(kind: str, tmp_path: Path) -> None:
     source(tmp_path)
     script = SCRIPT.with_name("sizes_stages.py")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, str(script), kind, str(tmp_path), "train", "none", str(tmp_path / "out")]
+    line = [
+        sys.executable,
+        str(script),
+        kind,
+        str(tmp_path),
+        "train",
+        "none",
+        str(tmp_path / "out"),
+    ]
     start = time.monotonic()
     subprocess.run(line, capture_output=True, check=True, env=environment)
     passed = time.monotonic() - start
