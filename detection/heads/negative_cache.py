@@ -45,6 +45,7 @@ class NegativeCache:
         self._keys: Int[Tensor, "n 2"] = torch.zeros(0, 2, dtype=torch.int64)
         self._feature_dim = feature_dim
         self._rows_of_block = max(1, BLOCK_BYTES // (2 * feature_dim))
+        self._room: Float[Tensor, "n d"] | None = None  # the last block, and place behind its rows
 
     def __len__(self) -> int:
         return len(self.members)
@@ -58,6 +59,7 @@ class NegativeCache:
         """Take over what ``state`` returned."""
         count = sum(name.startswith("block.") for name in state)
         self.blocks = [state[f"block.{index}"].to(self._storage) for index in range(count)]
+        self._room = None
         self.members = state["members"].to(self.members.device)
         self._keys = state["keys"]
 
@@ -125,23 +127,32 @@ class NegativeCache:
         return self.scores(svms).masked_fill(~self.members, -torch.inf)
 
     def _append(self, rows: Float[Tensor, "n d"]) -> None:
-        # Growing one large tensor would copy all rows with every image, and need twice the memory.
-        if self.blocks and len(self.blocks[-1]) + len(rows) <= self._rows_of_block:
-            self.blocks[-1] = torch.cat((self.blocks[-1], rows))
-        elif len(rows):
+        if not len(rows):
+            return
+        used = len(self.blocks[-1]) if self.blocks else 0
+        filled = used + len(rows)
+        if not self.blocks or filled > self._rows_of_block:
             self.blocks.append(rows)
+            self._room = None
+            return
+        # Room that doubles: a block that grows by itself would be copied with every image.
+        if self._room is None or len(self._room) < filled:
+            size = min(self._rows_of_block, max(filled, 2 * used))
+            self._room = rows.new_empty(size, rows.shape[1])
+            self._room[:used] = self.blocks[-1]
+        self._room[used:filled] = rows
+        self.blocks[-1] = self._room[:filled]
 
     def _keep(self, kept: Bool[Tensor, " n"]) -> None:
         if bool(kept.all()):
             return
-        old, self.blocks = self.blocks, []
+        old, self.blocks, self._room = self.blocks[::-1], [], None
         start = 0
         stored = kept.to(self._storage)
-        for i, block in enumerate(old):
+        while old:  # lets go of each old block at once: never are two whole caches in memory
+            block = old.pop()
             self._append(block[stored[start : start + len(block)]])
             start += len(block)
-            # Lets go of the old block at once: never are two whole caches in memory.
-            old[i] = block[:0]
         self.members = self.members[kept]
         self._keys = self._keys[kept.cpu()]
 
