@@ -149,9 +149,10 @@ def _kill_sibling(sign: str) -> None:
     """
     group, _, process = sign.partition(" ")[2].partition(":")
     parent = _parent_of(process)
-    if group and group == _group() and parent and parent == os.getppid():
+    kill = getattr(signal, "SIGKILL", None)  # not on Windows
+    if kill is not None and group and group == _group() and parent and parent == os.getppid():
         with contextlib.suppress(OSError):
-            os.kill(int(process), signal.SIGKILL)
+            os.kill(int(process), kill)
 
 
 def _parent_of(process: str) -> int:

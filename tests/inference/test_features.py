@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 from detection.config import BackboneConfig, Config, FeatureConfig
 from detection.data.folder import list_images
@@ -159,6 +160,7 @@ def die_once(*arguments):
 @pytest.mark.slow
 def test_a_killed_worker_changes_nothing(run, config, images, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTION_TEST_DEATH", str(tmp_path / "died"))
+    get_reusable_executor().shutdown()  # workers of an earlier test would not know it
     extract_features(config, [images], tmp_path / "one", run=run)
     parallel = Parallel(kind="processes", workers=2, images=2)
     recipe = module._recipe(config, run, parallel)

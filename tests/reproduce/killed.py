@@ -55,7 +55,7 @@ def in_a_test() -> None:
     evaluate = run.evaluate
 
     def last_test(*arguments):
-        if arguments[2].name == "ft-fc6":
+        if arguments[2].parent.name.endswith("ft-fc6"):
             die()
         return evaluate(*arguments)
 
