@@ -18,10 +18,11 @@ from detection.ensemble import Ensemble, combine
 from detection.errors import CheckpointError, shown
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
+from detection.features.units import columns_of_maps
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.calibration import Calibration
 from detection.heads.cascade import Cascade
-from detection.heads.layer import FcLayer, fc_kind, groups_of, identity
+from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SoftmaxScorer, SvmScorer
 from detection.heads.svm import Svms
@@ -257,7 +258,7 @@ def _fc(
         return identity
     fc = FcLayer.from_tensors(tensors, layer, header.get("fc_start", "random"))
     kind = fc_kind(config.features, extractor.dtype)
-    return replace(fc, groups=groups_of(extractor)).prepared(kind)
+    return replace(fc, groups=columns_of_maps(extractor)).prepared(kind)
 
 
 def _scorer(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Scorer:

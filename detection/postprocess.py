@@ -97,7 +97,7 @@ def finalize(
 ) -> Detections:
     """Return the detections of one image on the CPU, best first.
 
-    The candidates are suppressed once more, because regression moved them, or by `soften`;
+    The candidates are suppressed once more, by NMS or `soften`, because regression moved them.
     ``vote_iou`` lets suppressed boxes move those that are kept. All go to the CPU in one transfer;
     a GPU's host also waits for the numbers of unusable boxes and of those that are left.
 

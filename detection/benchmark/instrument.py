@@ -17,10 +17,11 @@ from detection.errors import ConfigError, require
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.features.sppnet import SppExtractor
+from detection.features.units import columns_of_maps
 from detection.heads.bbox_regressor import BBoxRegressors
 from detection.heads.cascade import Cascade, level_spans
 from detection.heads.fc import FcHead
-from detection.heads.layer import FcLayer, fc_kind, groups_of, identity
+from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import Scorer, SvmScorer
 from detection.heads.svm import Svms
@@ -145,7 +146,7 @@ def untrained_detector(backbone: Backbone, config: Config, num_classes: int) -> 
         )
         kind = fc_kind(config.features, extractor.dtype)
         fc = FcLayer(
-            head=head.to(device), layer=config.features.layer, groups=groups_of(extractor)
+            head=head.to(device), layer=config.features.layer, groups=columns_of_maps(extractor)
         ).prepared(kind)
         feature_dim = head.out_features
     weight = torch.randn(num_classes, feature_dim, generator=random) / feature_dim**0.5

@@ -365,7 +365,7 @@ def _place(source: Path, target: Path, *, link: bool) -> None:
 def _bytes_of(lists: Mapping[str, Sequence[ImageOut]]) -> int:
     """Return what the images of some lists take on the disk."""
     paths = {image.path for images in lists.values() for image in images}
-    return sum(path.stat().st_size for path in paths)
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _summary(read: _Read, lists: Mapping[str, Sequence[ImageOut]], written: Written) -> Conversion:

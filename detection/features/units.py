@@ -83,6 +83,14 @@ def unit_layout(extractor: FeatureExtractor) -> UnitLayout:
     return UnitLayout(channels=channels, levels=(backbone.grid,) if own_pool else config.levels)
 
 
+def columns_of_maps(extractor: FeatureExtractor) -> tuple[int, ...]:
+    """Return how many numbers of a pool5 vector come from each map; none where there is one map."""
+    layout = unit_layout(extractor)
+    bins = sum(level**2 for level in layout.levels)
+    channels = layout.channels
+    return tuple(count * bins for count in channels) if len(channels) > 1 else ()
+
+
 def input_scale(
     extractor: FeatureExtractor, size: Size, boxes: Float[Tensor, "r 4"]
 ) -> Float[Tensor, "r 2"]:

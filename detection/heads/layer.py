@@ -11,8 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detection.config import FeatureConfig
-from detection.features.extractor import FeatureExtractor
-from detection.features.sppnet import SppExtractor
 from detection.heads.fast_fc import FastFc, Kind, prepare_fast
 from detection.heads.fc import FcHead, FcName, FcStart
 
@@ -30,7 +28,7 @@ class FcLayer:
         head: the two fc layers.
         layer: which of them to read.
         fast: the same layers in a faster form; None runs them as they were trained.
-        groups: numbers of columns of pool5, see `groups_of`.
+        groups: numbers of columns of pool5, one of each map, that have 8-bit scales of their own.
     """
 
     head: FcHead
@@ -72,18 +70,6 @@ class FcLayer:
         head.load_state_dict(dict(tensors))
         head.start = start
         return FcLayer(head=head, layer=layer)
-
-
-def groups_of(extractor: FeatureExtractor) -> tuple[int, ...]:
-    """Return how many columns of pool5 come from each map; none where there is one map.
-
-    8-bit layers give each map scales of its own: the ranges of two maps have nothing in common.
-    """
-    if not isinstance(extractor, SppExtractor):
-        return ()
-    channels = extractor.network.channels
-    bins = sum(level * level for level in extractor.config.levels)
-    return tuple(count * bins for count in channels) if len(channels) > 1 else ()
 
 
 def fc_kind(config: FeatureConfig, dtype: torch.dtype) -> Kind:

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from detection import boxes as box_algebra
 from detection.data.image_prefetch import read_ahead
 from detection.detector import Detector
 from detection.errors import ConfigError, DataError
+from detection.features.memory import extract_within_memory
 from detection.features.units import Bin, unit_layout
 from detection.io.progress import track
+from detection.postprocess import multiclass_nms
 from detection.proposals.store import ProposalStore
 from detection.structures import Dataset, Record
 
@@ -153,23 +155,6 @@ def most_selective(units: Sequence[UnitRegions], count: int) -> list[UnitRegions
     return taken
 
 
-def suppressed(
-    values: Float[Tensor, "u k"], overlaps: Bool[Tensor, "u k k"]
-) -> Float[Tensor, "u k"]:
-    """Return the values of each unit's regions, best first, those next to a better one as -inf.
-
-    Args:
-        values: of the regions, descending.
-        overlaps: whether two of them overlap too much.
-    """
-    kept = torch.isfinite(values)
-    for place in range(values.shape[1]):
-        near = overlaps[:, place] & kept[:, place, None]
-        near[:, : place + 1] = False
-        kept = kept & ~near
-    return torch.where(kept, values, values.new_full((), -torch.inf))
-
-
 def _strongest(
     detector: Detector, dataset: Dataset, store: ProposalStore, places: Int[Tensor, " u"], top: int
 ) -> _Strongest:
@@ -197,9 +182,10 @@ def _activations(
     for number, (record, image) in enumerate(zip(dataset.records, images, strict=True)):
         proposals = store.load(record)
         boxes = torch.zeros(0, 4) if proposals is None else proposals.boxes
+        device = detector.device
         with torch.inference_mode():
-            pooled = detector.extractor.extract(image, boxes)
-            picked = pooled.values[:, places.to(pooled.values.device)][pooled.rows]
+            pooled = extract_within_memory(detector.extractor, image.to(device), boxes.to(device))
+            picked = pooled.values[:, places.to(device)][pooled.rows.to(device)]
         yield number, boxes, picked.float().cpu()
 
 
@@ -207,10 +193,14 @@ def _of_image(number: int, boxes: Float[Tensor, "r 4"], values: Float[Tensor, "r
     """Return what suppression leaves of an image's regions, for each unit."""
     best = values.T.sort(dim=1, descending=True, stable=True)
     order, found = best.indices[:, :_PER_IMAGE], best.values[:, :_PER_IMAGE]
-    near = box_algebra.iou(boxes, boxes) > _NMS_IOU
-    kept = suppressed(found, near[order[:, :, None], order[:, None, :]])
-    kept = torch.where(found > 0, kept, kept.new_full((), -torch.inf))  # a unit that is silent
-    return _Strongest(values=kept, images=torch.full_like(order, number), boxes=boxes[order])
+    units = torch.arange(len(found))[:, None].expand_as(found)
+    kept = multiclass_nms(
+        boxes[order].flatten(0, 1), found.flatten(), units.flatten(), _NMS_IOU
+    )  # each unit is a class of its own
+    left = torch.full_like(found, -torch.inf).flatten()
+    left[kept] = found.flatten()[kept]
+    left = torch.where(left > 0, left, -torch.inf).view_as(found)  # a unit that is silent
+    return _Strongest(values=left, images=torch.full_like(order, number), boxes=boxes[order])
 
 
 def _unit(dataset: Dataset, found: _Strongest, row: int, channel: int, where: Bin) -> UnitRegions:

@@ -47,6 +47,15 @@ def _sort(scores: Array, rows: Array) -> None:
 
 
 @jit
+def _gather(boxes: Array, rows: Array, corners: Array, areas: Array) -> None:
+    """Write one array per side, in the order of ``rows``, and the areas."""
+    for i in range(len(rows)):
+        for side in range(4):
+            corners[side, i] = boxes[rows[i], side]
+        areas[i] = (corners[2, i] - corners[0, i]) * (corners[3, i] - corners[1, i])
+
+
+@jit
 def _overlapping(
     corners: Array, areas: Array, pick: int, last: int, iou: float, dead: Array
 ) -> int:
@@ -75,10 +84,7 @@ def _suppress_class(boxes: Array, rows: Array, iou: float, limit: int) -> int:
     # One array per side, in the order of the scores: the inner loop reads neighbours in memory.
     corners, areas = np.empty((4, last), np.float32), np.empty(last, np.float32)
     dead, index = np.zeros(last, np.int32), rows.copy()
-    for i in range(last):
-        for side in range(4):
-            corners[side, i] = boxes[rows[i], side]
-        areas[i] = (corners[2, i] - corners[0, i]) * (corners[3, i] - corners[1, i])
+    _gather(boxes, rows, corners, areas)
     count, pick = 0, 0
     while pick < last and count < limit:
         if dead[pick]:
@@ -122,12 +128,8 @@ def _soften_class(boxes: Array, scores: Array, rows: Array, sigma: float, floor:
     """Lower the scores of one class in place; what falls to ``floor`` or below is left there."""
     last = len(rows)
     corners, areas = np.empty((4, last), np.float64), np.empty(last, np.float64)
-    left, index = np.empty(last, np.float64), rows.copy()
-    for i in range(last):
-        for side in range(4):
-            corners[side, i] = boxes[rows[i], side]
-        areas[i] = (corners[2, i] - corners[0, i]) * (corners[3, i] - corners[1, i])
-        left[i] = scores[rows[i]]
+    left, index = scores[rows].astype(np.float64), rows.copy()
+    _gather(boxes, rows, corners, areas)
     for pick in range(last):
         best = pick
         for j in range(pick + 1, last):

@@ -30,8 +30,9 @@ from detection.errors import ConfigError
 from detection.evaluation.results import one_line
 from detection.features.extractor import Trainable
 from detection.features.factory import make_extractor
+from detection.features.units import columns_of_maps
 from detection.heads.fc import FcHead
-from detection.heads.layer import FcLayer, fc_kind, groups_of, identity
+from detection.heads.layer import FcLayer, fc_kind, identity
 from detection.model_io import save_detector
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.search import with_backend
@@ -199,7 +200,7 @@ def tuned_network(
     fc: HeadLayer = identity
     if tuned.fc is not None and config.features.layer != "pool5":
         kind = fc_kind(config.features, extractor.dtype)
-        groups = groups_of(extractor)
+        groups = columns_of_maps(extractor)
         fc = FcLayer(head=tuned.fc, layer=config.features.layer, groups=groups).prepared(kind)
     images = replace(images, source=feature_source(extractor, config))
     return TrainedNetwork(images=images, fc=fc, tuned=tuned)
@@ -303,7 +304,7 @@ def layer_of(extractor: Trainable, config: Config) -> HeadLayer:
         raise ConfigError(message)
     head = FcHead.from_module(pretrained).to(extractor.device)
     kind = fc_kind(config.features, extractor.dtype)
-    return FcLayer(head=head, layer=layer, groups=groups_of(extractor)).prepared(kind)
+    return FcLayer(head=head, layer=layer, groups=columns_of_maps(extractor)).prepared(kind)
 
 
 def training_images(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -247,3 +248,16 @@ def test_what_a_box_cannot_hold_is_counted(tmp_path):
     ):
         config = DataConfig(root=str(tmp_path / source))
         assert convert(config, "voc", tmp_path / f"{source}_back").lost.get(words) == 1
+
+
+def test_an_image_that_goes_meanwhile_ends_in_one_line(tmp_path, monkeypatch):
+    VocTree(tmp_path / "set").split("trainval", "000001\n")
+
+    def vanish(source, target):
+        Path(source).unlink()
+        return Path(source).open()
+
+    monkeypatch.setattr("detection.data.convert.shutil.copyfile", vanish)
+    with pytest.raises(DataError, match="out"):
+        convert(DataConfig(root=str(tmp_path / "set")), "voc", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

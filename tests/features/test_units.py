@@ -13,7 +13,14 @@ from detection.backbones.weights import load_backbone
 from detection.config import BackboneConfig, FeatureConfig
 from detection.errors import ConfigError
 from detection.features.factory import make_extractor
-from detection.features.units import Bin, UnitLayout, fields, input_scale, unit_layout
+from detection.features.units import (
+    Bin,
+    UnitLayout,
+    columns_of_maps,
+    fields,
+    input_scale,
+    unit_layout,
+)
 from detection.structures import Image
 
 METHODS = ["sppnet", "rcnn"]
@@ -58,6 +65,9 @@ def test_a_vector_is_as_long_as_its_layout(method, maps, network):
     extractor = make_extractor(network, replace(CONFIG, method=method, maps=maps))
     layout = unit_layout(extractor)
     assert sum(layout.channels) * sum(n * n for n in layout.levels) == extractor.feature_dim
+    columns = columns_of_maps(extractor)
+    assert len(columns) == len(maps)
+    assert sum(columns) in {0, extractor.feature_dim}
 
 
 def test_units_of_sppnet_are_the_bins_of_the_map(network):

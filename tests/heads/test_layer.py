@@ -3,12 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detection.backbones.weights import load_backbone
-from detection.config import BackboneConfig, FeatureConfig
-from detection.features.factory import make_extractor
+from detection.config import FeatureConfig
 from detection.heads.fast_fc import prepare_fast
 from detection.heads.fc import FcHead
-from detection.heads.layer import FcLayer, fc_kind, groups_of
+from detection.heads.layer import FcLayer, fc_kind
 
 
 def make_layer(layer="fc7"):
@@ -48,23 +46,6 @@ def test_stored_tensors_become_the_same_layer():
     plain = make_layer("fc6")
     x = torch.randn(3, 96, generator=torch.Generator().manual_seed(2))
     assert torch.equal(FcLayer.from_tensors(plain.head.state_dict(), "fc6")(x), plain(x))
-
-
-@pytest.mark.parametrize(
-    ("maps", "expected"), [((), ()), (("head",), ()), (("head", "stage5"), (1280 * 5, 112 * 5))]
-)
-def test_each_map_is_a_group_of_columns(maps, expected):
-    config = FeatureConfig(maps=maps, levels=(1, 2), scales=(64,), device="cpu")
-    backbone = load_backbone(BackboneConfig(name="efficientnet_lite0"))
-    extractor = make_extractor(backbone, config)
-    assert groups_of(extractor) == expected
-    assert sum(expected) in {0, extractor.feature_dim}
-
-
-def test_crops_are_one_group():
-    config = FeatureConfig(method="rcnn", maps=("head", "stage5"), device="cpu")
-    extractor = make_extractor(load_backbone(BackboneConfig(name="efficientnet_lite0")), config)
-    assert groups_of(extractor) == ()
 
 
 def test_prepared_layer_keeps_its_groups_on_another_device():

@@ -18,7 +18,6 @@ from detection.inference.units import (
     UnitRegions,
     explore_units,
     most_selective,
-    suppressed,
 )
 from detection.proposals.dataset import propose_dataset
 from detection.proposals.store import ProposalStore
@@ -126,17 +125,3 @@ def test_selective_units_show_one_class_and_few_of_them_the_same():
     ]
     assert [unit.channel for unit in most_selective(units, 9)] == [3, 2, 5]
     assert [unit.channel for unit in most_selective(units, 1)] == [3]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_suppression_of_many_units_at_once_is_that_of_each(seed):
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(12, 2, generator=generator) * 50
-    boxes = torch.cat((corners, corners + 5 + 30 * torch.rand(12, 2, generator=generator)), dim=1)
-    values = torch.rand(4, 12, generator=generator).sort(dim=1, descending=True).values
-    orders = torch.stack([torch.randperm(12, generator=generator) for _ in range(4)])
-    near = ops.box_iou(boxes, boxes) > 0.3
-    kept = suppressed(values, near[orders[:, :, None], orders[:, None, :]])
-    for row in range(4):
-        expected = ops.nms(boxes[orders[row]], values[row], 0.3)
-        assert torch.isfinite(kept[row]).nonzero().flatten().tolist() == expected.tolist()
