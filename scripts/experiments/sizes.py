@@ -35,6 +35,8 @@ from detection.runs.environment import describe_environment  # noqa: E402
 
 STORED = HERE.parent / "benchmarks/results/sizes.json"
 GOAL = 16551
+FARTHEST = 4
+"""Projected is what is at most so many times the largest number of images that was measured."""
 """The training images of VOC07+12."""
 STAGES = {
     "proposals": "proposals",
@@ -174,13 +176,18 @@ def amount(value: float) -> str:
     )
 
 
+def is_near(sizes: Sizes) -> bool:
+    """Return whether enough images were measured to say what the goal takes."""
+    return max(map(int, sizes)) * FARTHEST >= GOAL
+
+
 def rows(sizes: Sizes) -> list[str]:
     """Return the lines of the table."""
-    counts = [int(count) for count in sizes]
+    counts, near = [int(count) for count in sizes], is_near(sizes)
     lines = []
 
     def line(name: str, values: Sequence[float], growth: str, goal: float) -> None:
-        cells = [name, *map(amount, values), growth, amount(goal)]
+        cells = [name, *map(amount, values), growth, *([amount(goal)] if near else [])]
         lines.append(f"| {' | '.join(cells)} |")
 
     totals, goals = [0.0] * len(counts), []
@@ -204,7 +211,8 @@ def rows(sizes: Sizes) -> list[str]:
 def table(sizes: Sizes) -> str:
     """Return the table as Markdown."""
     counts = [f"{int(count):,}" for count in sizes]
-    head = ["", *counts, "last doubling: times", f"{GOAL:,}, projected"]
+    head = ["", *counts, "last doubling: times"]
+    head += [f"{GOAL:,}, projected"] if is_near(sizes) else []
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows(sizes)])
 
 

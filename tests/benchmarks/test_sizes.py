@@ -42,19 +42,28 @@ def size(factor: float, memory: float, disk: int) -> dict[str, Any]:
 
 
 def test_growth_and_projection_by_hand(tmp_path: Path) -> None:
-    """16,551 is 16,551 / 200 times 200: what doubles with the images grows by as much."""
+    """16,551 is 16,551 / 8,000 times 8,000: what doubles with the images grows by as much."""
     stored = tmp_path / "sizes.json"
-    sizes = {"100": size(1, 1.0, 2**30), "200": size(2, 1.5, 2**31)}
+    sizes = {"4000": size(1, 1.0, 2**30), "8000": size(2, 1.5, 2**31)}
     stored.write_text(json.dumps({"sizes": sizes}))
     lines = run("--show", "--out", stored).splitlines()
-    times = 16551 / 200
-    assert lines[0] == "|  | 100 | 200 | last doubling: times | 16,551, projected |"
-    assert f"| proposals, s | 10.0 | 20.0 | 2.00 | {20 * times:,.0f} |" in lines
+    times = 16551 / 8000
+    assert lines[0] == "|  | 4,000 | 8,000 | last doubling: times | 16,551, projected |"
+    assert f"| proposals, s | 10.0 | 20.0 | 2.00 | {20 * times:.1f} |" in lines
     assert f"| SVMs, s | 10.0 | 40.0 | 4.00 | {40 * times**2:,.0f} |" in lines
-    memory = 1.5 + 0.5 / 100 * (16551 - 200)
-    assert f"| memory at most: mining, GiB | 1.00 | 1.50 |  | {memory:.1f} |" in lines
+    memory = 1.5 + 0.5 / 4000 * (16551 - 8000)
+    assert f"| memory at most: mining, GiB | 1.00 | 1.50 |  | {memory:.2f} |" in lines
     hours = (8 * 20 * times + 40 * times**2) / 3600
-    assert f"| **all, h** | 0.03 | 0.06 | {200 / 90:.2f} | {hours:.1f} |" in lines
+    assert f"| **all, h** | 0.03 | 0.06 | {200 / 90:.2f} | {hours:.2f} |" in lines
+
+
+def test_few_images_are_no_forecast_of_many(tmp_path: Path) -> None:
+    stored = tmp_path / "sizes.json"
+    sizes = {"2000": size(1, 1.0, 2**30), "4000": size(2, 1.5, 2**31)}
+    stored.write_text(json.dumps({"sizes": sizes}))
+    lines = run("--show", "--out", stored).splitlines()
+    assert lines[0] == "|  | 2,000 | 4,000 | last doubling: times |"
+    assert {line.count("|") for line in lines} == {5}
 
 
 def test_the_page_shows_what_was_measured() -> None:
