@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import tempfile
 import urllib.parse
@@ -50,14 +51,20 @@ def open_inputs(words: Sequence[str], patience: Patience = PATIENCE) -> Iterator
     Raises:
         DataError: naming an address that cannot be fetched.
     """
-    with tempfile.TemporaryDirectory(prefix="detection") as folder:
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def folder() -> Path:
+            # at the first address: a command without one leaves nothing behind when it is killed
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="detection")))
+
         images: list[Path] = []
         videos: list[Path | Camera] = []
         called: dict[Path, str] = {}
         for number, word in enumerate(words):
             path = Path(word)
             if _SCHEME.match(word):
-                path = Path(folder) / str(number) / file_name(word)
+                path = folder() / str(number) / file_name(word)
                 path.parent.mkdir()
                 download(word, path, patience=patience)
                 called[path] = word

@@ -226,3 +226,17 @@ def test_an_old_frame_of_a_camera_gives_way_to_a_new_one(monkeypatch):
     frames.close()
     assert second - first > 5
     assert third > second
+
+
+def test_only_an_address_has_a_folder_to_be_fetched_into(address, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    plain = str(tmp_path / "served/a cup.png")
+    with open_inputs([plain, "0"], QUICK):
+        assert list(temporary.iterdir()) == []
+    urls = [f"{address}/a%20cup.png", f"{address}/a%20cup.png?again"]
+    with open_inputs([plain, *urls], QUICK) as found:
+        assert len(list(temporary.iterdir())) == 1
+        assert len(set(found.called)) == 2
+    assert list(temporary.iterdir()) == []
