@@ -85,15 +85,14 @@ def prepare_fast(
 def _packed(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
     """Freeze one layer in its weights' own precision, packed by oneDNN where that is possible."""
     weight, bias = _frozen(weight), None if bias is None else _frozen(bias)
+    dtype = weight.dtype
     if weight.is_cpu and _has_onednn():
-        # Rearranged once for oneDNN's kernel: torch.nn.Linear multiplies by the plain layout, which
-        # is slower on some processors.
-        packed = weight.to_mkldnn()
+        packed = _rearranged(weight)
         after = "relu" if relu else "none"
         call = torch.ops.mkldnn._linear_pointwise
 
         def onednn(x: Tensor) -> Tensor:
-            return _tensor(call(x.to(weight.dtype), packed, bias, after, [], ""))
+            return _tensor(call(x.to(dtype), packed, bias, after, [], ""))
 
         if _works(onednn, weight):
             return onednn
@@ -103,6 +102,19 @@ def _packed(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:
         return y.relu_() if relu else y
 
     return plain
+
+
+def _rearranged(weight: Tensor) -> Tensor:
+    """Return weights in the order in which oneDNN's kernel reads them.
+
+    `to_mkldnn` alone keeps their order: each call would rearrange them again, which takes as long
+    as the product of a few dozen rows.
+    """
+    try:
+        return _tensor(torch.ops.mkldnn._reorder_linear_weight(weight, None))
+    except RuntimeError as error:
+        logger.info("fc: weights not rearranged (%s)", str(error).splitlines()[0])
+        return weight.to_mkldnn()
 
 
 def _bf16(weight: Tensor, bias: Tensor | None, *, relu: bool = True) -> Step:

@@ -203,7 +203,7 @@ def torchvision_way(name: str, side: str, model: Network, images: Sequence[Image
 
 
 def quiet(model: Network) -> Network:
-    """Make the last layers sure of the background, and leave the proposals where the anchors are."""
+    """Make the last layers sure of the background, and the proposals the anchors themselves."""
     if isinstance(model, FasterRCNN):
         nn.init.zeros_(model.rpn.head.bbox_pred.weight)
         layers = [model.roi_heads.box_predictor.cls_score]

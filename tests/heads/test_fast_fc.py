@@ -1,6 +1,10 @@
+import gc
+import weakref
+
 import pytest
 import torch
 
+from detection.heads import fast_fc
 from detection.heads.fast_fc import prepare_fast, truncate
 from detection.heads.fc import FcHead
 
@@ -71,3 +75,35 @@ def test_weights_of_low_rank_survive_the_truncation(kind, tolerance):
             layer.weight.copy_(second @ first)
     expected, got = head(x), prepare_fast(head, kind, ranks=(8, 4))(x)
     assert (got - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_in_the_order_of_the_kernel_change_no_bit(dtype):
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("no oneDNN")
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("no bfloat16 in oneDNN here")
+    weight, x = make_head(640, 256).fc6.weight.detach().to(dtype), rows(77, 640).to(dtype)
+    own, plain = (
+        torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+        for packed in (fast_fc._rearranged(weight), weight.to_mkldnn())
+    )
+    assert own.equal(plain)
+
+
+def test_a_packed_layer_keeps_its_weights_once(monkeypatch):
+    """The weights of ZF-5's fc6 take 210 MB."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("no oneDNN")
+    copies = []
+
+    def noted(tensor):
+        copy = tensor.detach().clone()
+        copies.append(weakref.ref(copy))
+        return copy
+
+    monkeypatch.setattr(fast_fc, "_frozen", noted)
+    prepared = prepare_fast(make_head(), "fp32", "fc6")
+    gc.collect()
+    assert [None if ref() is None else tuple(ref().shape) for ref in copies] == [None, (64,)]
+    assert prepared(rows(3, 96)).shape == (3, 64)
