@@ -15,6 +15,8 @@ from detection.errors import DataError
 from detection.io.device import is_host
 
 CHUNK = 2048
+CHEAP = 20
+"""So many classes of one row cost as much as copying one row and regressing it for one class."""
 WHITENING_FLOOR = 0.001
 """Added to each variance before its square root (the released spp_train_bbox_regressor.m)."""
 
@@ -46,7 +48,7 @@ class BBoxRegressors:
         """Return the deltas (dx, dy, dw, dh) of every row for every class."""
         weight = self.weight.flatten(0, 1).to(features.dtype)
         deltas = torch.addmm(self.bias.flatten().to(features.dtype), features, weight.T)
-        return deltas.view(len(features), -1, 4)
+        return deltas.view(len(features), len(self.weight), 4)
 
     def deltas_of(
         self,
@@ -56,12 +58,15 @@ class BBoxRegressors:
     ) -> Float[Tensor, "r 4"]:
         """Return (dx, dy, dw, dh) of every box, row by row or of ``rows``, for its own class only.
 
-        A CPU computes no more than that. On a GPU the classes of the boxes are not known here
-        without waiting for it, and the product for all classes costs less than the wait.
+        Few rows for many boxes are cheaper for all classes at once, by a product that copies none
+        of them. On a GPU it always is: the classes of the boxes are not known here without waiting.
         """
+        boxes = torch.arange(len(labels), device=labels.device)
         if not is_host(features.device):
             own = features if rows is None else features[rows]
-            return self.deltas(own)[torch.arange(len(labels), device=labels.device), labels]
+            return self.deltas(own)[boxes, labels]
+        if len(features) * len(self.weight) <= CHEAP * len(labels):
+            return self.deltas(features)[boxes if rows is None else rows, labels]
         deltas = self.bias.to(features.dtype)[labels]
         for label in sorted(set(labels.tolist())):
             boxes = (labels == label).nonzero().flatten()

@@ -7,6 +7,7 @@ from hypothesis import given
 from detection.boxes import decode_deltas, encode_deltas
 from detection.config import BBoxConfig
 from detection.errors import DataError
+from detection.heads import bbox_regressor
 from detection.heads.bbox_regressor import BBoxRegressors, fit_bbox_regressors, ridge, whitening
 from tests.reference import ridge as reference
 
@@ -93,7 +94,10 @@ def test_no_examples_at_all_give_no_movement():
     assert torch.equal(fitted.deltas(normal(4, 3)), torch.zeros(4, 2, 4))
 
 
-def test_delta_of_the_own_class_is_that_column_of_all_deltas():
+@pytest.mark.parametrize("classes", [0, 20])
+def test_delta_of_the_own_class_is_that_column_of_all_deltas(classes, monkeypatch):
+    """A class at a time, and all classes of a row at once."""
+    monkeypatch.setattr(bbox_regressor, "CHEAP", classes)
     regressors = BBoxRegressors(weight=normal(3, 4, 5), bias=normal(3, 4, seed=1))
     features, labels = normal(9, 5, seed=2), torch.tensor([0, 2, 1, 1, 0, 2, 2, 2, 0])
     every = regressors.deltas(features)[torch.arange(9), labels]
@@ -103,6 +107,19 @@ def test_delta_of_the_own_class_is_that_column_of_all_deltas():
     expected = regressors.deltas(features[rows])[its, some]
     assert torch.allclose(regressors.deltas_of(features, some, rows), expected, atol=1e-6)
     assert regressors.deltas_of(features[:0], labels[:0]).shape == (0, 4)
+
+
+def test_few_rows_for_many_boxes_are_not_copied(monkeypatch):
+    regressors = BBoxRegressors(weight=normal(3, 4, 5), bias=normal(3, 4, seed=1))
+    seen, inner = [], BBoxRegressors.deltas
+    monkeypatch.setattr(
+        BBoxRegressors, "deltas", lambda own, rows: seen.append(len(rows)) or inner(own, rows)
+    )
+    labels, rows = torch.zeros(40, dtype=torch.int64), torch.arange(40) % 2
+    regressors.deltas_of(normal(2, 5, seed=2), labels, rows)
+    assert seen == [2]
+    regressors.deltas_of(normal(400, 5, seed=2), labels, rows)
+    assert seen == [2]
 
 
 def test_regressors_learn_to_move_boxes_onto_objects():
