@@ -15,8 +15,7 @@ from detection.errors import DataError
 from detection.io.device import is_host
 
 CHUNK = 2048
-CHEAP = 20
-"""So many classes of one row cost as much as copying one row and regressing it for one class."""
+CHEAP = 20  # so many classes of a row cost as much as a copy of it for one class
 WHITENING_FLOOR = 0.001
 """Added to each variance before its square root (the released spp_train_bbox_regressor.m)."""
 
@@ -58,21 +57,16 @@ class BBoxRegressors:
     ) -> Float[Tensor, "r 4"]:
         """Return (dx, dy, dw, dh) of every box, row by row or of ``rows``, for its own class only.
 
-        Few rows for many boxes are cheaper for all classes at once, by a product that copies none
-        of them. On a GPU it always is: the classes of the boxes are not known here without waiting.
+        A class at a time, which copies its rows alone; few rows of many boxes for all classes at
+        once, which copies none. So does a GPU: to know the classes here would mean to wait for it.
         """
-        boxes = torch.arange(len(labels), device=labels.device)
-        if not is_host(features.device):
-            own = features if rows is None else features[rows]
-            return self.deltas(own)[boxes, labels]
-        if len(features) * len(self.weight) <= CHEAP * len(labels):
-            return self.deltas(features)[boxes if rows is None else rows, labels]
+        rows = torch.arange(len(labels), device=labels.device) if rows is None else rows
+        if not is_host(features.device) or len(features) * len(self.weight) <= CHEAP * len(labels):
+            return self.deltas(features)[rows, labels]
         deltas = self.bias.to(features.dtype)[labels]
         for label in sorted(set(labels.tolist())):
             boxes = (labels == label).nonzero().flatten()
-            # A class at a time: a copy of the features of all boxes would be 100 MB of new memory.
-            own = features[boxes if rows is None else rows[boxes]]
-            deltas[boxes] += own @ self.weight[label].to(features.dtype).T
+            deltas[boxes] += features[rows[boxes]] @ self.weight[label].to(features.dtype).T
         return deltas
 
 
