@@ -61,12 +61,14 @@ def show_units(
         detector, dataset, store, where=where, channels=channels, num_units=num_units, top=top
     )
     bins = where or unit_layout(detector.extractor).coarsest
+    most = config.proposals.max_boxes
+    boxes = f"their first {counted(most, 'proposal', spec=',')}" if most else "all their proposals"
     write_units(
         [_shown(unit, detector) for unit in units],
         output,
         title=f"What fires pool5 of {config.backbone.name}",
         facts=f"{config.features.method}, {dataset.name}: "
-        f"{counted(len(dataset.records), 'image', spec=',')} and all their proposals; the bin in "
+        f"{counted(len(dataset.records), 'image', spec=',')} and {boxes}; the bin in "
         f"row {bins.row}, column {bins.column} of {bins.level} x {bins.level}.",
         max_pixels=data.max_pixels,
     )

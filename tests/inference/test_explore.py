@@ -22,7 +22,9 @@ def run_folder(folder, method):
     config = replace(
         detector.config,
         data=DataConfig(root=str(folder / "data"), class_names=detector.class_names),
-        proposals=replace(detector.config.proposals, folder=str(folder / "store"), workers=1),
+        proposals=replace(
+            detector.config.proposals, folder=str(folder / "store"), workers=1, max_boxes=0
+        ),
     )
     (folder / "run").mkdir()
     save_detector(folder / "run/model.safetensors", detector.with_config(config))
@@ -52,3 +54,7 @@ def test_the_images_are_those_of_the_list_that_is_named(tmp_path):
         show_units(run, config, tmp_path / "page.html", split=split, channels=(3,))
         words = Page((tmp_path / "page.html").read_text(encoding="utf-8")).words
         assert f": {count} images and all their proposals" in words
+    few = replace(config, proposals=replace(config.proposals, max_boxes=7))
+    show_units(run, few, tmp_path / "page.html", split="test", channels=(3,))
+    words = Page((tmp_path / "page.html").read_text(encoding="utf-8")).words
+    assert ": 2 images and their first 7 proposals" in words
