@@ -33,6 +33,27 @@ def test_each_kind_and_number_of_workers_is_measured(tmp_path: Path) -> None:
     assert all(0 < line["busy"] <= 1 for line in lines.values())
     assert all(line["shards_a_second"] > 0 for line in lines.values())
     assert all(line["own_ms_a_shard"] > 0 for line in lines.values())
+    assert [line["started"] for line in lines.values()] == [1, 1, 8]
+
+
+def test_a_kind_that_takes_too_long_is_named_and_the_lines_of_others_stay(tmp_path: Path) -> None:
+    stored = tmp_path / "scheduler_load.json"
+    stored.write_text(json.dumps({"lines": [{"kind": "ray", "workers": 2}]}))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = ["--kinds", "processes", "--workers", "1", "2", "--limit", "0.01", "--out", tmp_path]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "processes, 1: took more than 0.01 s",
+        "processes, 2: took more than 0.01 s",
+    ]
+    assert [line["kind"] for line in json.loads(stored.read_text())["lines"]] == ["ray"]
 
 
 def test_the_page_shows_the_stored_numbers() -> None:
