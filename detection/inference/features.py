@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def extract_features(
     recipe = _recipe(config, run, parallel)
     load_network(recipe)  # what is wrong with it is said once, and here
     with connected(parallel):
-        failed = _extract(recipe, config, targets, out, parallel)
+        failed, kept = _extract(recipe, config, targets, out, parallel)
     done = [target for target in targets if target.called not in failed]
     if not done:
         first, *others = failed.values()
@@ -127,6 +127,7 @@ def extract_features(
         failed={one.called: failed[one.called] for one in targets if one.called in failed},
         seconds=time.perf_counter() - start,
         peak_gib=peak_memory_gib(),
+        kept=kept,
     )
 
 
@@ -181,12 +182,11 @@ def _load(key: ByFingerprint) -> Network:
 
 def _extract(
     recipe: Recipe, config: Config, targets: Sequence[Target], out: Path, parallel: Parallel
-) -> dict[str, str]:
-    """Write the files that are missing; return image -> why it has none."""
+) -> tuple[dict[str, str], int]:
+    """Write the files that are missing; return image -> why it has none, and how many had theirs."""
     if parallel.kind == "none":
         here = replace(recipe, config=config)
-        rows = track(extract_each(here, out, targets), len(targets), _WORK)
-        return {called: reason for called, reason in rows if reason}
+        return _gathered(track(extract_each(here, out, targets), len(targets), _WORK))
     size = parallel.images
     shards = [targets[start : start + size] for start in range(0, len(targets), size)]
     outcomes = parallel_map(
@@ -197,13 +197,16 @@ def _extract(
         names=[f"{shard[0].called} to {shard[-1].called}" for shard in shards],
         deaths=DEATHS,
     )
-    failed: dict[str, str] = {}
-    for _, reasons in track(outcomes, len(shards), f"{_WORK}, shards"):
+    failed, kept = dict[str, str](), 0
+    for _, (reasons, there) in track(outcomes, len(shards), f"{_WORK}, shards"):
         failed.update(reasons)
-    return failed
+        kept += there
+    return failed, kept
 
 
-def extract_shard(recipe: Recipe, out: Path, targets: Sequence[Target]) -> dict[str, str]:
+def extract_shard(
+    recipe: Recipe, out: Path, targets: Sequence[Target]
+) -> tuple[dict[str, str], int]:
     """Write the files of a shard that are missing; called in a worker.
 
     Args:
@@ -212,14 +215,24 @@ def extract_shard(recipe: Recipe, out: Path, targets: Sequence[Target]) -> dict[
         targets: the images of the shard.
 
     Returns:
-        Image -> why it has none.
+        Image -> why it has none, and how many had theirs already.
     """
-    rows = extract_each(recipe, out, targets)
-    return {called: reason for called, reason in rows if reason}
+    return _gathered(extract_each(recipe, out, targets))
 
 
-def extract_each(recipe: Recipe, out: Path, targets: Sequence[Target]) -> Iterator[tuple[str, str]]:
-    """Write the files that are missing; yield each image and why it has none, "" where it has.
+def _gathered(rows: Iterable[tuple[str, str, bool]]) -> tuple[dict[str, str], int]:
+    failed, kept = dict[str, str](), 0
+    for called, reason, there in rows:
+        kept += there
+        if reason:
+            failed[called] = reason
+    return failed, kept
+
+
+def extract_each(
+    recipe: Recipe, out: Path, targets: Sequence[Target]
+) -> Iterator[tuple[str, str, bool]]:
+    """Write the files that are missing; yield (image, why it has none, whether it had its file).
 
     Args:
         recipe: of the network.
@@ -229,7 +242,7 @@ def extract_each(recipe: Recipe, out: Path, targets: Sequence[Target]) -> Iterat
     missing = []
     for target in targets:
         if is_there(target, out, recipe.fingerprint):
-            yield target.called, ""
+            yield target.called, "", True
         else:
             missing.append(target)
     if not missing:
@@ -239,7 +252,7 @@ def extract_each(recipe: Recipe, out: Path, targets: Sequence[Target]) -> Iterat
         searched = search_ahead([target.path for target in missing], recipe.config)
         for target, (path, found) in zip(missing, searched, strict=True):
             if isinstance(found, ImageError):
-                yield target.called, str(found).replace(str(path), target.called)
+                yield target.called, str(found).replace(str(path), target.called), False
                 continue
             image = Image(image_id=target.image_id, pixels=torch.from_numpy(found[0]))
             boxes = torch.from_numpy(found[1])
@@ -248,7 +261,7 @@ def extract_each(recipe: Recipe, out: Path, targets: Sequence[Target]) -> Iterat
             header = _header(target, recipe) | {"size": list(image.size)}
             tensors = {"boxes": boxes, "values": features.values, "rows": features.rows}
             save_tensors(out / target.file, tensors, header)
-            yield target.called, ""
+            yield target.called, "", False
 
 
 def is_there(target: Target, out: Path, fingerprint: str) -> bool:

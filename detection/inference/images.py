@@ -41,17 +41,24 @@ class Summary:
         failed: file -> why it was not.
         seconds: from the first to the last.
         peak_gib: the most memory that this process held; None where the system does not say.
+        kept: how many of the images were done by an earlier call.
     """
 
     images: int
     failed: dict[str, str]
     seconds: float
     peak_gib: float | None
+    kept: int = 0
 
     def format(self) -> str:
         """Return a summary line, then one line per failed file."""
-        rate = self.images / self.seconds if self.seconds else 0.0
-        line = f"{counted(self.images, 'image')} in {self.seconds:.1f} s ({rate:.2f} a second)"
+        line, new = counted(self.images, "image"), self.images - self.kept
+        if self.kept and not new:  # a rate would be that of reading the results
+            line += ", all there already"
+        else:
+            rate = new / self.seconds if self.seconds else 0.0
+            line += f", {self.kept} there already, the others" if self.kept else ""
+            line += f" in {self.seconds:.1f} s ({rate:.2f} a second)"
         if self.peak_gib is not None:
             line += f", peak memory {self.peak_gib:.2f} GiB"
         return "\n".join([line, *self.failed.values()])
@@ -109,11 +116,12 @@ def detect(
     targets = _targets(inputs, draw, called or {})
     remove_leftovers(out)
     lowest = detector.decision_threshold if threshold is None else threshold
+    kept: set[str] = set()
     start = time.perf_counter()
     if sharding is None:
         rows = track(_rows(detector, targets, out, lowest), len(targets), "detect")
     else:
-        rows = _rows_of_shards(detector, targets, out, lowest, sharding)
+        rows = _rows_of_shards(detector, targets, out, lowest, sharding, kept)
     results: dict[str, Any] = {}
     failed: dict[str, str] = {}
     for row in rows:
@@ -134,6 +142,7 @@ def detect(
         failed=failed,
         seconds=time.perf_counter() - start,
         peak_gib=peak_memory_gib(),
+        kept=len(kept & results.keys()),
     )
 
 
@@ -180,8 +189,12 @@ def _rows_of_shards(
     out: Path,
     lowest: float,
     sharding: Sharding,
+    kept: set[str],
 ) -> Iterator[Row]:
-    """Yield the same rows from workers, which may have other folders of their own."""
+    """Yield the same rows from workers, which may have other folders of their own.
+
+    What an earlier call has done is added to ``kept``.
+    """
     recipe = make_recipe(sharding.runs, detector.config, work="detect", lowest=lowest)
     items = [replace(target, path=target.path.absolute()) for target in targets]
     keys = [file_key(item.path, item.called, item.image_id, item.drawing) for item in items]
@@ -195,6 +208,7 @@ def _rows_of_shards(
             fingerprint=recipe.fingerprint,
             parallel=sharding.parallel,
             description="detect",
+            on_kept=lambda shard: kept.update(target.called for target in shard),
         )
 
 

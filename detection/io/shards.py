@@ -99,6 +99,7 @@ def run_shards(
     fingerprint: str,
     parallel: Parallel,
     description: str,
+    on_kept: Callable[[Sequence[Any]], None] | None = None,
 ) -> Iterator[Row]:
     """Yield one row for each item, in order, after all shards that ``folder`` lacks are done.
 
@@ -110,6 +111,7 @@ def run_shards(
         fingerprint: of all else that rows depend on, such as the model.
         parallel: where.
         description: of the work, for the progress.
+        on_kept: called with the items of each shard that is there already.
 
     Raises:
         DataError: naming the shard, if its workers died again and again; as the work itself
@@ -117,7 +119,12 @@ def run_shards(
     """
     remove_leftovers(folder)
     shards = split(items, keys, folder, fingerprint, parallel.images)
-    missing = [shard for shard in shards if not is_complete(shard)]
+    missing = []
+    for shard in shards:
+        if not is_complete(shard):
+            missing.append(shard)
+        elif on_kept is not None:
+            on_kept(shard.items)
     if len(missing) < len(shards):
         there = len(shards) - len(missing)
         logger.info("%s: %d of %d shards are there already", description, there, len(shards))

@@ -92,7 +92,8 @@ def test_only_what_is_missing_or_different_is_done_again(run, config, images, tm
     half = out / "000002.safetensors"
     half.write_bytes(half.read_bytes()[:-10])
     (images / "000003.jpg").write_bytes((images / "000004.jpg").read_bytes())
-    extract_features(config, [images], out, run=run)
+    summary = extract_features(config, [images], out, run=run)
+    assert (summary.images, summary.kept) == (5, 2)
     again = times(out)
     assert {name for name in again if again[name] != first[name]} == {
         f"00000{number}.safetensors" for number in (1, 2, 3)
@@ -100,8 +101,11 @@ def test_only_what_is_missing_or_different_is_done_again(run, config, images, tm
     different = {name for name, data in written(out).items() if data != whole[name]}
     assert different == {"000003.safetensors"}
     fewer = replace(config, proposals=replace(config.proposals, max_boxes=5))
-    extract_features(fewer, [images], out, run=run)
+    assert extract_features(fewer, [images], out, run=run).kept == 0
     assert all(len(load_tensors(p)[0]["boxes"]) <= 5 for p in out.glob("*.safetensors"))
+    summary = extract_features(fewer, [images], out, run=run)
+    assert summary.kept == 5
+    assert summary.format().startswith("5 images, all there already, peak memory ")
 
 
 def test_what_is_there_needs_no_network(run, config, images, tmp_path, monkeypatch):
@@ -110,8 +114,10 @@ def test_what_is_there_needs_no_network(run, config, images, tmp_path, monkeypat
     extract_features(config, [images], out, run=run)
     recipe = module._recipe(config, run, Parallel())
     monkeypatch.setattr(module, "load_network", None)
-    rows = list(module.extract_each(recipe, out, module._targets([images], {})))
-    assert [reason for _, reason in rows] == [""] * 5
+    targets = module._targets([images], {})
+    rows = list(module.extract_each(recipe, out, targets))
+    assert rows == [(target.called, "", True) for target in targets]
+    assert len(rows) == 5
 
 
 def test_a_network_of_settings_gives_the_vectors_of_its_weights(images, tmp_path):
@@ -159,7 +165,7 @@ def test_a_killed_worker_changes_nothing(run, config, images, tmp_path, monkeypa
     recipe = module._recipe(config, run, parallel)
     targets = module._targets([images], {})
     monkeypatch.setattr(module, "extract_shard", die_once)
-    failed = module._extract(recipe, config, targets, tmp_path / "two", parallel)
+    failed, _ = module._extract(recipe, config, targets, tmp_path / "two", parallel)
     assert (tmp_path / "died").exists()
     assert list(failed) == [str(images / "broken.jpg")]
     one = written(tmp_path / "one")

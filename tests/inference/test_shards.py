@@ -111,6 +111,19 @@ def test_only_missing_shards_are_done_and_another_model_has_its_own(run, images,
     assert written(out) == written(tmp_path / "fresh")
 
 
+
+def test_a_rate_is_that_of_what_was_not_there_before(run, images, tmp_path, capsys):
+    out = tmp_path / "out"
+
+    def last_line():
+        assert detect(run, images, out, *parallel("processes")) == 1
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert last_line().startswith(f"{out}: 7 images in ")
+    assert last_line().startswith(f"{out}: 7 images, all there already, peak memory ")
+    min((out / "shards").iterdir()).unlink()
+    assert last_line().startswith(f"{out}: 7 images, 5 there already, the others in ")
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_work_and_keeps_what_is_done(run, images, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,5 @@ def test_without_the_resource_module_the_peak_is_not_said(monkeypatch: pytest.Mo
     assert files._size_limit() == "the file system's limit"
     summary = Summary(images=3, failed={}, seconds=2.0, peak_gib=peak_memory_gib())
     assert summary.format() == "3 images in 2.0 s (1.50 a second)"
+    summary = replace(summary, images=7, kept=4)
+    assert summary.format() == "7 images, 4 there already, the others in 2.0 s (1.50 a second)"
