@@ -1,11 +1,14 @@
 """Run commands that are killed, interrupted, or whose disk is full, until they are done; compare.
 
-Each life of a command is forked from a process that has imported and compiled what is needed, so
-that a random moment of it is a moment of its work.
+Each life of a command is forked from a process that has run it once, so that all is imported,
+compiled and loaded, and a random moment of it is a moment of its work. Linux only.
 """
 
 import atexit
+import contextlib
 import fcntl
+import gc
+import io
 import os
 import random
 import resource
@@ -16,9 +19,11 @@ import sys
 import tempfile
 import time
 import traceback
+from dataclasses import dataclass
+from pathlib import Path
 
 from detection.__main__ import main
-from tests.crash.commands import COMMANDS
+from tests.crash.commands import COMMANDS, run_command
 
 LEFT = ".*.tmp"
 """Temporary files and folders of atomic writes."""
@@ -32,6 +37,9 @@ SIGNALS = {
     "terminated": (signal.SIGTERM, {-signal.SIGTERM, 143}),
 }
 """What is done to a command -> the signal, and how the command then may end."""
+
+LONGEST = 120.0
+"""Seconds that a life may take; then it hangs."""
 
 
 class Life:
@@ -63,21 +71,36 @@ class Life:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writing)
 
-    def disturb_after(self, seconds, number=signal.SIGKILL):
-        """Send it a signal then, or find that it has ended; give (seconds lived, whether sent)."""
-        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while (lived := time.monotonic() - self.began) < seconds:
-            if os.waitid(os.P_PID, self.process, ended):
-                return lived, False
-            time.sleep(min(seconds - lived, 0.005))
+    def has_ended(self):
+        """Return whether it has; ``end`` still has to be called."""
+        return os.waitid(os.P_PID, self.process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def has_computed(self):
+        """Return the processor time so far: seconds of the clock depend on what else computes."""
+        return time.clock_gettime(~self.process << 3 | 2)  # as clock_getcpuclockid(3) makes it
+
+    def disturb_after(self, computed, number):
+        """Send it a signal after so many seconds of processor time; return False if it has ended."""
+        while not self.has_ended() and (left := computed - self.has_computed()) > 0:
+            if time.monotonic() - self.began > LONGEST:
+                return False
+            time.sleep(min(max(left, 0.0005), 0.005))
+        if self.has_ended():
+            return False
         os.kill(self.process, number)
-        return lived, True
+        return True
 
     def end(self):
-        """Wait for it; give (exit code, negative for a signal, what it said)."""
+        """Wait for it; return (exit code, negative for a signal, None if it hangs; what it said)."""
+        wait, hangs = 0.0005, False
+        while not self.has_ended():
+            if time.monotonic() - self.began > LONGEST:
+                hangs = True
+                os.kill(self.process, signal.SIGKILL)
+            time.sleep(wait := min(2 * wait, 0.01))
         _, status = os.waitpid(self.process, 0)
         with os.fdopen(self._said) as said:
-            return os.waitstatus_to_exitcode(status), said.read()
+            return None if hangs else os.waitstatus_to_exitcode(status), said.read()
 
 
 def run_as_from_a_shell(words):
@@ -101,14 +124,59 @@ def finish(folder_of_run, words, again):
     return said
 
 
-def undisturbed(folder, name, trained=None):
-    """Run a command once without trouble; give (its result, its seconds)."""
-    command, folder_of_run = COMMANDS[name], folder / f"{name}-straight"
+@dataclass(frozen=True)
+class Straight:
+    """A command that nothing disturbed.
+
+    Attributes:
+        trained: folder of the run that it needs; None for those that need none.
+        result: of it.
+        computed: its processor time, in seconds.
+        sizes: of the files that it wrote.
+    """
+
+    trained: Path | None
+    result: dict
+    computed: float
+    sizes: list
+
+
+def run_here(folder, name, folder_of_run, trained=None):
+    """Run a command in this process: what it imports and loads is there in those forked later."""
     start_from(folder_of_run, trained)
-    began = time.monotonic()
-    finish(folder_of_run, command.words(folder), ())
-    seconds = time.monotonic() - began
-    return command.result(folder_of_run), seconds
+    said = io.StringIO()
+    with contextlib.chdir(folder_of_run):
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = run_command(COMMANDS[name].words(folder))
+    if code:
+        message = f"{name} ended with {code}: {said.getvalue()[-2000:]}"
+        raise AssertionError(message)
+
+
+def undisturbed(folder, name, trained=None):
+    """Run a command twice without trouble, here and forked; return what it is compared with."""
+    command = COMMANDS[name]
+    warm, straight = folder / f"{name}-warm", folder / f"{name}-straight"
+    run_here(folder, name, warm, trained)
+    result = command.result(warm)
+    gc.collect()
+    gc.freeze()  # what is collected in a fork would be copied first
+    start_from(straight, trained)
+    brought = {p.relative_to(straight) for p in straight.rglob("*")}
+    life = Life(straight, command.words(folder))
+    computed = 0.0
+    while not life.has_ended():
+        computed = life.has_computed()
+        time.sleep(0.002)
+    code, said = life.end()
+    written = [p for p in straight.rglob("*") if p.relative_to(straight) not in brought]
+    sizes = [p.stat().st_size for p in written if p.is_file()]
+    if code != 0 or command.result(straight) != result:
+        message = f"{name}: expected the same result of two runs, got {code}: {said[-2000:]}"
+        raise AssertionError(message)
+    for path in (warm, straight):
+        shutil.rmtree(path)
+    return Straight(trained=trained, result=result, computed=computed, sizes=sizes)
 
 
 def start_from(folder_of_run, trained):
@@ -118,53 +186,52 @@ def start_from(folder_of_run, trained):
         shutil.copytree(trained / "run", folder_of_run / "run")
 
 
-def disturbed_rounds(folder, name, rounds, seed=0, trained=None, what="killed"):
-    """Send a command a signal at a random moment of each round, perhaps again; let it finish.
+def disturbed_rounds(folder, name, straight, moments, seed=0, what="killed"):
+    """Send a command a signal at a random moment, perhaps again; let it finish; and so on.
 
     A command that ends well although the signal came has to have the result already.
 
     Args:
         folder: prepared.
         name: of the command.
-        rounds: how many.
+        straight: the command undisturbed.
+        moments: at which it is ended, at least.
         seed: of the moments.
-        trained: of the run that some commands need.
         what: is done to it, one of ``SIGNALS``.
     """
     command, (number, ends) = COMMANDS[name], SIGNALS[what]
-    expected, seconds = undisturbed(folder, name, trained)
     chance = random.Random(f"{name} {seed}" if what == "killed" else f"{name} {seed} {what}")
-    report = {"verb": name, "rounds": 0, "kills": 0, "resumed": 0}
+    report = {"verb": name, "rounds": 0, "moments": 0, "resumed": 0}
     report |= {"different": 0, "left_over": 0, "unclear": []}
-    while report["rounds"] < rounds:
+    began = time.monotonic()
+    while report["moments"] < moments:
         folder_of_run = folder / f"{name}-{what}"
-        start_from(folder_of_run, trained)
-        kills, again = 0, ()
-        for turn in range(chance.choice((1, 1, 2, 3))):
+        start_from(folder_of_run, straight.trained)
+        ended, again = 0, ()
+        for _ in range(chance.choice((1, 1, 2, 3))):
             if command.is_done(folder_of_run):
                 break
             life = Life(folder_of_run, [*command.words(folder), *again])
-            lived, sent = life.disturb_after(chance.uniform(0, seconds), number)
+            sent = life.disturb_after(chance.uniform(0, straight.computed), number)
             code, said = life.end()
             if code not in {0, *ends} or "Traceback" in said:
                 report["unclear"].append({"code": code, "said": said[-1500:]})
-            if code == 0 and turn == 0:  # the undisturbed one may have had to compile
-                seconds = min(seconds, lived)
             if code == 0 and sent:
-                report["different"] += command.result(folder_of_run) != expected
-            kills += code != 0
+                report["different"] += command.result(folder_of_run) != straight.result
+            ended += code != 0
             again = command.again
-        if kills:
+        if ended:
             said = ""
             if not command.is_done(folder_of_run):
                 said = finish(folder_of_run, command.words(folder), command.again)
             report["rounds"] += 1
-            report["kills"] += kills
+            report["moments"] += ended
             report["resumed"] += "resumed after" in said
-            report["different"] += command.result(folder_of_run) != expected
+            report["different"] += command.result(folder_of_run) != straight.result
             report["left_over"] += has_left_over(folder_of_run)
         shutil.rmtree(folder_of_run)
-    return report | {"seconds": round(seconds, 2)}
+    times = {"computed": straight.computed, "seconds": time.monotonic() - began}
+    return report | {name: round(value, 2) for name, value in times.items()}
 
 
 def has_left_over(folder):
@@ -172,25 +239,20 @@ def has_left_over(folder):
     return any(folder.rglob(LEFT)) or any(folder.rglob(".lock"))
 
 
-def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
+def full_rounds(folder, name, straight, rounds, seed=0, *, mounted=False):
     """Run a command on too small a disk in each round, then with room, and let it finish.
 
     Args:
         folder: prepared.
         name: of the command.
+        straight: the command undisturbed.
         rounds: how many.
         seed: of the sizes.
-        trained: of the run that an evaluation needs.
         mounted: on a small file system in memory, which takes a privilege; otherwise each file is
             limited.
     """
-    command = COMMANDS[name]
-    expected, _ = undisturbed(folder, name, trained)
-    brought = {p.relative_to(trained) for p in trained.rglob("*")} if trained else set()
-    straight = folder / f"{name}-straight"
-    written = [p for p in straight.rglob("*") if p.relative_to(straight) not in brought]
-    sizes = [p.stat().st_size for p in written if p.is_file()]
-    needed, largest = sum(map(pages, sizes)), max(sizes)
+    command, trained = COMMANDS[name], straight.trained
+    needed, largest = sum(map(pages, straight.sizes)), max(straight.sizes)
     chance = random.Random(f"{name} {seed}")
     report = {
         "verb": name,
@@ -212,7 +274,7 @@ def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
             start_from(folder_of_run, trained)
             limit = None if mounted else chance.randrange(1, largest)
             code, said = Life(folder_of_run, command.words(folder), file_limit=limit).end()
-            if code:
+            if code != 0:
                 report["refused"] += 1
                 clear = any(words in said for words in REFUSALS)
                 if code not in {1, 2} or not clear or "Traceback" in said:
@@ -222,7 +284,7 @@ def full_rounds(folder, name, rounds, seed=0, trained=None, *, mounted=False):
             if not command.is_done(folder_of_run):
                 finish(folder_of_run, command.words(folder), command.again)
             report["rounds"] += 1
-            report["different"] += command.result(folder_of_run) != expected
+            report["different"] += command.result(folder_of_run) != straight.result
             report["left_over"] += has_left_over(folder_of_run)
         finally:
             if mounted:
@@ -259,25 +321,52 @@ def all_rounds(folder, names, counts, seed=0, *, mounts=True):
     Args:
         folder: prepared.
         names: of the commands.
-        counts: rounds of each of ``SIGNALS``, and on a full disk as ``fills``.
+        counts: moments of each of ``SIGNALS``, and rounds on a full disk as ``fills``.
         seed: of all that is random.
         mounts: whether small file systems may be mounted.
     """
     trained = None
     if any(COMMANDS[name].needs for name in names):
-        undisturbed(folder, "train")
         trained = folder / "for-evaluation"
-        shutil.move(folder / "train-straight", trained)
+        run_here(folder, "train", trained)
+        shutil.rmtree(trained / "proposals")
     mounted = mounts and can_mount()
     for name in names:
-        start = trained if COMMANDS[name].needs else None
+        straight = undisturbed(folder, name, trained if COMMANDS[name].needs else None)
         for what in SIGNALS:
             if counts[what]:
-                report = disturbed_rounds(folder, name, counts[what], seed, start, what)
+                report = disturbed_rounds(folder, name, straight, counts[what], seed, what)
                 yield {"what": what} | report
-                shutil.rmtree(folder / f"{name}-straight")
         for kind in ([True] if mounted else []) + [False]:
             if counts["fills"]:
-                report = full_rounds(folder, name, counts["fills"], seed, start, mounted=kind)
+                report = full_rounds(folder, name, straight, counts["fills"], seed, mounted=kind)
                 yield {"what": "full disk" if kind else "limited files"} | report
-                shutil.rmtree(folder / f"{name}-straight")
+
+
+TITLES = {
+    "killed": "SIGKILL",
+    "interrupted": "SIGINT",
+    "terminated": "SIGTERM",
+    "full disk": "full disk",
+    "limited files": "limited files",
+}
+"""What is done to a command -> how it stands in the table."""
+
+
+def table(reports):
+    """Return Markdown: how often each command was ended by what, and what was wrong afterwards."""
+    whats = [what for what in TITLES if any(report["what"] == what for report in reports)]
+    faults = ("different", "left_over", "unclear")
+    rows = {}
+    for report in reports:
+        for row in (rows.setdefault(report["verb"], {}), rows.setdefault("**all**", {})):
+            ended = report["moments"] if "moments" in report else report["refused"]
+            row[report["what"]] = row.get(report["what"], 0) + ended
+            for fault in faults:
+                count = report[fault] if fault != "unclear" else len(report[fault])
+                row[fault] = row.get(fault, 0) + count
+    rows["**all**"] = rows.pop("**all**", {})
+    heads = ["verb", *(TITLES[what] for what in whats), "different", "left over", "unclear"]
+    lines = [heads, ["---"] * len(heads)]
+    lines += [[verb, *(row.get(one, 0) for one in (*whats, *faults))] for verb, row in rows.items()]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
