@@ -201,6 +201,7 @@ def _extract(
     for _, (reasons, there) in track(outcomes, len(shards), f"{_WORK}, shards"):
         failed.update(reasons)
         kept += there
+    remove_leftovers(out)  # of workers that were killed
     return failed, kept
 
 

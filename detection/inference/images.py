@@ -129,6 +129,8 @@ def detect(
             failed[row["called"]] = row["failed"]
         else:
             results[row["called"]] = row["entry"]
+    if sharding is not None:
+        remove_leftovers(out)  # of workers that were killed
     if not results:
         first, *others = failed.values()
         message = f"{first} ({len(others)} more cannot be read either)" if others else first

@@ -139,6 +139,7 @@ def run_shards(
     # Counted by shards: the first image of one would be seen after the time of all of them.
     for _ in track(outcomes, len(missing), f"{description}, shards"):
         pass
+    remove_leftovers(folder)  # of workers that were killed
     _remove_others(folder, shards)
     for shard in shards:
         yield from read_shard(shard)

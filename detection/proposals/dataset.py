@@ -68,6 +68,7 @@ def propose_dataset(
         store.failed = _compute(store, missing, max_pixels)
     else:
         store.failed = _compute_elsewhere(store, missing, max_pixels, parallel)
+        remove_leftovers(store.folder)  # of workers that were killed
     _stop_at_failures(store, dataset, max_pixels, max_failed)
     return store
 

@@ -3,8 +3,10 @@
 ``python scripts/experiments/kill_a_worker.py evaluate runs/mine --parallel dask ray --out runs/x``
 runs the command in one process, then over local workers of each kind, one of which is killed
 (SIGKILL) as soon as a first shard is done; it compares every file that they write, byte for byte,
-and ends with a line for each kind. What follows is passed on to the command: ``detect`` takes its
-images so, both their settings. Linux only.
+and ends with a line for each kind. ``features`` writes no shards, but a file an image: there a
+worker is killed once all of them together have written as many files as a shard has images. What
+follows is passed on to the command: ``detect`` and ``features`` take their images so, all of them
+their settings. Linux only.
 """
 
 from __future__ import annotations
@@ -21,11 +23,27 @@ from pathlib import Path
 
 from processes import descendants, ticks, told
 
+from detection.inference.features import INDEX
+from detection.io.files import sha256_of_file
+
 WORKERS = ("spawn_main", "ray::")
 """How workers of Dask and of Ray are called."""
 
 OWN = {"log.txt", "command.txt"}
 """Files that tell of the run itself: times, the command line."""
+
+SHARDS = "shards/[0-9]*-*.jsonl"
+"""What is written shard by shard."""
+
+FILES = "*.safetensors"
+"""What ``features`` writes instead."""
+
+
+def words_of(verb: str, model: str, passed: Sequence[str]) -> list[str]:
+    """Return the command, without where it writes."""
+    if verb == "features":
+        return [verb, *passed, "--run", model, "--features.device", "cpu"]
+    return [verb, model, *passed, "--device", "cpu"]
 
 
 def busiest_worker(command: int) -> int | None:
@@ -57,36 +75,39 @@ def finish(command: subprocess.Popen[bytes]) -> None:
         raise SystemExit(f"expected exit code 0, got {command.returncode}")
 
 
-def kill_a_worker(command: subprocess.Popen[bytes], out: Path) -> tuple[int, int]:
-    """Kill a worker once a shard is done; return its process and the number of shards then."""
+def kill_a_worker(
+    command: subprocess.Popen[bytes], out: Path, pattern: str, enough: int
+) -> tuple[int, int]:
+    """Kill a worker once enough files are there; return its process and how many there are then."""
     while command.poll() is None:
-        done = len(list((out / "shards").glob("[0-9]*-*.jsonl")))
-        if done and (worker := busiest_worker(command.pid)):
+        if len(list(out.glob(pattern))) >= enough and (worker := busiest_worker(command.pid)):
+            done = len(list(out.glob(pattern)))
             os.kill(worker, signal.SIGKILL)
             return worker, done
         time.sleep(0.1)
     raise SystemExit("expected a worker to kill, got none before the end; take more images")
 
 
-def files(out: Path) -> dict[str, bytes]:
-    """Return what was written, without the shards and what tells of the run itself."""
+def files(out: Path) -> dict[str, str]:
+    """Return the hash of what was written, without the shards and what tells of the run itself."""
     return {
-        path.relative_to(out).as_posix(): path.read_bytes()
+        path.relative_to(out).as_posix(): sha256_of_file(path)
         for path in out.rglob("*")
         if path.is_file() and path.parent.name != "shards" and path.name not in OWN
     }
 
 
-def images_and_shards(out: Path) -> tuple[int, int]:
-    """Return how many images the shards of a result have, and how many shards there are."""
-    shards = list((out / "shards").glob("[0-9]*-*.jsonl"))
-    return sum(json.loads(path.open().readline())["rows"] for path in shards), len(shards)
+def count_images(out: Path, verb: str) -> int:
+    """Return how many images a result has."""
+    if verb == "features":
+        return len(json.loads((out / INDEX).read_text()))
+    return sum(json.loads(path.open().readline())["rows"] for path in out.glob(SHARDS))
 
 
 def main() -> None:
     """Run, kill and compare."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("verb", choices=("detect", "evaluate"))
+    parser.add_argument("verb", choices=("detect", "evaluate", "features"))
     parser.add_argument("model", help="a run folder")
     parser.add_argument("--parallel", nargs="+", choices=("dask", "ray"), default=["dask", "ray"])
     parser.add_argument("--workers", type=int, default=2)
@@ -94,24 +115,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--expected", type=Path, help="what one process has written before")
     options, passed = parser.parse_known_args()
-    words = [options.verb, options.model, *passed, "--device", "cpu"]
+    words = words_of(options.verb, options.model, passed)
     if not options.expected:
         finish(start(words, options.out / "one"))
     expected, different = files(options.expected or options.out / "one"), 0
+    by_file = options.verb == "features"
+    pattern, unit, enough = (FILES, "files", options.shard) if by_file else (SHARDS, "shards", 1)
     lines = []
     for kind in options.parallel:
         out = options.out / kind
         shared = ["--parallel", kind, f"--workers={options.workers}", f"--shard={options.shard}"]
         command = start([*words, *shared], out)
-        worker, done = kill_a_worker(command, out)
+        worker, done = kill_a_worker(command, out, pattern, enough)
         finish(command)
         found = files(out)
         unlike = [n for n in {*found, *expected} if found.get(n) != expected.get(n)]
         different += len(unlike)
-        images, shards = images_and_shards(out)
         lines.append(
-            f"{options.verb} over {kind}, {options.workers} workers: {images} images, worker "
-            f"{worker} killed after {done} of {shards} shards; {len(expected)} files of one "
+            f"{options.verb} over {kind}, {options.workers} workers: "
+            f"{count_images(out, options.verb)} images, worker {worker} killed after {done} of "
+            f"{len(list(out.glob(pattern)))} {unit}; {len(expected)} files of one "
             f"process, {len(unlike)} different{': ' if unlike else ''}{', '.join(sorted(unlike))}"
         )
     print("\n".join(lines))

@@ -14,6 +14,7 @@ from detection.data.synthetic import synthesize
 from detection.errors import CheckpointError, ConfigError, DataError
 from detection.inference import features as module
 from detection.inference.features import extract_features
+from detection.io import files
 from detection.io.shards import Parallel
 from detection.io.tensors import load_tensors
 from detection.model_io import load_detector, save_detector
@@ -148,10 +149,12 @@ def test_a_missing_model_and_images_that_are_none_are_named(run, config, images,
 
 
 def die_once(*arguments):
-    """Kill the worker before its first shard."""
+    """Kill the worker at its first shard, in the middle of a file."""
     mark = Path(os.environ["DETECTION_TEST_DEATH"])
     if not mark.exists():
         mark.touch()
+        arguments[1].mkdir(parents=True, exist_ok=True)
+        files._temporary(arguments[1] / "half.safetensors").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return module.extract_shard(*arguments)
 

@@ -5,20 +5,24 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 from detection.cli import main
 from detection.config import DataConfig
 from detection.data.scenes import SCENE_CLASSES
 from detection.data.synthetic import synthesize
+from detection.inference import images as module
 from detection.inference.shards import (
     detections_from_row,
     detections_to_row,
     loaded,
     make_recipe,
 )
+from detection.io import files
 from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 from detection.structures import Detections
@@ -111,7 +115,6 @@ def test_only_missing_shards_are_done_and_another_model_has_its_own(run, images,
     assert written(out) == written(tmp_path / "fresh")
 
 
-
 def test_a_rate_is_that_of_what_was_not_there_before(run, images, tmp_path, capsys):
     out = tmp_path / "out"
 
@@ -123,6 +126,29 @@ def test_a_rate_is_that_of_what_was_not_there_before(run, images, tmp_path, caps
     assert last_line().startswith(f"{out}: 7 images, all there already, peak memory ")
     min((out / "shards").iterdir()).unlink()
     assert last_line().startswith(f"{out}: 7 images, 5 there already, the others in ")
+
+
+def die_once(*arguments):
+    """Kill the worker at its first shard, in the middle of a drawing."""
+    mark = Path(os.environ["DETECTION_TEST_DEATH"])
+    if not mark.exists():
+        mark.touch()
+        arguments[1].mkdir(parents=True, exist_ok=True)
+        files._temporary(arguments[1] / "half.png").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return module.detect_shard(*arguments)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_a_drawing_leaves_nothing(run, images, tmp_path, monkeypatch):
+    assert detect(run, images, tmp_path / "one") == 1
+    monkeypatch.setenv("DETECTION_TEST_DEATH", str(tmp_path / "died"))
+    get_reusable_executor().shutdown()  # workers of an earlier test would not know it
+    monkeypatch.setattr(module, "detect_shard", die_once)
+    assert detect(run, images, tmp_path / "two", *parallel("processes")) == 1
+    assert (tmp_path / "died").exists()
+    assert written(tmp_path / "two") == written(tmp_path / "one")
+
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from detection.errors import ConfigError, DataError
+from detection.io import files
 from detection.io.shards import (
     Parallel,
     file_key,
@@ -26,6 +27,9 @@ def double(folder, items):
 def kills_once(folder, items):
     rows = double(folder, items)
     if 4 in items and sum(path.name.startswith("4-") for path in folder.iterdir()) == 1:
+        half = files._temporary(folder.parent / "shards/000002.jsonl")
+        half.parent.mkdir(exist_ok=True)
+        half.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return rows
 
@@ -88,6 +92,7 @@ def test_shards_of_another_model_are_replaced(tmp_path, noted):
 def test_a_killed_worker_s_shard_is_tried_again(tmp_path, noted):
     assert run(tmp_path, functools.partial(kills_once, noted)) == ROWS
     assert sum(path.name.startswith("4-") for path in noted.iterdir()) >= 2
+    assert len(list((tmp_path / "shards").iterdir())) == 4  # and nothing half written
 
 
 def test_a_shard_that_kills_each_worker_is_named_and_the_others_stay(tmp_path, noted):
