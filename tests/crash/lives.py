@@ -38,7 +38,7 @@ SIGNALS = {
 }
 """What is done to a command -> the signal, and how the command then may end."""
 
-LONGEST = 120.0
+LONGEST = 600.0
 """Seconds that a life may take; then it hangs."""
 
 
