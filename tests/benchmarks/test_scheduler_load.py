@@ -70,6 +70,7 @@ def test_the_page_shows_the_stored_numbers() -> None:
         ("dask", 64),
         ("ray", 1),
         ("ray", 2),
+        ("ray", 64),
     ]
     assert len(shown) == len(lines)
     for line in lines:
