@@ -183,7 +183,7 @@ def _load(key: ByFingerprint) -> Network:
 def _extract(
     recipe: Recipe, config: Config, targets: Sequence[Target], out: Path, parallel: Parallel
 ) -> tuple[dict[str, str], int]:
-    """Write the files that are missing; return image -> why it has none, and how many had theirs."""
+    """Write the missing files; return image -> why it has none, and how many had theirs."""
     if parallel.kind == "none":
         here = replace(recipe, config=config)
         return _gathered(track(extract_each(here, out, targets), len(targets), _WORK))

@@ -44,7 +44,9 @@ def main(words=None):
                     file.write(json.dumps(report) + "\n")
             reports.append(report)
     print(table(reports))  # noqa: T201
-    return 1 if any(one["different"] or one["left_over"] or one["unclear"] for one in reports) else 0
+    return (
+        1 if any(one["different"] or one["left_over"] or one["unclear"] for one in reports) else 0
+    )
 
 
 def read(out):

@@ -80,7 +80,7 @@ class Life:
         return time.clock_gettime(~self.process << 3 | 2)  # as clock_getcpuclockid(3) makes it
 
     def disturb_after(self, computed, number):
-        """Send it a signal after so many seconds of processor time; return False if it has ended."""
+        """Send it a signal after seconds of processor time; return False if it has ended."""
         while not self.has_ended() and (left := computed - self.has_computed()) > 0:
             if time.monotonic() - self.began > LONGEST:
                 return False
@@ -91,7 +91,7 @@ class Life:
         return True
 
     def end(self):
-        """Wait for it; return (exit code, negative for a signal, None if it hangs; what it said)."""
+        """Wait for it; return (exit code, negative for a signal, None if it hangs; its words)."""
         wait, hangs = 0.0005, False
         while not self.has_ended():
             if time.monotonic() - self.began > LONGEST:
@@ -145,9 +145,12 @@ def run_here(folder, name, folder_of_run, trained=None):
     """Run a command in this process: what it imports and loads is there in those forked later."""
     start_from(folder_of_run, trained)
     said = io.StringIO()
-    with contextlib.chdir(folder_of_run):
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = run_command(COMMANDS[name].words(folder))
+    with (
+        contextlib.chdir(folder_of_run),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
+        code = run_command(COMMANDS[name].words(folder))
     if code:
         message = f"{name} ended with {code}: {said.getvalue()[-2000:]}"
         raise AssertionError(message)
