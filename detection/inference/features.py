@@ -185,8 +185,10 @@ def _extract(
 ) -> tuple[dict[str, str], int]:
     """Write the missing files; return image -> why it has none, and how many had theirs."""
     if parallel.kind == "none":
-        here = replace(recipe, config=config)
-        return _gathered(track(extract_each(here, out, targets), len(targets), _WORK))
+        rows = extract_each(replace(recipe, config=config), out, targets)
+        failed, files = _gathered(track(rows, len(targets), _WORK))
+        return failed, len(files)
+    there = {path.name for path in out.glob("*.safetensors")}
     size = parallel.images
     shards = [targets[start : start + size] for start in range(0, len(targets), size)]
     outcomes = parallel_map(
@@ -197,17 +199,17 @@ def _extract(
         names=[f"{shard[0].called} to {shard[-1].called}" for shard in shards],
         deaths=DEATHS,
     )
-    failed, kept = dict[str, str](), 0
-    for _, (reasons, there) in track(outcomes, len(shards), f"{_WORK}, shards"):
+    failed, kept = {}, set[str]()
+    for _, (reasons, files) in track(outcomes, len(shards), f"{_WORK}, shards"):
         failed.update(reasons)
-        kept += there
+        kept.update(files)
     remove_leftovers(out)  # of workers that were killed
-    return failed, kept
+    return failed, len(kept & there)  # without what such a worker had written
 
 
 def extract_shard(
     recipe: Recipe, out: Path, targets: Sequence[Target]
-) -> tuple[dict[str, str], int]:
+) -> tuple[dict[str, str], list[str]]:
     """Write the files of a shard that are missing; called in a worker.
 
     Args:
@@ -216,23 +218,27 @@ def extract_shard(
         targets: the images of the shard.
 
     Returns:
-        Image -> why it has none, and how many had theirs already.
+        Image -> why it has none, and the files that were there already.
     """
     return _gathered(extract_each(recipe, out, targets))
 
 
-def _gathered(rows: Iterable[tuple[str, str, bool]]) -> tuple[dict[str, str], int]:
-    failed, kept = dict[str, str](), 0
-    for called, reason, there in rows:
-        kept += there
+def _gathered(
+    rows: Iterable[tuple[Target, str, bool]],
+) -> tuple[dict[str, str], list[str]]:
+    """Return image -> why it has no file, and the files that were there already."""
+    failed, kept = dict[str, str](), list[str]()
+    for target, reason, there in rows:
+        if there:
+            kept.append(target.file)
         if reason:
-            failed[called] = reason
+            failed[target.called] = reason
     return failed, kept
 
 
 def extract_each(
     recipe: Recipe, out: Path, targets: Sequence[Target]
-) -> Iterator[tuple[str, str, bool]]:
+) -> Iterator[tuple[Target, str, bool]]:
     """Write the files that are missing; yield (image, why it has none, whether it had its file).
 
     Args:
@@ -243,7 +249,7 @@ def extract_each(
     missing = []
     for target in targets:
         if is_there(target, out, recipe.fingerprint):
-            yield target.called, "", True
+            yield target, "", True
         else:
             missing.append(target)
     if not missing:
@@ -253,7 +259,7 @@ def extract_each(
         searched = search_ahead([target.path for target in missing], recipe.config)
         for target, (path, found) in zip(missing, searched, strict=True):
             if isinstance(found, ImageError):
-                yield target.called, str(found).replace(str(path), target.called), False
+                yield target, str(found).replace(str(path), target.called), False
                 continue
             image = Image(image_id=target.image_id, pixels=torch.from_numpy(found[0]))
             boxes = torch.from_numpy(found[1])
@@ -262,7 +268,7 @@ def extract_each(
             header = _header(target, recipe) | {"size": list(image.size)}
             tensors = {"boxes": boxes, "values": features.values, "rows": features.rows}
             save_tensors(out / target.file, tensors, header)
-            yield target.called, "", False
+            yield target, "", False
 
 
 def is_there(target: Target, out: Path, fingerprint: str) -> bool:

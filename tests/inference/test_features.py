@@ -117,7 +117,7 @@ def test_what_is_there_needs_no_network(run, config, images, tmp_path, monkeypat
     monkeypatch.setattr(module, "load_network", None)
     targets = module._targets([images], {})
     rows = list(module.extract_each(recipe, out, targets))
-    assert rows == [(target.called, "", True) for target in targets]
+    assert rows == [(target, "", True) for target in targets]
     assert len(rows) == 5
 
 
@@ -149,12 +149,13 @@ def test_a_missing_model_and_images_that_are_none_are_named(run, config, images,
 
 
 def die_once(*arguments):
-    """Kill the worker at its first shard, in the middle of a file."""
+    """Kill the worker at its first shard, in the middle of its second file."""
     mark = Path(os.environ["DETECTION_TEST_DEATH"])
     if not mark.exists():
         mark.touch()
-        arguments[1].mkdir(parents=True, exist_ok=True)
-        files._temporary(arguments[1] / "half.safetensors").touch()
+        recipe, out, targets = arguments
+        module.extract_shard(recipe, out, targets[:1])
+        files._temporary(out / "half.safetensors").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return module.extract_shard(*arguments)
 
@@ -168,9 +169,10 @@ def test_a_killed_worker_changes_nothing(run, config, images, tmp_path, monkeypa
     recipe = module._recipe(config, run, parallel)
     targets = module._targets([images], {})
     monkeypatch.setattr(module, "extract_shard", die_once)
-    failed, _ = module._extract(recipe, config, targets, tmp_path / "two", parallel)
+    failed, kept = module._extract(recipe, config, targets, tmp_path / "two", parallel)
     assert (tmp_path / "died").exists()
     assert list(failed) == [str(images / "broken.jpg")]
+    assert kept == 0  # what the worker had written was not there before
     one = written(tmp_path / "one")
     one.pop("features.json")
     assert written(tmp_path / "two") == one
