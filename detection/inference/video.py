@@ -43,6 +43,9 @@ AHEAD = 4
 
 _PLAIN_RATE = 25.0
 
+_SMALL = 4096
+"""Bytes that the beginning of a video takes on a disk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
@@ -284,16 +287,30 @@ class _Writer:
         """Append a frame of RGB.
 
         Raises:
-            DataError: if this OpenCV cannot write videos, or not there.
+            DataError: if this OpenCV cannot write videos, or not there; if the disk is full.
         """
         if self._video is None:
             size = (pixels.shape[1], pixels.shape[0])
             code = cv2.VideoWriter.fourcc(*"mp4v")
             self._video = cv2.VideoWriter(str(self._path), code, self._rate, size)
             if not self._video.isOpened():
+                _require_room(self._path)
                 message = (
                     f"{self._path}: expected a place and an OpenCV that can write a video, got "
                     "neither; --no_drawings writes the JSON lines alone"
                 )
                 raise DataError(message)
         self._video.write(np.ascontiguousarray(pixels[:, :, ::-1]))
+
+
+def _require_room(path: Path) -> None:
+    """Write a small file in the place of one that OpenCV cannot open: it does not say why.
+
+    Raises:
+        DataError: where the disk is full or the folder cannot be written.
+    """
+    try:
+        path.write_bytes(bytes(_SMALL))
+        path.unlink()
+    except OSError as error:
+        raise explain(error, path, _SMALL) from error

@@ -1,6 +1,7 @@
 import errno
 import io
 import json
+import sys
 import threading
 from dataclasses import replace
 
@@ -166,3 +167,30 @@ def test_a_line_is_written_whole_or_refused(tmp_path):
         assert file.written == b'{"a": 1}\n'
         with pytest.raises(DataError, match=r"a\.jsonl: no space: need 9 bytes"):
             video._append(file, tmp_path / "a.jsonl", {"a": 1})
+
+
+class _Closed:
+    """A writer of OpenCV that could not be opened."""
+
+    fourcc = staticmethod(cv2.VideoWriter.fourcc)
+
+    def __init__(self, *_):
+        pass
+
+    def isOpened(self):  # noqa: N802
+        return False
+
+    def release(self):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full device is Linux's")
+def test_a_disk_without_room_for_the_beginning_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoWriter", _Closed)
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    (tmp_path / "full.mp4").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"full\.mp4: no space: need 4,096"):
+        video._Writer(tmp_path / "full.mp4", 5).write(pixels)
+    with pytest.raises(DataError, match="an OpenCV that can write a video, got neither"):
+        video._Writer(tmp_path / "a.mp4", 5).write(pixels)
+    assert not (tmp_path / "a.mp4").exists()
