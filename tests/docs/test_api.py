@@ -30,7 +30,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     for block in blocks("api.md"):
         if block.language == "python":
             smaller = block.text.replace(
-                "train_images=240, test_images=80", "train_images=8, test_images=2"
+                "train_images=120, test_images=40", "train_images=8, test_images=2"
             )
             exec(compile(smaller, "api.md", "exec"), names)
     printed = capsys.readouterr().out
