@@ -39,11 +39,14 @@ class HardNegativeMiner:
         config: the constants.
         class_names: for messages.
         initial: where the SVMs start; the first images' negatives are all taken even so.
+        measured: compute ``objective`` even where no log asks for it: it costs a pass over the
+            rows.
 
     Attributes:
         svms: as last trained.
         cache: the negatives.
         retrainings: how often the SVMs were trained.
+        objective: of the last training, the sum over the classes; None before, or not measured.
 
     Raises:
         DataError: if a class has no positive.
@@ -57,6 +60,8 @@ class HardNegativeMiner:
         config: SvmConfig,
         class_names: Sequence[str] = (),
         initial: Svms | None = None,
+        *,
+        measured: bool = False,
     ) -> None:
         self.config = config
         self.class_names = tuple(class_names)
@@ -72,6 +77,7 @@ class HardNegativeMiner:
         self._images = 0
         self._trained = False
         self.retrainings = 0
+        self._measured = measured
         self.objective: float | None = None
         self._image_numbers: dict[str, int] = {}
         self._check_positives(num_classes)
@@ -170,6 +176,7 @@ class HardNegativeMiner:
         return tensors, {
             "images": self._images,
             "retrainings": self.retrainings,
+            "objective": self.objective,
             "trained": self._trained,
             "names": list(self._image_numbers),
         }
@@ -184,6 +191,7 @@ class HardNegativeMiner:
         self.cache.restore(cached)
         self._images, self._trained = values["images"], values["trained"]
         self.retrainings = values["retrainings"]
+        self.objective = values.get("objective")
         self._image_numbers = {name: number for number, name in enumerate(values["names"])}
 
     def retrain(self) -> None:
@@ -199,11 +207,14 @@ class HardNegativeMiner:
         self._trained = True
         self.retrainings += 1
         self._new.zero_()
+        logged = logger.isEnabledFor(logging.INFO)
+        if self._measured or logged:
+            self.objective = float(svm_objective(self.svms, blocks, targets, self.config).sum())
+        del blocks, targets  # what the cache drops can then be freed
         cached = len(self.cache)
         self.cache.drop(self.svms, self.config.easy_score)
         self.cache.limit(self.svms, int(self.config.cache_gib * 2**30))
-        if logger.isEnabledFor(logging.INFO):
-            self.objective = float(svm_objective(self.svms, blocks, targets, self.config).sum())
+        if logged:
             logger.info(
                 "SVMs after %s: %s, %s (%d kept), objective %.5g",
                 counted(self._images, "image"),

@@ -30,9 +30,9 @@ class TrainingEvent:
         total: how many there are.
         metrics: numbers of this step: ``loss_class``, ``loss_bbox``, ``learning_rate`` and, where
             the held-out images were looked at, ``validation_map`` or ``validation_error``;
-            ``retrainings`` of the SVMs so far, the ``negatives`` that are kept and, where it is
-            logged, the ``objective`` of the last; ``examples`` of the box regressors; ``threshold``
-            and ``f1`` of the calibration; the mAPs of the evaluation.
+            ``retrainings`` of the SVMs so far, the ``negatives`` that are kept and the
+            ``objective`` of the last; ``examples`` of the box regressors; ``threshold`` and ``f1``
+            of the calibration; the mAPs of the evaluation.
     """
 
     stage: Stage
@@ -56,6 +56,11 @@ class Announcer:
 
     def __init__(self, callbacks: Iterable[Callback] = (), *, silent: bool = False) -> None:
         self._callbacks: Sequence[Callback] = () if silent else tuple(callbacks)
+
+    @property
+    def heard(self) -> bool:
+        """Whether there is a function to call: numbers that cost time are for it."""
+        return bool(self._callbacks)
 
     def __call__(
         self, stage: Stage, step: int, total: int, metrics: Mapping[str, float] | None = None

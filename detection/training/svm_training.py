@@ -60,7 +60,16 @@ def objects_of(
 
 
 class SvmTraining:
-    """Hard-negative mining on the layer that the SVMs read; it has seen every object already."""
+    """Hard-negative mining on the layer that the SVMs read; it has seen every object already.
+
+    Args:
+        objects: the positives of all images.
+        images: to take the negatives from.
+        fc: from pool5 to the layer that the SVMs read.
+        normaliser: of that layer.
+        config: constants of the SVMs.
+        measured: compute the objective of each training, for those who listen.
+    """
 
     def __init__(
         self,
@@ -69,6 +78,8 @@ class SvmTraining:
         fc: HeadLayer,
         normaliser: Normaliser,
         config: SvmConfig,
+        *,
+        measured: bool = False,
     ) -> None:
         self._fc = fc
         self._normaliser = normaliser
@@ -86,6 +97,7 @@ class SvmTraining:
             len(images.class_names),
             config,
             class_names=images.class_names,
+            measured=measured,
         )
 
     @property
@@ -95,7 +107,7 @@ class SvmTraining:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """How far the training is; the objective where it is logged, as it costs a pass."""
+        """How far the training is; the objective where it is measured or logged."""
         counts: dict[str, float] = {
             "retrainings": self.retrainings,
             "negatives": len(self._miner.cache),

@@ -107,7 +107,7 @@ def train_heads(
     else:
         found = None if saved is None else Objects(**saved.started.tensors)
         objects = found or objects_of(images, fc, normaliser, svm)
-        scores = SvmTraining(objects, images, fc, normaliser, svm)
+        scores = SvmTraining(objects, images, fc, normaliser, svm, measured=announce.heard)
     num_classes, dim = len(images.class_names), images.source.extractor.feature_dim
     moved = None
     if bbox.enabled:

@@ -167,3 +167,16 @@ def test_liblinear_mines_nearly_the_same():
     slow = mine(SvmConfig(c=1e-2, retrain_after=40, solver="sklearn")).finish()
     positives, _, _ = make_images()
     assert torch.allclose(fast.score(positives), slow.score(positives), atol=0.05)
+
+
+def test_a_miner_that_goes_on_knows_its_last_objective():
+    positives, labels, images = make_images()
+    miner, resumed = (
+        HardNegativeMiner(positives, labels, K, CONFIG, class_names=NAMES, measured=True)
+        for _ in range(2)
+    )
+    assert miner.objective is None
+    miner.add("image 0", *images[0])
+    assert miner.objective > 0
+    resumed.restore(*miner.state())
+    assert resumed.objective == miner.objective

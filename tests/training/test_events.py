@@ -42,3 +42,9 @@ def test_what_a_function_raises_comes_out():
 
     with pytest.raises(KeyboardInterrupt):
         Announcer([stop])("mining", 1, 2)
+
+
+def test_only_one_with_functions_is_heard():
+    assert Announcer([print]).heard
+    assert not Announcer([print], silent=True).heard
+    assert not SILENT.heard

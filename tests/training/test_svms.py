@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 
 import pytest
@@ -5,10 +6,12 @@ import torch
 
 from detection.config import BBoxConfig, SvmConfig
 from detection.errors import DataError
+from detection.heads import hard_negatives
 from detection.heads.layer import identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import SvmScorer
 from detection.heads.svm import Svms
+from detection.training.events import Announcer
 from detection.training.svms import fit_normalisers, train_heads
 from tests.training import tiny
 
@@ -57,3 +60,27 @@ def test_a_class_without_objects_is_named(images):
     names = replace(images, class_names=("red", "blue", "green"))
     with pytest.raises(DataError, match="'green'"):
         train_heads(names, identity, SVM, BBoxConfig())
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_who_listens_hears_the_objective_whatever_is_logged(images, caplog, level):
+    caplog.set_level(level)
+    heard = []
+    announce = Announcer([heard.append])
+    heads = train_heads(images, identity, SVM, BBoxConfig(), announce=announce)
+    mining = [event.metrics for event in heard if event.stage == "mining"]
+    assert all("objective" in metrics for metrics in mining if metrics["retrainings"])
+    (last,) = [event.metrics for event in heard if event.stage == "svms"]
+    assert last["retrainings"] >= 1
+    weight = heads.scorer.svms.weight.double()
+    assert last["objective"] > 0.5 * weight.square().sum() > 0
+
+
+def test_where_nobody_listens_the_objective_costs_nothing(images, caplog, monkeypatch):
+    caplog.set_level(logging.ERROR)
+
+    def computed(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(hard_negatives, "svm_objective", computed)
+    assert train_heads(images, identity, SVM, BBoxConfig()).regressors is not None
