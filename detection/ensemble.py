@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from detection.boundary import inputs, remembers_file, with_probabilities
 from detection.boxes import flip
-from detection.config import Config
+from detection.config import Config, PostprocessConfig
 from detection.data.image_like import ImageLike
 from detection.detector import Detector
 from detection.errors import ConfigError, require
@@ -20,6 +21,8 @@ from detection.heads.calibration import Calibration
 from detection.postprocess import Candidates, finalize, select_candidates
 from detection.proposals.search import warn_of_other_backend
 from detection.structures import Detections, Image, Proposals, RoIFeatures
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -206,6 +209,8 @@ def combine(detectors: Sequence[Detector], config: Config | None = None) -> Dete
     _require_cascades(detectors, config)
     for detector in detectors:
         warn_of_other_backend(detector.config.proposals, config.proposals)
+    if len(detectors) == 1:
+        _warn_of_other_views(first, config.postprocess)
     if len(detectors) == 1 and not config.postprocess.averages_views:
         return first.with_config(config)
     members = tuple(
@@ -240,3 +245,14 @@ def _require_cascades(detectors: Sequence[Detector], config: Config) -> None:
     require(single, "cascade.enabled", what, True)
     what = "false, as this model was trained without one; train with cascade.enabled"
     require(detectors[0].cascade is not None, "cascade.enabled", what, True)
+
+
+def _warn_of_other_views(detector: Detector, options: PostprocessConfig) -> None:
+    """Warn if the scores will be means over other views than those of the probabilities' fit."""
+    own = detector.config.postprocess
+    if detector.calibration is not None and (own.flip, own.scales) != (options.flip, options.scales):
+        _LOG.warning(
+            "postprocess: expected flip %s and scales %s, with which the probabilities were "
+            "fitted, got %s and %s; boxes and scores are sound, probabilities may be off",
+            *(own.flip, list(own.scales), options.flip, list(options.scales)),
+        )

@@ -120,11 +120,13 @@ class CocoTerms:
         category_ids: of each label.
         annotations: the file's entries of these images and classes: ``id image_id category_id bbox
             area iscrowd``, no number rounded and no box clipped.
+        lacking: labels that the file has no category of; their identifiers are made up.
     """
 
     image_ids: Mapping[str, int | str]
     category_ids: tuple[int | str, ...]
     annotations: tuple[dict[str, Any], ...]
+    lacking: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

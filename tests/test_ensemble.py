@@ -11,6 +11,7 @@ from detection.ensemble import combine, score
 from detection.errors import ConfigError
 from detection.features.factory import make_extractor
 from detection.heads.bbox_regressor import BBoxRegressors
+from detection.heads.calibration import Calibration
 from detection.heads.layer import identity
 from detection.heads.normalisation import Normaliser
 from detection.heads.scorer import SoftmaxScorer, SvmScorer
@@ -205,3 +206,19 @@ def test_a_detector_that_sees_the_boxes_of_another_backend_says_so(caplog):
     assert caplog.text == ""
     combine([one.with_config(trained)], config)
     assert "proposals.backend: expected native" in caplog.text
+
+
+@pytest.mark.parametrize("views", [{"flip": True}, {"scales": (48, 64)}])
+def test_probabilities_of_other_views_are_said_to_be_off(caplog, views):
+    plain = detector(0)
+    other = replace(plain.config, postprocess=replace(plain.config.postprocess, **views))
+    combine([plain], other)
+    calibrated = replace(
+        plain, calibration=Calibration(slope=(1.0, 1.0), offset=(0.0, 0.0), threshold=0.5)
+    )
+    combine([calibrated])
+    combine([calibrated.with_config(other)])
+    assert caplog.messages == []
+    combine([calibrated], other)
+    (said,) = caplog.messages
+    assert "with which the probabilities were fitted" in said

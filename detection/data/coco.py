@@ -95,7 +95,7 @@ def terms_of(coco: CocoFile, class_names: Sequence[str]) -> CocoTerms:
     does not give each a number.
     """
     own = {name: identifier for identifier, name in coco.categories.items()}
-    fresh = _fresh_ids(own.values(), len(class_names))
+    fresh = fresh_ids(own.values(), len(class_names))
     category_ids = tuple(own[name] if name in own else next(fresh) for name in class_names)
     known = set(category_ids)
     rows = [row for row in coco.annotations if row["category_id"] in known and _has_area(row)]
@@ -105,6 +105,7 @@ def terms_of(coco: CocoFile, class_names: Sequence[str]) -> CocoTerms:
         image_ids={str(image.image_id): image.image_id for image in coco.images},
         category_ids=category_ids,
         annotations=tuple(rows),
+        lacking=frozenset(label for label, name in enumerate(class_names) if name not in own),
     )
 
 
@@ -112,11 +113,12 @@ def narrowed(terms: CocoTerms, labels: Sequence[int]) -> CocoTerms:
     """Return the terms of some classes only, relabelled in their order."""
     category_ids = tuple(terms.category_ids[label] for label in labels)
     rows = tuple(row for row in terms.annotations if row["category_id"] in category_ids)
-    return replace(terms, category_ids=category_ids, annotations=rows)
+    lacking = frozenset(new for new, label in enumerate(labels) if label in terms.lacking)
+    return replace(terms, category_ids=category_ids, annotations=rows, lacking=lacking)
 
 
-def _fresh_ids(taken: Iterable[Identifier], count: int) -> Iterator[int]:
-    """Return numbers for classes that the file does not have, beyond all that it has."""
+def fresh_ids(taken: Iterable[Identifier], count: int) -> Iterator[int]:
+    """Return numbers for classes that a file does not have, beyond all that it has."""
     numbers = [value for value in taken if isinstance(value, int)]
     start = max(numbers, default=0) + 1
     return iter(range(start, start + count))

@@ -10,9 +10,10 @@ from dataclasses import replace
 import torch
 
 from detection.data.annotations import TWICE
+from detection.data.join_terms import common_category_ids, joined_terms
 from detection.data.overlap import shared_files
 from detection.errors import DataError
-from detection.structures import Dataset, Record, Skipped
+from detection.structures import CocoTerms, Dataset, Record, Skipped
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,7 +23,9 @@ def join(parts: Sequence[Dataset], labels: Sequence[str], *, strict: bool) -> Da
 
     An image that an earlier part holds too, by its place or by its content, is left out and
     counted; in a strict reading it stops, unless it is the same file. Identifiers that two parts
-    share get the label of their part in front, in all parts alike.
+    share get the label of their part in front, in all parts alike. The identifiers that label files
+    give images and classes stay where they are unique; a strict reading, which results follow, says
+    where they do not.
 
     Args:
         parts: in order.
@@ -36,25 +39,47 @@ def join(parts: Sequence[Dataset], labels: Sequence[str], *, strict: bool) -> Da
     kept, left_out, listed = _without_twins(parts, strict=strict)
     ids = Counter(record.image_id for records in kept for record in records)
     clash = any(count > 1 for count in ids.values())
-    records = [
-        _renamed(
-            record, f"{label}/{record.image_id}" if clash else record.image_id, part, class_names
-        )
+    renamed = [
+        [
+            _renamed(one, f"{label}/{one.image_id}" if clash else one.image_id, part, class_names)
+            for one in own
+        ]
         for part, label, own in zip(parts, labels, kept, strict=True)
-        for record in own
     ]
+    name = " + ".join(part.name for part in parts)
+    terms = joined_terms(parts, kept, renamed, class_names)
+    if strict:
+        _say_what_results_hold(name, parts, terms, clash=clash)
     notes = sum((Counter(part.notes) for part in parts), Counter[str]())
     notes.update({TWICE: len(left_out), "duplicate in the lists": listed})
     if left_out:
         _LOG.warning("%s: %d left out (the first: %s)", TWICE, len(left_out), left_out[0].reason)
     return Dataset(
-        name=" + ".join(part.name for part in parts),
+        name=name,
         split="+".join(dict.fromkeys(part.split for part in parts)),
         class_names=class_names,
-        records=tuple(records),
+        records=tuple(one for own in renamed for one in own),
         notes=dict(+notes),
         skipped=(*(entry for part in parts for entry in part.skipped), *left_out),
+        coco=terms,
     )
+
+
+def _say_what_results_hold(
+    name: str, parts: Sequence[Dataset], terms: CocoTerms | None, *, clash: bool
+) -> None:
+    """Say where results in COCO's format cannot have the identifiers of the files."""
+    place = "category_id is the class's place in the class list, from 1"
+    if terms is None:
+        if any(part.coco is not None for part in parts):
+            what = "not every folder has identifiers: image_id is the image's name"
+            _LOG.warning("%s: in COCO results, %s, %s", name, what, place)
+        return
+    if clash:
+        what = "several images have one identifier: image_id has the folder in front"
+        _LOG.warning("%s: in COCO results, %s", name, what)
+    if common_category_ids(parts, ()) is None:
+        _LOG.warning("%s: in COCO results, files number their classes apart: %s", name, place)
 
 
 def _common_names(parts: Sequence[Dataset]) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from detection.config import Config
+from detection.data.image_prefetch import read_ahead
 from detection.detector import Detector
+from detection.ensemble import Ensemble
 from detection.evaluation.matching import IGNORED, TRUE_POSITIVE, match_detections
 from detection.heads.calibration import Calibration, fit_calibration
 from detection.heads.scorer import Scorer
@@ -80,8 +82,10 @@ def calibrate(
         count = counted(len(truths), "image")
         _LOG.info("no calibration: too few right or wrong detections in %s", count)
         return detector
-    message = "calibrated on %s: best F1 %.3f from probability %.3f on"
-    _LOG.info(message, counted(len(truths), "image"), calibration.f1, calibration.threshold)
+    views = " in the views that detect averages" if config.postprocess.averages_views else ""
+    message = "calibrated on %s%s: best F1 %.3f from probability %.3f on"
+    count = counted(len(truths), "image")
+    _LOG.info(message, count, views, calibration.f1, calibration.threshold)
     return replace(detector, calibration=calibration)
 
 
@@ -157,11 +161,20 @@ def _draw(count: int, most: int, seed: int) -> set[int]:
 
 
 def _detect(detector: Detector, images: TrainingImages) -> Iterator[Detections]:
-    """Yield the detections of training images, from the features that training keeps."""
+    """Yield the detections of training images, as they are found once the training is done."""
+    count = len(images.records)
+    if detector.config.postprocess.averages_views:
+        views = Ensemble(
+            class_names=detector.class_names, config=detector.config, members=(detector,)
+        )
+        read = read_ahead(images.records, max_pixels=images.source.max_pixels)
+        for record, image in track(zip(images.records, read, strict=True), count, "calibration"):
+            yield views.detect(image, images.proposals(record))
+        return
     boxes = [images.proposals(record).boxes for record in images.records]
-    features = images.source.pool5(images.records, boxes)
+    features = images.source.pool5(images.records, boxes)  # those that training keeps
     rows = zip(images.records, boxes, features, strict=True)
-    for record, its_boxes, pool5 in track(rows, len(boxes), "calibration"):
+    for record, its_boxes, pool5 in track(rows, count, "calibration"):
         with torch.no_grad():
             on_device = its_boxes.to(pool5.values.device)
             size = record.truth.size

@@ -58,4 +58,5 @@ def test_coco_files_that_both_count_from_1_do_not_meet(tmp_path):
     assert [r.path.name for r in dataset.records] == ["a.jpg", "b.jpg"]
     assert dataset.class_names == ("ant", "dog")
     assert [r.truth.labels.tolist() for r in dataset.records] == [[1], [0]]
-    assert dataset.coco is None
+    assert dataset.coco.image_ids == {"a/1": "a/1", "b/1": "b/1"}
+    assert dataset.coco.category_ids == (1, 2)

@@ -195,3 +195,29 @@ def test_a_crowd_is_measured_by_the_detections_own_area() -> None:
     assert evaluate_coco([truth], [detections_of], ["person"]).ap == 1.0  # five lie in the crowd
     (match,) = match_detections([truth], [detections_of], 1)
     assert match.outcomes.tolist() == [-1, -1, -1, -1, -1, 1]  # VOC's rule: none covers half of it
+
+
+@pytest.mark.parametrize("categories", CATEGORY_IDS)
+def test_two_files_score_as_the_one_that_they_make_up(tmp_path: Path, categories: str) -> None:
+    content = coco_file(1, CATEGORY_IDS[categories], IMAGE_IDS["falling"])
+    (tmp_path / "whole.json").write_text(json.dumps(content))
+    write_images(tmp_path)
+    for part, images in (("a", content["images"][:3]), ("b", content["images"][3:])):
+        own = {image["id"] for image in images}
+        rows = [row for row in content["annotations"] if row["image_id"] in own]
+        (tmp_path / part).mkdir()
+        text = json.dumps({**content, "images": images, "annotations": rows})
+        (tmp_path / part / "test.json").write_text(text)
+        for image in images:
+            (tmp_path / image["file_name"]).rename(tmp_path / part / image["file_name"])
+    roots = (str(tmp_path / "a"), str(tmp_path / "b"))
+    config = DataConfig(root=roots, train_split="test", test_split="test")
+    dataset = read_dataset(config, "test", class_names=NAMES)
+    detections = guesses(dataset, content, 1)
+    truths = [record.truth for record in dataset.records]
+    result = evaluate_coco(truths, detections, dataset.class_names, dataset.coco)
+    write_results(tmp_path / "run", {"split": "test"}, detections, NAMES, dataset.coco)
+    file = tmp_path / "run" / "detections" / "coco.json"
+    expected = pycocotools(tmp_path / "whole.json", file)
+    assert expected[0] > 0.05
+    np.testing.assert_allclose((result.ap, result.ap50, result.ap75), expected, atol=1e-12)

@@ -9,6 +9,7 @@ import torch
 
 from detection.config import BBoxConfig, CalibrationConfig, SvmConfig
 from detection.detector import Detector
+from detection.ensemble import combine
 from detection.evaluation.matching import match_detections
 from detection.heads.calibration import fit_calibration
 from detection.heads.hard_negatives import HardNegativeMiner
@@ -165,3 +166,20 @@ def test_a_network_that_has_seen_all_images_is_not_calibrated_on_them(records, c
     assert "calibration.fraction" in caplog.text
     some = calibrate(detector, images, HeldOut(of_network=records[:5]), None)
     assert some.calibration is None or some.calibration.images == 5
+
+
+@pytest.mark.parametrize("views", [{"flip": True}, {"flip": True, "scales": (48, 64)}])
+def test_probabilities_are_fitted_to_the_means_over_views_that_are_shown(tmp_path, caplog, views):
+    caplog.set_level(logging.INFO)
+    records = tiny.records(tmp_path, 24)
+    config = settings(fraction=0.5)
+    config = replace(config, postprocess=replace(config.postprocess, **views))
+    seen, unseen = hold_out(records, config)
+    detector = trained(config, seen, unseen=unseen)
+    shown = combine([detector])
+    found = [shown.detect(record.path, tiny.proposals(record)) for record in unseen]
+    expected = calibration.fit([record.truth for record in unseen], found, 2)
+    assert detector.calibration == expected
+    assert "in the views that detect averages" in caplog.text
+    one = trained(settings(fraction=0.5), seen, unseen=unseen)
+    assert one.calibration != expected
