@@ -43,8 +43,11 @@ def test_the_workflow_runs_what_continuous_integration_runs():
 def test_the_container_starts_the_command():
     lines = text_of("Dockerfile").splitlines()
     assert lines[-2:] == ['ENTRYPOINT ["detection"]', 'CMD ["--help"]']
-    (example,) = re.findall(r"docker run .* sppnet-detection (\w+)", text_of("Dockerfile"))
-    assert example in COMMANDS
+    examples = re.findall(r"docker run .* sppnet-detection (\w+)", text_of("Dockerfile"))
+    assert len(examples) == 2
+    assert set(examples) <= set(COMMANDS)
+    (python,) = re.findall(r"^FROM python:(\d\.\d+)-", text_of("Dockerfile"), re.MULTILINE)
+    assert f"Programming Language :: Python :: {python}\n" in text_of("setup.cfg")
     extras = re.findall(r'"/src\[([\w,]+)\]"', text_of("Dockerfile"))[0].split(",")
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
