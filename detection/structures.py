@@ -373,19 +373,22 @@ class Detections:
         return (self[index] for index in range(len(self)))
 
     @overload
-    def __getitem__(self, rows: int) -> Detection: ...
+    def __getitem__(self, rows: int | np.integer) -> Detection: ...
 
     @overload
-    def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> Detections: ...
+    def __getitem__(self, rows: slice | Sequence[int] | Tensor | np.ndarray) -> Detections: ...
 
-    def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Detection | Detections:
+    def __getitem__(
+        self, rows: int | np.integer | slice | Sequence[int] | Tensor | np.ndarray
+    ) -> Detection | Detections:
         """Return one detection, or some: by a slice, a list of rows or a mask."""
-        if not isinstance(rows, int):
+        if isinstance(rows, slice) or np.ndim(rows) > 0:
             return self._take(rows)
-        label = int(self.labels[rows])
-        x1, y1, x2, y2 = self.boxes[rows].tolist()
+        row = int(rows)  # also a NumPy number, and what argmax returns
+        label = int(self.labels[row])
+        x1, y1, x2, y2 = self.boxes[row].tolist()
         name = self.class_names[label] if self.class_names else str(label)
-        score = float(self.confidences[rows])
+        score = float(self.confidences[row])
         return Detection(box=(x1, y1, x2, y2), score=score, label=label, class_name=name)
 
     def __repr__(self) -> str:
@@ -420,21 +423,22 @@ class Detections:
         self,
         *,
         score: float | None = None,
-        classes: Collection[str | int] | None = None,
+        classes: str | int | Collection[str | int] | None = None,
         min_area: float = 0.0,
     ) -> Detections:
         """Return the detections that meet all conditions.
 
         Args:
             score: at least this, as in ``above``.
-            classes: names or labels.
+            classes: a name or label, or several.
             min_area: of the box, in square pixels.
         """
         chosen = self if score is None else self.above(score)
         sides = chosen.boxes[:, 2:] - chosen.boxes[:, :2]
         kept = sides.prod(dim=1) >= min_area
         if classes is not None:
-            of_class = [one.class_name in classes or one.label in classes for one in chosen]
+            wanted = (classes,) if isinstance(classes, str | int) else classes
+            of_class = [one.class_name in wanted or one.label in wanted for one in chosen]
             kept &= torch.tensor(of_class, dtype=torch.bool)
         return chosen[kept]
 

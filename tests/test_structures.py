@@ -119,6 +119,8 @@ def test_detections_are_a_sequence():
     assert detections[1:].labels.tolist() == [0]
     assert detections[torch.tensor([False, True])].labels.tolist() == [0]
     assert detections[[1, 0]].scores.tolist() == [-1.25, 0.75]
+    assert detections[np.array([False, True])].labels.tolist() == [0]
+    assert detections[np.int64(1)] == detections[detections.scores.argmin()] == detections[1]
     assert list(Detections.none("a")) == []
     with pytest.raises(IndexError):
         detections[2]
@@ -131,6 +133,9 @@ def test_a_filter_keeps_what_meets_all_conditions():
     assert detections.filter(score=0.0).labels.tolist() == [1]
     assert detections.filter(classes={"cat"}).labels.tolist() == [0]
     assert detections.filter(classes=[1]).labels.tolist() == [1]
+    assert detections.filter(classes="cat").labels.tolist() == [0]
+    assert detections.filter(classes="a").labels.tolist() == []
+    assert detections.filter(classes=1).labels.tolist() == [1]
     assert detections.filter(min_area=40).labels.tolist() == [1]
     assert detections.filter(min_area=38.5).labels.tolist() == [1, 0]
     assert len(detections.filter(classes=["cat"], score=0.0)) == 0
