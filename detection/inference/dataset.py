@@ -121,10 +121,10 @@ def evaluate(
         if dataset.coco is not None:
             values["category_ids"] = list(dataset.coco.category_ids)
         write_results(target, values, detections, detector.class_names, dataset.coco)
+        _LOG.info("%s", format_table(values))
         with tracked:
             numbers = tracked_numbers(values)
             tracked(TrainingEvent(stage="evaluation", step=1, total=1, metrics=numbers))
-        _LOG.info("%s", format_table(values))
     return values
 
 

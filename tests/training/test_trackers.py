@@ -1,5 +1,6 @@
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,3 +127,99 @@ def test_tensorboard_gets_its_curves(tmp_path):
     losses = [(one.step, one.value) for one in curves.Scalars("fine-tuning/loss_class")]
     assert losses == [(1, 2.0), (2, 1.0)]
     assert [(one.step, one.value) for one in curves.Scalars("mining/retrainings")] == [(3, 3.0)]
+
+
+class Failing(Recorder):
+    """A tracker with one method that does not work."""
+
+    def __init__(self, method):
+        super().__init__()
+        setattr(self, method, self.fail)
+
+    def fail(self, *values, **more):
+        raise RuntimeError("no\nserver")
+
+
+def test_a_tracker_that_does_not_start_is_named_and_the_others_end(tmp_path):
+    recorder = Recorder()
+    with (
+        pytest.raises(ConfigError, match=r"--tracker recorder: .*got RuntimeError: no server$"),
+        Trackers([recorder, Failing("start")], tmp_path),
+    ):
+        pass
+    assert recorder.calls == ["start", "finish"]
+
+
+def test_a_tracker_that_fails_later_ends_no_training(tmp_path, caplog):
+    first, second, third = Failing("log"), Recorder(), Failing("finish")
+    with Trackers([first, second, third], tmp_path) as trackers:
+        trackers(event("mining", 1, 2, retrainings=1.0))
+        trackers(event("mining", 2, 2, retrainings=2.0))
+    assert [step for step, _ in second.rows] == [step for step, _ in third.rows] == [1, 2]
+    assert first.calls == second.calls == ["start", "finish"]
+    assert [one.partition(", got")[0] for one in caplog.messages] == [
+        "--tracker recorder: expected it to take mining",
+        "--tracker recorder: at its end: RuntimeError: no server",
+    ]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Put trackers in the place of W&B and MLflow; collect those that are made."""
+    all_made = []
+
+    class Fake(Recorder):
+        def __init__(self, project, **named):
+            super().__init__()
+            self.project, self.named = project, named
+            all_made.append(self)
+            given = named.get("id") or named.get("run_id")
+            self.run_id = given or f"run {len(all_made)}"
+
+        @property
+        def tracker(self):
+            return SimpleNamespace(id=self.run_id, info=SimpleNamespace(run_id=self.run_id))
+
+
+    kinds = {name: type(name, (Fake,), {"name": name}) for name in ("wandb", "mlflow")}
+    monkeypatch.setattr(accelerate.tracking, "LOGGER_TYPE_TO_CLASS", kinds)
+    monkeypatch.setattr(accelerate.tracking, "get_available_trackers", lambda: list(kinds))
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    return all_made
+
+
+@pytest.mark.parametrize(("name", "known_by"), [("wandb", "id"), ("mlflow", "run_id")])
+def test_a_later_command_goes_on_in_the_run_of_the_first(tmp_path, made, name, known_by):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for stage in ("mining", "evaluation"):
+        with Trackers([name], folder, Config()) as trackers:
+            trackers(event(stage, 1, 1, retrainings=1.0))
+    first, second = made
+    assert first.project == second.project == "detection"
+    assert first.named.get("name", first.named.get("run_name")) == "mine"
+    assert not first.named.get(known_by)
+    assert second.named[known_by] == "run 1"
+    assert first.settings
+    assert not second.settings  # MLflow refuses to change what a run was given
+    assert [step for one in made for step, _ in one.rows] == [1, 2]
+    assert json.loads((folder / PLACES).read_text())["runs"] == {name: "run 1"}
+
+
+def test_wandb_writes_into_the_run_folder_unless_it_is_told_where(tmp_path, made, monkeypatch):
+    with Trackers(["wandb"], tmp_path):
+        pass
+    assert made[0].named["dir"] == str(tmp_path / "trackers")
+    assert (tmp_path / "trackers").is_dir()
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    with Trackers(["wandb"], tmp_path):
+        pass
+    assert "dir" not in made[1].named
+
+
+def test_a_class_may_have_letters_that_mlflow_refuses(tmp_path, made):
+    with Trackers(["mlflow", "wandb"], tmp_path) as trackers:
+        trackers(event("evaluation", 1, 1, **{"ap_né (a+b)": 0.5}))
+    mlflow, wandb = made
+    assert mlflow.rows == [(1, {"evaluation/ap_né _a_b_": 0.5})]
+    assert wandb.rows == [(1, {"evaluation/ap_né (a+b)": 0.5})]
