@@ -250,7 +250,10 @@ def _require_cascades(detectors: Sequence[Detector], config: Config) -> None:
 def _warn_of_other_views(detector: Detector, options: PostprocessConfig) -> None:
     """Warn if the scores will be means over other views than those of the probabilities' fit."""
     own = detector.config.postprocess
-    if detector.calibration is not None and (own.flip, own.scales) != (options.flip, options.scales):
+    if detector.calibration is not None and (own.flip, own.scales) != (
+        options.flip,
+        options.scales,
+    ):
         _LOG.warning(
             "postprocess: expected flip %s and scales %s, with which the probabilities were "
             "fitted, got %s and %s; boxes and scores are sound, probabilities may be off",

@@ -378,9 +378,7 @@ class Detections:
     @overload
     def __getitem__(self, rows: slice | Sequence[int] | Tensor | np.ndarray) -> Detections: ...
 
-    def __getitem__(
-        self, rows: int | np.integer | slice | Sequence[int] | Tensor | np.ndarray
-    ) -> Detection | Detections:
+    def __getitem__(self, rows: Any) -> Detection | Detections:
         """Return one detection, or some: by a slice, a list of rows or a mask."""
         if isinstance(rows, slice) or np.ndim(rows) > 0:
             return self._take(rows)
@@ -410,7 +408,7 @@ class Detections:
         more = f" and {rest}" if len(counts) > _SHOWN else ""
         return counted(len(self), "detection") + (f": {shown}{more}" if counts else "")
 
-    def _take(self, rows: slice | Sequence[int] | Tensor) -> Detections:
+    def _take(self, rows: Any) -> Detections:
         """Return some of the detections, whatever is known of each."""
         return replace(self, **{name: getattr(self, name)[rows] for name in self._per_row()})
 

@@ -106,7 +106,8 @@ def train(  # noqa: PLR0913 - three ways to restart, each a flag of its own
         if workers.is_main:
             require_same_given(out, given, override=override)
             stack.enter_context(tracked)
-        listeners = [*callbacks, *([tracked] if trackers else [])]
+        listeners: list[Callback] = [*callbacks]
+        listeners += [tracked] if trackers else []
         announce = Announcer(listeners, silent=not workers.is_main)
         dataset = _dataset(config, dataset, out, workers)
         extractor = make_extractor(network or load_backbone(config.backbone), config.features)

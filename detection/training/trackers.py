@@ -95,16 +95,17 @@ class Trackers:
 
     def _start(self, kind: Any) -> None:
         """Start a tracker, in the run of an earlier command where there is one."""
-        run_id = self._runs.get(kind.name)
-        tracker = _make(kind, self._folder, run_id) if isinstance(kind, type) else kind
-        self._made.append(tracker)
+        given, name = not isinstance(kind, type), str(kind.name)
+        run_id = None if given else self._runs.get(name)
+        tracker = kind if given else _make(kind, self._folder, run_id)
         if hasattr(tracker, "start"):  # before accelerate 1.9 they start when they are made
             tracker.start()
+        self._made.append(tracker)
         if run_id is None and self._config is not None:
             settings = {"run": self._folder.name, **flat(config_to_dict(self._config))}
             tracker.store_init_configuration(settings)
-        if kind.name in _IDENTIFIER and isinstance(kind, type):
-            self._runs[kind.name] = _IDENTIFIER[kind.name](tracker.tracker)
+        if name in _IDENTIFIER and not given:
+            self._runs[name] = _IDENTIFIER[name](tracker.tracker)
             self._write_places()
 
     def __exit__(

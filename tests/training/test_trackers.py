@@ -141,13 +141,14 @@ class Failing(Recorder):
 
 
 def test_a_tracker_that_does_not_start_is_named_and_the_others_end(tmp_path):
-    recorder = Recorder()
+    recorder, failing = Recorder(), Failing("start")
     with (
         pytest.raises(ConfigError, match=r"--tracker recorder: .*got RuntimeError: no server$"),
-        Trackers([recorder, Failing("start")], tmp_path),
+        Trackers([recorder, failing], tmp_path),
     ):
         pass
     assert recorder.calls == ["start", "finish"]
+    assert failing.calls == []
 
 
 def test_a_tracker_that_fails_later_ends_no_training(tmp_path, caplog):
@@ -179,7 +180,6 @@ def made(monkeypatch):
         @property
         def tracker(self):
             return SimpleNamespace(id=self.run_id, info=SimpleNamespace(run_id=self.run_id))
-
 
     kinds = {name: type(name, (Fake,), {"name": name}) for name in ("wandb", "mlflow")}
     monkeypatch.setattr(accelerate.tracking, "LOGGER_TYPE_TO_CLASS", kinds)
