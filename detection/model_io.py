@@ -124,6 +124,22 @@ def load(
     return combine([load_detector(Path(run), device=device, backbone=backbone) for run in runs])
 
 
+def model_file(run: Path) -> Path:
+    """Return the model file of a run folder; another path as it is.
+
+    Raises:
+        CheckpointError: if the folder has none.
+    """
+    if not run.is_dir():
+        return run
+    if not (path := run / MODEL_NAME).exists():
+        message = f"{run}: expected a trained detector, got a folder without {MODEL_NAME}"
+        if (run / "command.txt").is_file():
+            message += "; the training has not ended: repeat its command.txt with --resume"
+        raise CheckpointError(message)
+    return path
+
+
 def load_detector(
     run: Path | str, *, device: str = "auto", backbone: nn.Module | Trunk | None = None
 ) -> Detector:
@@ -151,8 +167,7 @@ def load_detector(
         >>> {row["image_id"] for row in rows} <= {7}
         True
     """
-    path = Path(run)
-    path = path / MODEL_NAME if path.is_dir() else path
+    path = model_file(Path(run))
     tensors, header = load_tensors(path)
     _check_schema(path, header)
     check_header(path, header)

@@ -3,6 +3,7 @@ import torch
 
 from detection.backbones import weights
 from detection.ensemble import score
+from detection.errors import CheckpointError
 from detection.io.tensors import load_tensors, save_tensors
 from detection.model_io import load_detector, save_detector
 from detection.structures import Image
@@ -28,3 +29,11 @@ def test_heads_in_double_precision_work(tmp_path, model):
     image, boxes = Image(image_id="a", pixels=pixels), torch.tensor([[2.0, 3, 40, 30]])
     detectors = [load_detector(tmp_path / name, device="cpu") for name in "mn"]
     assert torch.equal(*(score(d, image, boxes, d.config).scores for d in detectors))
+
+
+def test_a_run_whose_training_has_not_ended_says_how_to_go_on(tmp_path):
+    with pytest.raises(CheckpointError, match=r"got a folder without model\.safetensors$"):
+        load_detector(tmp_path)
+    (tmp_path / "command.txt").write_text("detection train")
+    with pytest.raises(CheckpointError, match=r"repeat its command\.txt with --resume$"):
+        load_detector(tmp_path)

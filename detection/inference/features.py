@@ -28,7 +28,7 @@ from detection.io.parallel import parallel_map
 from detection.io.progress import track
 from detection.io.shards import DEATHS, Parallel, connected
 from detection.io.tensors import read_header, save_tensors
-from detection.model_io import MODEL_NAME, load_detector
+from detection.model_io import load_detector, model_file
 from detection.structures import Image, Proposals, RoIFeatures
 from detection.training.pipeline import layer_of
 from detection.training.svm_training import HeadLayer
@@ -149,7 +149,7 @@ def _recipe(config: Config, run: Path | None, parallel: Parallel) -> Recipe:
     """Return what workers load the network from."""
     threads = torch.get_num_threads() if parallel.kind == "none" else 0
     if run is not None:
-        read_header(Path(run) / MODEL_NAME if Path(run).is_dir() else Path(run))  # is it there?
+        read_header(model_file(Path(run)))  # is it there?
         return make_recipe([run], config, threads=threads, work=_WORK)
     weights = Path(config.backbone.weights)
     if weights.exists():  # workers may have another folder of their own

@@ -41,8 +41,11 @@ logger = logging.getLogger(__name__)
 _CONFIG = "config.yaml"
 _MODEL = "model.safetensors"
 _LOCK = ".lock"
-_DATA = ("data.json", "skipped.csv", "given.json")
-_STARTED = frozenset((_CONFIG, _LOCK, "environment.json", "command.txt", "log.txt", *_DATA))
+_DATA = ("data.json", "skipped.csv", "given.json", "split.json", "trackers.json")
+_TRACKERS = "trackers"
+_STARTED = frozenset(
+    (_CONFIG, _LOCK, "environment.json", "command.txt", "log.txt", *_DATA, _TRACKERS)
+)
 """What a training writes before there is anything to continue from."""
 
 
@@ -113,6 +116,7 @@ def open_run(
         elif _has_only_started(path):
             for name in _DATA:
                 (path / name).unlink(missing_ok=True)
+            shutil.rmtree(path / _TRACKERS, ignore_errors=True)
         elif any(entry.name != _LOCK for entry in path.iterdir()):
             message = (
                 f"{path}: expected an empty folder, got one with files; continue with --resume, "

@@ -126,12 +126,13 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
 
 
 def test_a_first_try_that_failed_counts_as_no_run(tmp_path: Path) -> None:
+    written = ("data.json", "skipped.csv", "split.json", "trackers.json", "trackers/run/events")
     with open_run(tmp_path, Config()) as run:
-        (run.path / "data.json").write_text("{}")
-        (run.path / "skipped.csv").write_text("file,reason\n")
+        for name in written:
+            (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (run.path / name).write_text("{}")
     with open_run(tmp_path, Config(svm=SvmConfig(c=2.0))) as run:
-        assert not (run.path / "data.json").exists()
-        assert not (run.path / "skipped.csv").exists()
+        assert not any((run.path / name).exists() for name in written)
     assert read_run_config(tmp_path).svm.c == 2.0
     assert len((tmp_path / "command.txt").read_text().splitlines()) == 2
 
