@@ -141,6 +141,8 @@ def examine_objects(
     for item in parsed:
         if known and item.class_name not in known:
             hint = nearest(item.class_name, known)
+            if not rules.ignore_unknown_classes:
+                hint += " data.ignore_unknown_classes leaves it out"
             what = f"expected a known class, got {item.class_name[:60]!r}; {hint}"
             action: Action = "skip" if rules.ignore_unknown_classes else "stop"
             issues.append(

@@ -47,9 +47,9 @@ def test_an_unknown_class_is_named_with_the_nearest(ignored, action):
     )
     assert kept == ()
     assert (issue.kind, issue.action) == ("unknown class", action)
-    assert issue.message == (
-        "a.xml: object 1: expected a known class, got 'dig'; did you mean 'dog'?"
-    )
+    message = "a.xml: object 1: expected a known class, got 'dig'; did you mean 'dog'?"
+    remedy = "" if ignored else " data.ignore_unknown_classes leaves it out"
+    assert issue.message == f"{message}{remedy}"
 
 
 def test_a_box_that_is_clipped_stays_and_one_of_no_area_goes():
