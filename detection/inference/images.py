@@ -201,6 +201,12 @@ def _rows_of_shards(
     items = [replace(target, path=target.path.absolute()) for target in targets]
     keys = [file_key(item.path, item.called, item.image_id, item.drawing) for item in items]
     work = functools.partial(detect_shard, recipe, out.absolute(), lowest)
+
+    def reuse(its: Sequence[Target], rows: Iterable[Row]) -> bool:
+        drawn = all(_is_drawn(row, out) for row in rows)
+        kept.update(target.called for target in its if drawn)
+        return drawn
+
     with connected(sharding.parallel):
         yield from run_shards(
             work,
@@ -210,8 +216,14 @@ def _rows_of_shards(
             fingerprint=recipe.fingerprint,
             parallel=sharding.parallel,
             description="detect",
-            on_kept=lambda shard: kept.update(target.called for target in shard),
+            reuse=reuse,
         )
+
+
+def _is_drawn(row: Row, out: Path) -> bool:
+    """Return whether the drawing of a row is still in its folder; True of a row without one."""
+    drawing = row.get("entry", {}).get("drawing")
+    return not drawing or (out / drawing).is_file()
 
 
 def detect_shard(

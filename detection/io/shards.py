@@ -99,7 +99,7 @@ def run_shards(
     fingerprint: str,
     parallel: Parallel,
     description: str,
-    on_kept: Callable[[Sequence[Any]], None] | None = None,
+    reuse: Callable[[Sequence[Any], Iterable[Row]], bool] | None = None,
 ) -> Iterator[Row]:
     """Yield one row for each item, in order, after all shards that ``folder`` lacks are done.
 
@@ -111,7 +111,8 @@ def run_shards(
         fingerprint: of all else that rows depend on, such as the model.
         parallel: where.
         description: of the work, for the progress.
-        on_kept: called with the items of each shard that is there already.
+        reuse: called with the items and rows of each shard that is there already; where it returns
+            False, the shard is done again.
 
     Raises:
         DataError: naming the shard, if its workers died again and again; as the work itself
@@ -119,12 +120,11 @@ def run_shards(
     """
     remove_leftovers(folder)
     shards = split(items, keys, folder, fingerprint, parallel.images)
-    missing = []
-    for shard in shards:
-        if not is_complete(shard):
-            missing.append(shard)
-        elif on_kept is not None:
-            on_kept(shard.items)
+    missing = [
+        shard
+        for shard in shards
+        if not is_complete(shard) or (reuse and not reuse(shard.items, read_shard(shard)))
+    ]
     if len(missing) < len(shards):
         there = len(shards) - len(missing)
         logger.info("%s: %d of %d shards are there already", description, there, len(shards))

@@ -128,6 +128,17 @@ def test_a_rate_is_that_of_what_was_not_there_before(run, images, tmp_path, caps
     assert last_line().startswith(f"{out}: 7 images, 5 there already, the others in ")
 
 
+def test_a_drawing_that_was_removed_is_made_again(run, images, tmp_path):
+    out = tmp_path / "out"
+    assert detect(run, images, out, *parallel("processes")) == 1
+    before = written(out)
+    times = {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()}
+    min(out.glob("*.png")).unlink()
+    assert detect(run, images, out, *parallel("processes")) == 1
+    assert written(out) == before
+    assert sum(path.stat().st_mtime_ns != times[path] for path in times) == 1
+
+
 def die_once(*arguments):
     """Kill the worker at its first shard, in the middle of a drawing."""
     mark = Path(os.environ["DETECTION_TEST_DEATH"])
