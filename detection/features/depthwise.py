@@ -38,7 +38,8 @@ class DepthwiseConv2d(nn.Conv2d):
         """Convolve; the name of the argument is that of ``nn.Conv2d``."""
         given = (input, self.weight) if self.bias is None else (input, self.weight, self.bias)
         if not _takes_loop(given):
-            return super().forward(input)
+            # not super(): NormalisingConv2d, which is no DepthwiseConv2d, runs this method too
+            return nn.Conv2d.forward(self, input)
         dtype = dtype_in_use(input)
         result: Tensor = _Convolution.apply(
             input.to(dtype), self.weight, self.bias, int(self.padding[0]), self.dilation[0]

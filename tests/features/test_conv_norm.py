@@ -105,10 +105,11 @@ def test_a_frozen_input_or_weight_has_no_gradient(operations):
     assert twin.bn.bias.grad is not None
 
 
+@pytest.mark.parametrize("kind", ["pointwise", "depthwise"])
 def test_without_gradients_fixed_statistics_or_full_precision_the_layers_run_one_after_another(
-    operations,
+    kind, operations
 ):
-    plain, x = layers(), random(2, 6, 5, 4)
+    plain, x = layers(kind), random(2, 6, 9, 7)
     twin = fused(plain)
     with torch.no_grad():
         assert torch.equal(twin(x), plain(x))
