@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.running import run_script
 from tests.data.folders import picture
 
 ROOT = Path(__file__).parents[2]
@@ -17,11 +16,7 @@ SCRIPT = ROOT / "scripts/benchmarks/bars.py"
 STORED = ROOT / "scripts/benchmarks/results/bars.json"
 
 
-def run(*words: object) -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, str(SCRIPT), *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
+run = functools.partial(run_script, SCRIPT)
 
 
 def test_a_line_by_hand(tmp_path: Path) -> None:

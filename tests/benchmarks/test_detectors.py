@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 
 from detection.model_io import save_detector
 from detection.tiny import tiny_detector
+from tests.benchmarks.running import run_script
 from tests.data.folders import picture
 
 ROOT = Path(__file__).parents[2]
@@ -20,12 +19,7 @@ SCRIPT = ROOT / "scripts/benchmarks/detectors.py"
 STORED = ROOT / "scripts/benchmarks/results/detectors.json"
 
 
-def run(*words: object, code: str = "") -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = ["-c", code] if code else [str(SCRIPT)]
-    line = [sys.executable, *start, *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
+run = functools.partial(run_script, SCRIPT)
 
 
 def way(name: str, image_s: float, folder: dict[str, float], **more: Any) -> dict[str, Any]:

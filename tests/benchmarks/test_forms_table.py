@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.benchmarks.running import run_script
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/benchmarks/forms_table.py"
@@ -17,11 +17,7 @@ FORMS = ("exact", "cascade", "cascade, fc int8")
 MEASURED = ROOT / "scripts/benchmarks/results/stages"
 
 
-def run(*words: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
+run = functools.partial(run_script, SCRIPT)
 
 
 def sums(conv: float, network: float, image: float, **more: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -10,16 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.running import run_script
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/benchmarks/scheduler_load.py"
 STORED = ROOT / "scripts/benchmarks/results/scheduler_load.json"
 
 
-def run(*words: object) -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, str(SCRIPT), *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
+run = functools.partial(run_script, SCRIPT)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from detection.config import DataConfig, ProposalConfig
 from detection.data.dataset import read_dataset
 from detection.proposals.store import ProposalStore
+from tests.benchmarks.running import run_script
 from tests.faults.small import write_tree
 
 ROOT = Path(__file__).parents[2]
@@ -22,12 +24,7 @@ SCRIPT = ROOT / "scripts/experiments/sizes.py"
 STORED = ROOT / "scripts/benchmarks/results/sizes.json"
 
 
-def run(*words: object, code: str = "") -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = ["-c", code] if code else [str(SCRIPT)]
-    line = [sys.executable, *start, *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
+run = functools.partial(run_script, SCRIPT)
 
 
 def size(factor: float, memory: float, disk: int) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.benchmarks.running import run_script
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "benchmarks"
 
@@ -33,17 +32,10 @@ def write(folder: Path, name: str, lines: list[dict[str, Any]], words: str = "")
     (folder / f"{name}.json").write_text(json.dumps(result))
 
 
-def run(script: str, *words: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPTS / script), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
-
-
 def test_a_line_shows_times_ratio_and_goal_and_one_thread_has_none(tmp_path: Path) -> None:
     write(tmp_path, "nms_2t", [line()], "--threads 2")
     write(tmp_path, "nms_1t", [line()], "--threads 1")
-    shown = run("table.py", str(tmp_path)).splitlines()
+    shown = run_script(SCRIPTS / "table.py", str(tmp_path)).splitlines()
     assert "| NMS | ours | 4.00 ms | theirs | 48.0 ms | **12** | 8 | 0 |" in shown
     assert "| NMS | ours, 1 thread | 4.00 ms | theirs | 48.0 ms | **12** |  | 0 |" in shown
 
@@ -53,13 +45,13 @@ def test_a_missed_goal_is_said_and_a_loss_stands_beside_its_form(tmp_path: Path)
     write(tmp_path, "fc_2t", [line(ours=form, ours_s=12.0, against_s=60.0, ratio=5.0, reach=7.0)])
     write(tmp_path, "fc_loss", [line(ours=form, max_difference=loss)])
     wanted = f"| NMS | {form} (mAP -0.50) | 12.0 s | theirs | 60.0 s | **5** | 7: missed | 0 |"
-    assert wanted in run("table.py", str(tmp_path)).splitlines()
+    assert wanted in run_script(SCRIPTS / "table.py", str(tmp_path)).splitlines()
 
 
 def test_images_have_their_own_table_and_what_lacks_is_named(tmp_path: Path) -> None:
     write(tmp_path, "nms_2t", [line()])
     write(tmp_path, "whole_image_zf5", [line(step="network, zf5"), line(step="conv", reach=0.0)])
-    shown = run("table.py", str(tmp_path), "--goals")
+    shown = run_script(SCRIPTS / "table.py", str(tmp_path), "--goals")
     steps, images = shown.split("**Whole images**")
     assert "network, zf5" in images
     assert "network, zf5" not in steps
@@ -75,7 +67,7 @@ def test_the_tables_take_the_place_between_the_marks(tmp_path: Path) -> None:
     write(tmp_path, "nms_2t", [line()])
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed: begin -->\nlast week\n<!-- speed: end -->\nafter\n")
-    run("table.py", str(tmp_path), "--readme", str(page))
+    run_script(SCRIPTS / "table.py", str(tmp_path), "--readme", str(page))
     shown = page.read_text()
     assert shown.startswith("before\n<!-- speed: begin -->\n**Steps**\n")
     assert shown.endswith("\n<!-- speed: end -->\nafter\n")
@@ -87,7 +79,9 @@ def test_a_second_machine_has_marks_of_its_own_and_lists_what_it_measured(tmp_pa
     page = tmp_path / "page.md"
     first = "<!-- speed: begin -->\nthe first\n<!-- speed: end -->\n"
     page.write_text(f"{first}<!-- other: begin -->\nold\n<!-- other: end -->\n")
-    run("table.py", str(tmp_path), "--readme", str(page), "--mark", "other", "--measured")
+    run_script(
+        SCRIPTS / "table.py", str(tmp_path), "--readme", str(page), "--mark", "other", "--measured"
+    )
     shown = page.read_text()
     assert shown.startswith(f"{first}<!-- other: begin -->\n**Steps**\n")
     assert "Not measured" not in shown
@@ -97,8 +91,8 @@ def test_a_second_machine_has_marks_of_its_own_and_lists_what_it_measured(tmp_pa
 @pytest.mark.slow
 def test_a_step_that_was_measured_is_skipped(tmp_path: Path) -> None:
     words = ("nms_1t", "--quick", "--out", str(tmp_path))
-    assert run("run_all.py", *words).startswith("nms_1t: 2 lines")
+    assert run_script(SCRIPTS / "run_all.py", *words).startswith("nms_1t: 2 lines")
     result = json.loads((tmp_path / "nms_1t.json").read_text())
     assert result["command"].startswith("python scripts/benchmarks/nms.py --boxes 60")
     assert {tuple(actual) for actual in result["lines"]} == {tuple(line())}
-    assert not run("run_all.py", *words)
+    assert not run_script(SCRIPTS / "run_all.py", *words)
