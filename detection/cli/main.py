@@ -11,6 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import detection
 from detection.cli.command import check_outputs
@@ -147,6 +148,7 @@ def _run(words: Sequence[str]) -> int:
         parser.print_help()
         return 0
     options = parser.parse(words[1:])
+    _check_current_folder()
     with _messages():
         config = Config()
         if command.base is not None:
@@ -156,6 +158,15 @@ def _run(words: Sequence[str]) -> int:
                 return 0
         check_outputs(command, options)
         return command.run(options, config) or 0
+
+
+def _check_current_folder() -> None:
+    """Raise ConfigError if it has been removed: MKL would end the process without a word of it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        message = "the current folder has been removed; change to one that exists"
+        raise ConfigError(message) from None
 
 
 class _Messages(logging.Handler):

@@ -126,7 +126,7 @@ def _attempt(function: Callable[[T], R], index: int, item: T) -> tuple[int, Any,
 def _attempt_from(
     folder: str, parent: int, function: Callable[[T], R], index: int, item: T
 ) -> tuple[int, Any, Any]:
-    """Attempt it in a folder: loky keeps its processes, and each the folder that it began in."""
+    """Attempt it in a folder: loky keeps its processes, whoever began them and wherever."""
     if folder:
         end_with_parent(parent)
         os.chdir(folder)
@@ -188,6 +188,8 @@ def _in_processes(
     import joblib
 
     folder = str(Path.cwd()) if backend == "loky" else ""
+    if folder:
+        _leave_other_folders(folder)
 
     def tasks() -> Iterator[Any]:
         for index, item in items:
@@ -253,6 +255,26 @@ def _explained(
         kind = _WorkerLostError if type(error).__name__ in _KILLED else DataError
         listed = ", ".join(names[index] for index in list(waiting)) or "no item"
         raise kind(_explain(error, listed, timeout)) from error
+
+
+_BEGAN_IN: set[tuple[str, int, int]] = set()
+"""The folder that loky's processes began in: its name and what tells it from a later one."""
+
+
+def _leave_other_folders(folder: str) -> None:
+    """End loky's idle processes that began in another folder.
+
+    If it has been removed since, MKL ends the process that loads it there, and one that is still
+    starting ends as well: https://github.com/InternLM/lmdeploy/issues/2258.
+    """
+    from joblib.externals.loky import get_reusable_executor
+
+    state = Path(folder).stat()
+    here = {(folder, state.st_dev, state.st_ino)}
+    if _BEGAN_IN - here:
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+        _BEGAN_IN.clear()
+    _BEGAN_IN.update(here)
 
 
 @contextlib.contextmanager

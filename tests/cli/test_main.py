@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -161,6 +162,18 @@ def test_a_mistake_in_a_file_names_file_and_option(
     path.write_text("features: {metod: rcnn}\n")
     expected = f"{path}: features.metod: unknown option; did you mean features.method?"
     assert fail(capsys, "train", "--config", path) == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no folder that is in use")
+def test_a_current_folder_that_was_removed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["train", "--out", "run"]) == 2
+    assert capsys.readouterr().err.startswith("error: the current folder has been removed;")
 
 
 def test_debug_shows_where_the_error_arose() -> None:

@@ -193,6 +193,30 @@ def test_relative_paths_mean_the_folder_that_is_current_now(
         assert set(actual.values()) == {name}
 
 
+class Arrival:
+    """Becomes, in the process where it arrives, the folder that is current there."""
+
+    def __reduce__(self) -> tuple[Callable[[], str], tuple[()]]:
+        return os.getcwd, ()
+
+
+def as_it_came(item: object) -> object:
+    return item
+
+
+def test_no_process_begins_or_stays_in_a_folder_that_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that was removed MKL cannot be loaded, and a new process cannot begin."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        mapped = parallel_map(as_it_came, [Arrival()] * 4, workers=2, names=list("abcd"))
+        assert set(dict(mapped).values()) == {str(tmp_path / name)}
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / name).rmdir()
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "foo", "localhost:notaport"])
 def test_a_scheduler_that_is_away_is_one_line(
     monkeypatch: pytest.MonkeyPatch, address: str
