@@ -275,6 +275,8 @@ class FeatureConfig:
         map_scales: one factor per map of ``maps``, so that none drowns the others; none is 1 each.
         power: pooled features are raised to this power; 1 in both papers. 0.5 helps SVMs on frozen
             conv layers.
+        crop_size: R-CNN: side of the warped crops; 0 takes the network's own: 227 for AlexNet and
+            for ZF-5, which SPPnet's authors train on 224.
         context: R-CNN: pixels of context around the box in the warped crop (RC Appendix A).
         warp: R-CNN: ``warp`` to a square regardless of aspect ratio, or ``square``, the tightest
             square (RC Appendix A).
@@ -300,6 +302,7 @@ class FeatureConfig:
     maps: tuple[str, ...] = ()
     map_scales: tuple[float, ...] = ()
     power: float = 1.0
+    crop_size: int = 0
     context: int = 16
     warp: Literal["warp", "square"] = "warp"
     batch_size: int = 0
@@ -323,6 +326,9 @@ class FeatureConfig:
         expected = f"{len(self.maps)} positive numbers, one for each of features.maps, or none"
         require(fits, "features.map_scales", expected, list(factors))
         require(0 < self.power <= 1, "features.power", "a power in (0, 1]", self.power)
+        side = self.crop_size
+        expected = f"0 or a side of 32..{MAX_SIDE:,} pixels"
+        require(side == 0 or 32 <= side <= MAX_SIDE, "features.crop_size", expected, side)
         require(0 <= self.context < 100, "features.context", "pixels in [0, 100)", self.context)
         _not_negative("features", self, "max_long_side", "batch_size", "memory_gib")
 

@@ -29,6 +29,8 @@ WRONG: list[tuple[str, Any]] = [
     ("features.levels", [0]),
     ("features.levels", []),
     ("features.context", 100),
+    ("features.crop_size", 31),
+    ("features.crop_size", 10_001),
     ("features.batch_size", -1),
     ("features.max_long_side", -1),
     ("features.memory_gib", -1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -225,19 +225,20 @@ class RcnnGraph(nn.Module):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        backbone, config = detector.extractor.backbone, detector.extractor.config
+        extractor = cast(RcnnExtractor, detector.extractor)
+        config = extractor.config
         self.maps = Maps(detector)
-        self.last_pool = _copy(backbone.last_pool)
+        self.last_pool = _copy(extractor.backbone.last_pool)
         self.levels = config.levels if config.maps else ()
         self.heads = Heads(detector)
         self.power = config.power
-        self.crop_size: int = backbone.crop_size
+        self.crop_size: int = extractor.crop_size
 
     @staticmethod
     def input_settings(detector: Detector) -> dict[str, object]:
         """Return the settings that crops are prepared with."""
-        extractor = detector.extractor
-        config, crop_size = extractor.config, extractor.backbone.crop_size
+        extractor = cast(RcnnExtractor, detector.extractor)
+        config, crop_size = extractor.config, extractor.crop_size
         return {"crop_size": crop_size, "context": config.context, "warp": config.warp}
 
     def example(self) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:

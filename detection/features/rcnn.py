@@ -31,6 +31,7 @@ class RcnnExtractor:
         config: as given.
         device: where features are computed, and where they stay.
         dtype: precision of the conv layers.
+        crop_size: side of the crops, pixels.
         trainable: the conv layers that are trained; empty without.
         feature_dim: channels x grid x grid; with ``features.maps``, channels x bins of the pyramid.
         num_scales: 1, the size of the image.
@@ -39,7 +40,8 @@ class RcnnExtractor:
     stages: Mapping[str, str] = {"encode_image": "warp", "warp": "warp", "conv": "conv"}
 
     def __init__(self, backbone: Backbone, config: FeatureConfig, num_trainable: int = 0) -> None:
-        room = (backbone.crop_size - 1) // 2
+        self.crop_size = config.crop_size or backbone.crop_size
+        room = (self.crop_size - 1) // 2
         expected = f"at most {room} pixels on the crops of {backbone.name}"
         require(config.context <= room, "features.context", expected, config.context)
         self.backbone = backbone
@@ -50,8 +52,20 @@ class RcnnExtractor:
         self.num_scales = 1
         bins = sum(n * n for n in config.levels) if config.maps else backbone.grid**2
         self.feature_dim = sum(self.network.channels) * bins
+        if self.crop_size != backbone.crop_size:
+            self._check_crop_size()
         default = _CPU_BATCH if is_host(self.device) else _GPU_BATCH
         self.batch_size = config.batch_size or default
+
+    def _check_crop_size(self) -> None:
+        """Raise ConfigError where pool5 of such a crop is not the one that fc6 reads."""
+        side = self.crop_size
+        try:
+            length = self.conv(torch.zeros(1, 3, side, side, device=self.device)).shape[1]
+        except RuntimeError:  # no cell is left
+            length = 0
+        expected = f"0 or a side that {self.backbone.name} pools to {self.feature_dim:,} values"
+        require(length == self.feature_dim, "features.crop_size", expected, side)
 
     @staticmethod
     def describe(config: FeatureConfig) -> str:
@@ -116,7 +130,7 @@ class RcnnExtractor:
         return warp_boxes(
             maps[0].values,
             boxes.to(self.device),
-            self.backbone.crop_size,
+            self.crop_size,
             self.config.context,
             self.config.warp,
         )

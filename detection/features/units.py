@@ -101,15 +101,15 @@ def input_scale(
         size: (height, width) of the image.
         boxes: image pixels; the method chooses by them.
     """
-    config, backbone = extractor.config, extractor.backbone
+    config = extractor.config
     if isinstance(extractor, RcnnExtractor):
         sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1.0)
         if config.warp == "square":
             sides = sides.amax(dim=1, keepdim=True).expand(-1, 2)
-        return (backbone.crop_size - 2 * config.context) / sides
+        return (extractor.crop_size - 2 * config.context) / sides
     chosen = choose_scale(boxes, size, config.scales, config.scale_rule)
     resized = [
-        resized_size(size, side, config.max_long_side, min_size=backbone.min_size)
+        resized_size(size, side, config.max_long_side, min_size=extractor.backbone.min_size)
         for side in config.scales
     ]
     factors = boxes.new_tensor([[width / size[1], height / size[0]] for height, width in resized])

@@ -184,6 +184,13 @@ def test_several_maps_are_exported(runtime, method):
 
 
 @pytest.mark.parametrize("runtime", [Onnx, TorchExport])
+def test_crops_of_another_side_are_exported(runtime):
+    detector = heads(served.detector("rcnn", maps=("3",), crop_size=48, context=4), "svm")
+    assert write.export_notes(detector)["crop_size"] == "48"
+    assert_same(runtime(detector), detector, PICTURES[1], boxes_of(PICTURES[1], 20))
+
+
+@pytest.mark.parametrize("runtime", [Onnx, TorchExport])
 @pytest.mark.parametrize("projection", ["paper", "released_code"])
 def test_aligned_boxes_are_exported(runtime, projection):
     maps = {"maps": ("3", "1"), "map_scales": (1.0, 0.5), "projection": projection}

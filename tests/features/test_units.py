@@ -119,6 +119,13 @@ def test_rcnn_sees_each_box_at_a_size_of_its_own(warp, expected, network):
     assert input_scale(extractor, (64, 90), BOXES[:1])[0].tolist() == pytest.approx(expected)
 
 
+def test_rcnn_sees_crops_of_the_configured_side(network):
+    config = replace(CONFIG, method="rcnn", maps=("layer3",), crop_size=160)
+    extractor = make_extractor(load_backbone(BackboneConfig(name="resnet18_c4")), config)
+    expected = pytest.approx((128 / 50, 128 / 25))
+    assert input_scale(extractor, (64, 90), BOXES[:1])[0].tolist() == expected
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_field_lies_in_the_image_and_holds_its_part_of_the_box(method, network):
     extractor = make_extractor(network, replace(CONFIG, method=method))
