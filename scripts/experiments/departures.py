@@ -3,29 +3,39 @@
 Trains and evaluates a configuration as it is, then once for each difference with the authors' rule
 in its place, and prints a Markdown table with the difference paired over the test images. Rules
 that no option switches are put into the package's modules by this script, in a process of its own.
-What is finished is not repeated; options of `detection train` may follow.
+What is finished is not repeated; options of `detection train` may follow. `--only` chooses rows.
 
     python scripts/experiments/departures.py subset_sppnet_squeezenet runs/departures \
       --proposals.max_boxes 300 --features.levels 1,2,4
+    python scripts/experiments/departures.py subset_rcnn_squeezenet runs/departures_rcnn \
+      --only mean --proposals.max_boxes 150
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from detection.config import SvmConfig
+from detection.config import DataConfig, SvmConfig
+from detection.data.dataset import read_dataset
+from detection.data.images import read_image
 from detection.features import scale, sppnet
+from detection.features.rcnn import RcnnExtractor
 from detection.features.sppnet import SppExtractor
+from detection.features.trunk import ConvTrunk
 from detection.heads import hard_negatives, negative_cache
 from detection.heads.hard_negatives import HardNegativeMiner
 from detection.heads.svm import Svms, fit_linear_svms
@@ -33,7 +43,8 @@ from detection.inference import dataset
 from detection.io.files import write_json_atomic
 from detection.report.loading import load_runs
 from detection.report.paired import paired_differences
-from detection.structures import Detections, GroundTruth, Image, RoIFeatures, Size
+from detection.runs.folder import read_run_config
+from detection.structures import Detections, FeatureMap, GroundTruth, Image, RoIFeatures, Size
 from detection.training import bbox_targets, examples, row_store, svm_training
 from detection.training.examples import TrainingExample, TrainingImages
 from detection.training.rois import LabelledRoIs, label_rois, usable
@@ -41,6 +52,12 @@ from detection.training.svm_training import Sample, SvmTraining
 
 KEPT_AN_IMAGE = 40
 """Detections of each class of a whole set, on average an image (rcnn_test.m)."""
+
+MEAN_SIDE = 256
+"""Side of the mean image (R-CNN's ilsvrc_2012_mean.mat)."""
+
+MEAN_FILE = "MEAN_IMAGE"
+"""The environment variable that names the file of the mean image."""
 
 HEAD = (
     "| with the authors' rule | mAP, 11-point | 95% interval over images | against this package's, "
@@ -212,6 +229,53 @@ def kept_of_the_set() -> None:
     dataset.track = track  # type: ignore[attr-defined]
 
 
+def write_mean_image(data: DataConfig, path: Path) -> None:
+    """Write what the mean of the training images, RGB, 256 x 256, is beyond its channels' means.
+
+    The channels keep the means that the weights expect: only the place is new.
+    """
+    total = torch.zeros(1, 3, MEAN_SIDE, MEAN_SIDE)
+    records = read_dataset(data, "train").records
+    for record in records:
+        pixels = read_image(record.path, record.image_id).pixels.permute(2, 0, 1).float()[None]
+        total += functional.interpolate(pixels, (MEAN_SIDE,) * 2, mode="bilinear", antialias=True)
+    mean = total / len(records)
+    save_file({"mean": mean - mean.mean(dim=(2, 3), keepdim=True)}, path)
+
+
+@functools.cache
+def mean_image() -> Tensor:
+    """Return what `write_mean_image` wrote, (1, 3, 256, 256)."""
+    return load_file(os.environ[MEAN_FILE])["mean"]
+
+
+def mean_of_each_place() -> None:
+    """Subtract a mean image: R-CNN the middle of it from each crop, SPPnet all of it, resized."""
+    resize, warp = SppExtractor.resize, RcnnExtractor.warp
+
+    def normalised(network: ConvTrunk, pattern: Tensor) -> Tensor:
+        return network.normalise(pattern) - network.normalise(torch.zeros_like(pattern))
+
+    def without_mean(self: SppExtractor, image: Image) -> list[Tensor]:
+        pattern = normalised(self.network, mean_image())
+        return [
+            one - functional.interpolate(pattern, one.shape[1:], mode="bilinear")[0]
+            for one in resize(self, image)
+        ]
+
+    def crops_without_mean(
+        self: RcnnExtractor, maps: Sequence[FeatureMap], boxes: Tensor
+    ) -> Tensor:
+        first = (MEAN_SIDE - self.crop_size) // 2
+        middle = slice(first, first + self.crop_size)
+        pattern = normalised(self.network, mean_image()[:, :, middle, middle])
+        ones = [replace(one, values=torch.ones_like(one.values)) for one in maps]
+        return warp(self, maps, boxes) - warp(self, ones, boxes) * pattern  # no mean beyond borders
+
+    SppExtractor.resize = without_mean  # type: ignore[method-assign]
+    RcnnExtractor.warp = crops_without_mean  # type: ignore[method-assign]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departure:
     """A difference from the authors' code.
@@ -241,6 +305,9 @@ DEPARTURES = {
     "difficult": Departure(
         rule="difficult objects that are not trained on are background", put=background_difficult
     ),
+    "mean": Departure(
+        rule="a mean image subtracted (of the training images)", put=mean_of_each_place
+    ),
     "overlap": Departure(
         rule="a negative that overlaps another by more than 70% dropped",
         words=("--svm.negative_overlap", "0.7"),
@@ -262,10 +329,13 @@ DEPARTURES = {
 }
 
 
-def run(name: str, words: Sequence[str]) -> None:
+def run(name: str, words: Sequence[str], out: Path) -> None:
     """Run a command of the package under the rule of a departure."""
     line = [sys.executable, __file__, "--under", name, *words]
-    subprocess.run(line, check=True)
+    mean = out / "mean.safetensors"
+    if name == "mean" and not mean.is_file():
+        write_mean_image(read_run_config(out / "base").data, mean)
+    subprocess.run(line, check=True, env={**os.environ, MEAN_FILE: str(mean)})
 
 
 def train_and_evaluate(config: str, out: Path, name: str, words: Sequence[str]) -> Path:
@@ -275,11 +345,11 @@ def train_and_evaluate(config: str, out: Path, name: str, words: Sequence[str]) 
         return folder
     departure = DEPARTURES.get(name)
     if departure is not None and not departure.trains:
-        run(name, ["evaluate", str(out / "base"), "--out", str(folder)])
+        run(name, ["evaluate", str(out / "base"), "--out", str(folder)], out)
         return folder
     own = departure.words if departure is not None else ()
-    run(name, ["train", "--config", config, *words, *own, "--out", str(folder), "--resume"])
-    run(name, ["evaluate", str(folder)])
+    run(name, ["train", "--config", config, *words, *own, "--out", str(folder), "--resume"], out)
+    run(name, ["evaluate", str(folder)], out)
     return folder
 
 
@@ -310,4 +380,9 @@ if __name__ == "__main__":
         if chosen is not None and chosen.put is not None:
             chosen.put()
         sys.exit(detection(sys.argv[3:]))
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:], list(DEPARTURES))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("config", help="a preset or a file")
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    parser.add_argument("--only", nargs="+", choices=list(DEPARTURES), default=list(DEPARTURES))
+    options, rest = parser.parse_known_args()
+    main(options.config, options.out, rest, options.only)
