@@ -37,8 +37,8 @@ from detection.model_parts import (
     stored_config,
 )
 from detection.runs.config_io import config_to_dict
+from detection.runs.folder import model_file
 
-MODEL_NAME = "model.safetensors"
 SCHEMA = 1
 """Raised when the meaning of a tensor or a header field changes."""
 
@@ -122,22 +122,6 @@ def load(
         True
     """
     return combine([load_detector(Path(run), device=device, backbone=backbone) for run in runs])
-
-
-def model_file(run: Path) -> Path:
-    """Return the model file of a run folder; another path as it is.
-
-    Raises:
-        CheckpointError: if the folder has none.
-    """
-    if not run.is_dir():
-        return run
-    if not (path := run / MODEL_NAME).exists():
-        message = f"{run}: expected a trained detector, got a folder without {MODEL_NAME}"
-        if (run / "command.txt").is_file():
-            message += "; the training has not ended: repeat its command.txt with --resume"
-        raise CheckpointError(message)
-    return path
 
 
 def load_detector(

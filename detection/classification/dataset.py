@@ -16,6 +16,7 @@ from torch import Tensor
 
 from detection.data.images import EXTENSIONS, MAX_PIXELS, read_image
 from detection.data.issues import nearest
+from detection.data.roots import require_class_folders
 from detection.errors import DataError, is_line
 from detection.structures import Dataset, Image, Size
 
@@ -66,9 +67,7 @@ def read_image_folder(root: Path, *, class_names: Sequence[str] = ()) -> Classif
     Raises:
         DataError: if there is no class, a folder of no class, or a class without images.
     """
-    if not root.is_dir():
-        message = f"{root}: expected a folder of class folders, got none; correct the path"
-        raise DataError(message)
+    require_class_folders(root)
     folders = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and p.name[0] != "."}
     names = tuple(class_names) or tuple(folders)
     _check_class_folders(root, folders, names)

@@ -17,7 +17,7 @@ from detection.config import Config
 from detection.errors import CheckpointError
 from detection.heads.fc import FcHead
 from detection.io.tensors import load_tensors, save_tensors
-from detection.model_io import MODEL_NAME, part, preprocessing_name
+from detection.model_io import part, preprocessing_name
 from detection.model_parts import (
     CLASSIFIER_FIELDS,
     as_float,
@@ -26,6 +26,7 @@ from detection.model_parts import (
     stored_config,
 )
 from detection.runs.config_io import config_to_dict
+from detection.runs.folder import model_file
 
 SCHEMA = 1
 """Raised when the meaning of a tensor or a header field changes."""
@@ -75,7 +76,7 @@ def load_classifier(path: Path) -> TrainedClassifier:
         CheckpointError: if the file is missing, damaged, no classifier, of another version, or its
             tensors do not belong together.
     """
-    path = path / MODEL_NAME if path.is_dir() else path
+    path = model_file(path, "classifier")
     tensors, header = load_tensors(path)
     right = header.get("kind") == KIND and header.get("schema") == SCHEMA
     if not right or type(header["schema"]) is not int:

@@ -14,7 +14,8 @@ from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier, is_file, plain_path
 from detection.data.image_files import EXTENSIONS, is_image_name
 from detection.data.issues import AnnotationIssue, Corners, composed
-from detection.data.label_tables import fault, read_text, require_folder, to_coco
+from detection.data.label_tables import fault, read_text, to_coco
+from detection.data.roots import require_folder
 from detection.data.split import names_of
 from detection.errors import DataError, shown
 from detection.values import Size

@@ -26,13 +26,6 @@ def read_text(path: Path) -> str:
         raise DataError(message) from error
 
 
-def require_folder(root: Path) -> None:
-    """Raise DataError unless there is such a folder."""
-    if not root.is_dir():
-        message = f"{root}: expected a folder, got none; correct data.root or fetch the data"
-        raise DataError(message)
-
-
 def fault(kind: str, location: str, what: str) -> AnnotationIssue:
     """Return an issue that stops a reader."""
     return AnnotationIssue(kind=kind, location=location, what=what, action="stop")

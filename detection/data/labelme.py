@@ -14,7 +14,8 @@ from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoFile, CocoImage, Identifier
 from detection.data.image_files import EXTENSIONS, read_file
 from detection.data.issues import AnnotationIssue, Corners, composed
-from detection.data.label_tables import fault, note, require_folder, to_coco
+from detection.data.label_tables import fault, note, to_coco
+from detection.data.roots import require_folder
 from detection.data.voc_folder import files_below
 from detection.errors import DataError, shown
 from detection.values import Size

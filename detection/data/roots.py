@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from detection.config import DataConfig
+from detection.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,36 @@ def sources_of(config: DataConfig, split: Literal["train", "test"]) -> tuple[Sou
         Source(config=alone(config, root), root=Path(root), split=name, label=label)
         for (root, name), label in zip(parts, _labels(parts), strict=True)
     )
+
+
+def require_folder(root: Path) -> None:
+    """Raise DataError unless there is such a folder."""
+    if not root.is_dir():
+        message = f"{root}: expected a folder, got none; correct data.root or fetch the data"
+        raise DataError(message)
+
+
+def require_class_folders(root: Path) -> None:
+    """Raise DataError unless there is such a folder, for a folder of images for each class."""
+    if not root.is_dir():
+        message = f"{root}: expected a folder of class folders, got none; correct the path"
+        raise DataError(message)
+
+
+def require_roots(config: DataConfig, *splits: Literal["train", "test"]) -> None:
+    """Check that the folders of some lists are there: what can be said before anything is read.
+
+    Args:
+        config: the ``data`` section.
+        splits: which of its two lists.
+
+    Raises:
+        DataError: naming the first that is not.
+    """
+    for split in splits:
+        for root, _ in config.parts(split):
+            if config.format != "coco":  # whose lists may be files anywhere
+                require_folder(Path(root))
 
 
 def alone(config: DataConfig, root: str) -> DataConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 from detection.data.foreign_paths import without_prefix
 from detection.data.image_files import EXTENSIONS, read_file
 from detection.data.issues import composed
+from detection.data.roots import require_folder
 from detection.data.split import Parts, named_parts, parts_of
 from detection.data.voc_xml import parse_annotation
 from detection.errors import DataError
@@ -104,9 +105,7 @@ def open_voc_folder(root: Path, year: int = 0, lists: str = "") -> VocFolder:
     Raises:
         DataError: if there is none, or more than one and no year.
     """
-    if not root.is_dir():
-        message = f"{root}: expected a folder, got none; correct data.root or fetch the data"
-        raise DataError(message)
+    require_folder(root)
     folders = [root] if _is_voc(root) else []
     for devkit in (root, root / "VOCdevkit"):
         if not folders and devkit.is_dir():

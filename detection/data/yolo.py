@@ -13,13 +13,8 @@ from detection.data.coco_file import CocoFile, CocoImage, Identifier, plain_path
 from detection.data.foreign_paths import without_prefix
 from detection.data.image_files import is_image_name, known_header
 from detection.data.issues import AnnotationIssue, composed
-from detection.data.label_tables import (
-    fault,
-    note,
-    read_text,
-    require_folder,
-    to_coco,
-)
+from detection.data.label_tables import fault, note, read_text, to_coco
+from detection.data.roots import require_folder
 from detection.data.split import names_of
 from detection.data.yolo_index import YoloIndex, open_index
 from detection.data.yolo_labels import parse_labels

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from detection.evaluation.bootstrap import bootstrap_map
 from detection.evaluation.coco_ap import CocoResult, evaluate_coco
 from detection.evaluation.matching import match_detections
 from detection.evaluation.voc_ap import VocResult, describe_rule, score_matches
-from detection.io.files import remove_leftovers, write_json_atomic, write_text_atomic
+from detection.io.files import remove_leftovers, slug, write_json_atomic, write_text_atomic
 from detection.io.reading import read_plain
 from detection.structures import CocoTerms, Detections, GroundTruth
 from detection.words import counted
@@ -188,15 +186,6 @@ def one_line(name: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
-
-
-def slug(name: str) -> str:
-    """Return a file name for any text: itself if safe, else its safe part and a hash."""
-    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._")[:60]
-    if safe == name:
-        return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{safe or 'class'}-{digest}"
 
 
 def write_voc_files(

@@ -10,9 +10,11 @@ from typing import Any
 
 from detection.data.annotations import CheckedObject
 from detection.errors import DataError, DetectionError, shown
-from detection.evaluation.results import read_coco_json
+from detection.lazy import lazy
 from detection.runs.folder import read_run_config
 from detection.words import counted
+
+results = lazy("detection.evaluation.results")  # needs torch, which detect's own files do not
 
 
 def read_labels(
@@ -71,7 +73,7 @@ def _from_run(
         DataError: if these are no COCO results, or a class has no name.
     """
     run = path.absolute().parent.parent
-    found = read_coco_json(path)
+    found = results.read_coco_json(path)
     lowest = _decision_threshold(run) if threshold is None else threshold
     names = tuple(class_names) or _names_of(run)
     largest = max((int(d.labels.max()) for d in found.values() if len(d.labels)), default=-1)

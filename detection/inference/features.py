@@ -28,7 +28,8 @@ from detection.io.parallel import parallel_map
 from detection.io.progress import track
 from detection.io.shards import DEATHS, Parallel, connected
 from detection.io.tensors import read_header, save_tensors
-from detection.model_io import load_detector, model_file
+from detection.model_io import load_detector
+from detection.runs.folder import model_file
 from detection.structures import Image, Proposals, RoIFeatures
 from detection.training.pipeline import layer_of
 from detection.training.svm_training import HeadLayer

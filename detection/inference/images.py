@@ -21,10 +21,10 @@ from detection.data.folder import list_images, name_images
 from detection.detector import Detector
 from detection.ensemble import Ensemble
 from detection.errors import DataError, ImageError
-from detection.evaluation.results import slug, write_coco_json
+from detection.evaluation.results import write_coco_json
 from detection.inference.proposal_prefetch import search_ahead
 from detection.inference.shards import FOLDER, Recipe, Sharding, loaded, make_recipe
-from detection.io.files import remove_leftovers, write_bytes_atomic, write_json_atomic
+from detection.io.files import remove_leftovers, slug, write_bytes_atomic, write_json_atomic
 from detection.io.progress import track
 from detection.io.shards import Row, connected, file_key, run_shards
 from detection.report.drawing import draw_detections

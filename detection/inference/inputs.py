@@ -13,14 +13,36 @@ from pathlib import Path
 
 from detection.data.image_files import is_image_name
 from detection.data.transfer import Patience, download
-from detection.evaluation.results import slug
-from detection.inference.video import Camera, is_video
+from detection.io.files import slug
+
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+"""File name endings, in lower case, of what is taken for a video."""
 
 PATIENCE = Patience(attempts=2, timeout=20.0, max_bytes=1 << 30, max_seconds=300.0)
 """With addresses: how often, how long without data, how much, and how long altogether."""
 
 _CAMERA = re.compile(r"(?:camera:)?(\d{1,3})")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """A camera of this machine.
+
+    Attributes:
+        index: its number, from 0.
+    """
+
+    index: int
+
+    @property
+    def stem(self) -> str:
+        """What its results are called."""
+        return f"camera-{self.index}"
+
+    def __str__(self) -> str:
+        """The word that names it on the command line."""
+        return f"camera:{self.index}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +58,11 @@ class Inputs:
     images: tuple[Path, ...]
     videos: tuple[Path | Camera, ...]
     called: dict[Path, str]
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a path's name is that of a video."""
+    return path.suffix.lower() in VIDEOS
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ from detection.ensemble import Ensemble, combine
 from detection.io.files import sha256_of_bytes, sha256_of_file
 from detection.io.shards import Parallel, Row
 from detection.io.variables import positive_variable
-from detection.model_io import MODEL_NAME, load_detector
+from detection.model_io import load_detector
 from detection.proposals.store import store_parameters
 from detection.runs.config_io import config_to_dict
+from detection.runs.folder import MODEL_NAME
 from detection.structures import Detections
 from detection.version import VERSION
 

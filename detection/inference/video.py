@@ -28,15 +28,13 @@ from detection.detector import Detector
 from detection.ensemble import Ensemble
 from detection.errors import DataError
 from detection.inference.images import detections_to_json
+from detection.inference.inputs import Camera
 from detection.io.files import explain
 from detection.io.progress import track
 from detection.report.drawing import draw_detections
 from detection.structures import Image
 from detection.training.loop import GracefulStop
 from detection.words import counted
-
-EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-"""File name endings, in lower case, of what is taken for a video."""
 
 AHEAD = 4
 """Frames that wait decoded."""
@@ -45,26 +43,6 @@ _PLAIN_RATE = 25.0
 
 _SMALL = 4096
 """Bytes that the beginning of a video takes on a disk."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Camera:
-    """A camera of this machine.
-
-    Attributes:
-        index: its number, from 0.
-    """
-
-    index: int
-
-    @property
-    def stem(self) -> str:
-        """What its results are called."""
-        return f"camera-{self.index}"
-
-    def __str__(self) -> str:
-        """The word that names it on the command line."""
-        return f"camera:{self.index}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +65,6 @@ class VideoSummary:
         names = ", ".join(map(str, self.written))
         frames = counted(self.frames, "frame")
         return f"{frames} in {self.seconds:.1f} s ({rate:.2f} a second): {names}"
-
-
-def is_video(path: Path) -> bool:
-    """Return whether a path's name is that of a video."""
-    return path.suffix.lower() in EXTENSIONS
 
 
 def detect_video(

@@ -188,6 +188,15 @@ def sha256_of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def slug(name: str) -> str:
+    """Return a file name for any text: itself if safe, else its safe part and a hash."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._")[:60]
+    if safe == name:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{safe or 'class'}-{digest}"
+
+
 class FolderLock:
     """One process at a time in a folder.
 

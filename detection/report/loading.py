@@ -16,7 +16,7 @@ from detection.errors import DataError, DetectionError
 from detection.evaluation.results import read_coco_json
 from detection.io.reading import read_plain
 from detection.runs.config_io import config_from_dict
-from detection.runs.folder import read_run_config
+from detection.runs.folder import nothing_to_report, read_run_config
 from detection.structures import Dataset, Detections
 
 METHOD_NAMES = {"sppnet": "SPPnet", "rcnn": "R-CNN"}
@@ -94,12 +94,7 @@ def load_run(folder: Path) -> Run:
         problems=tuple(problems),
     )
     if run.config is None and run.metrics is None and run.benchmark is None:
-        why = f": {problems[0]}" if problems else ""
-        message = (
-            f"{folder}: expected config.yaml, metrics.json or benchmark.json, got none of them"
-            f"{why}; detection train makes a run folder"
-        )
-        raise DataError(message)
+        raise nothing_to_report(folder, next(iter(problems), ""))
     return run
 
 

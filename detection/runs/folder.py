@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detection.config import Config
-from detection.errors import ConfigError, DataError
+from detection.errors import CheckpointError, ConfigError, DataError
 from detection.io.files import (
     FolderLock,
     explain,
@@ -39,8 +39,9 @@ from detection.runs.environment import describe_environment
 logger = logging.getLogger(__name__)
 
 _CONFIG = "config.yaml"
-_MODEL = "model.safetensors"
+MODEL_NAME = "model.safetensors"
 _LOCK = ".lock"
+_RESULTS = (_CONFIG, "metrics.json", "benchmark.json")
 _DATA = ("data.json", "skipped.csv", "given.json", "split.json", "trackers.json")
 _TRACKERS = "trackers"
 _STARTED = frozenset(
@@ -64,7 +65,7 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The trained detector."""
-        return self.path / _MODEL
+        return self.path / MODEL_NAME
 
     @property
     def metrics(self) -> Path:
@@ -158,9 +159,52 @@ def read_run_config(path: Path) -> Config:
     return apply(Config(), read_config_file(path / _CONFIG))
 
 
+def model_file(run: Path, what: str = "detector") -> Path:
+    """Return the model file of a run folder; another path as it is.
+
+    Args:
+        run: the folder, or the file.
+        what: the model is, in words.
+
+    Raises:
+        CheckpointError: if there is no such path, or the folder has none.
+    """
+    if not run.exists():
+        message = f"{run}: expected a trained {what}, got no such file or folder"
+        raise CheckpointError(message)
+    if not run.is_dir():
+        return run
+    if not (path := run / MODEL_NAME).exists():
+        message = f"{run}: expected a trained {what}, got a folder without {MODEL_NAME}"
+        if (run / "command.txt").is_file():
+            message += "; the training has not ended: repeat its command.txt with --resume"
+        raise CheckpointError(message)
+    return path
+
+
+def require_results(path: Path) -> None:
+    """Raise DataError unless a folder is one of a run or a benchmark."""
+    if not any((path / name).is_file() for name in _RESULTS):
+        raise nothing_to_report(path)
+
+
+def nothing_to_report(path: Path, why: str = "") -> DataError:
+    """Return the error for a folder that holds no results, or none that can be read.
+
+    Args:
+        path: the folder.
+        why: they cannot be read; empty where there are none.
+    """
+    message = (
+        f"{path}: expected {', '.join(_RESULTS[:-1])} or {_RESULTS[-1]}, got none of them"
+        f"{why and f': {why}'}; detection train makes a run folder"
+    )
+    return DataError(message)
+
+
 def is_unfinished(path: Path) -> bool:
     """Return whether a folder holds a run without its result."""
-    return (Path(path) / _CONFIG).is_file() and not (Path(path) / _MODEL).exists()
+    return (Path(path) / _CONFIG).is_file() and not (Path(path) / MODEL_NAME).exists()
 
 
 def _has_only_started(path: Path) -> bool:

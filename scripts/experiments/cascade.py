@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from detection.data.dataset import read_dataset
-from detection.model_io import MODEL_NAME, load_detector, save_detector
+from detection.model_io import load_detector, save_detector
 from detection.proposals.dataset import propose_dataset
 from detection.runs.config_io import apply, read_option, write_config
-from detection.runs.folder import read_run_config
+from detection.runs.folder import MODEL_NAME, read_run_config
 from detection.training.cascade import fit_cascade
 from detection.training.pipeline import training_images
 

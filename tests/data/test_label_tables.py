@@ -4,7 +4,7 @@ import pytest
 
 from detection.data.annotations import FoundObject
 from detection.data.coco_file import CocoImage
-from detection.data.label_tables import note, read_text, require_folder, to_coco
+from detection.data.label_tables import note, read_text, to_coco
 from detection.data.split import names_of
 from detection.errors import DataError
 
@@ -52,9 +52,3 @@ def test_texts_are_read_without_their_byte_order_mark(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"ab\xe4")
     with pytest.raises(DataError, match=r"a\.txt: expected UTF-8 text, got byte 2 that is not"):
         read_text(tmp_path / "a.txt")
-
-
-def test_a_root_that_is_not_there_is_named(tmp_path):
-    require_folder(tmp_path)
-    with pytest.raises(DataError, match=r"none: expected a folder, got none; correct data\.root"):
-        require_folder(tmp_path / "none")

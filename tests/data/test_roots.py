@@ -6,7 +6,7 @@ import torch
 from detection.config import DataConfig
 from detection.data.check import check_dataset
 from detection.data.dataset import read_dataset
-from detection.data.roots import sources_of
+from detection.data.roots import require_class_folders, require_folder, require_roots, sources_of
 from detection.errors import ConfigError, DataError
 from detection.proposals.store import ProposalStore
 from detection.runs.config_io import config_from_dict, config_to_dict, read_repeated
@@ -149,3 +149,20 @@ def test_one_root_in_a_list_is_that_root():
 def test_lists_that_do_not_fit_the_roots_are_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         DataConfig(**settings)
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path):
+    require_folder(tmp_path)
+    with pytest.raises(DataError, match=r"none: expected a folder, got none; correct data\.root"):
+        require_folder(tmp_path / "none")
+    with pytest.raises(DataError, match=r"none: expected a folder of class folders, got none"):
+        require_class_folders(tmp_path / "none")
+
+
+def test_the_roots_of_the_lists_that_are_read_have_to_be_there(tmp_path):
+    gone = str(tmp_path / "gone")
+    config = DataConfig(root=(str(tmp_path), gone), test_split=("test", ""))
+    require_roots(config, "test")
+    with pytest.raises(DataError, match="gone: expected a folder"):
+        require_roots(config, "test", "train")
+    require_roots(DataConfig(root=gone, format="coco"), "train")  # its file may be elsewhere

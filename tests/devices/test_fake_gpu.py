@@ -112,7 +112,12 @@ def outcomes_on_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_device_that_is_not_there_is_one_line_before_anything_is_written(
     verb: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([verb, "--features.device", name, "--out", str(tmp_path / "run")]) == 2
+    for folder in ("train", "val"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a.jpg").write_bytes(b"")
+    roots = {"pretrain": "--pretrain.root", "benchmark": "--images"}
+    words = [roots.get(verb, "--data.root"), str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main([verb, "--features.device", name, *words]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("error: features.device: ")
@@ -123,13 +128,16 @@ def test_a_device_that_is_not_there_is_one_line_before_anything_is_written(
     "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory")]
 )
 def test_a_training_that_runs_out_of_memory_says_what_to_lower(
-    error: RuntimeError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: RuntimeError,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("detection.training.pipeline.train", fail)
-    assert main(["train"]) == 2
+    assert main(["train", "--data.root", str(tmp_path)]) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: out of memory: lower features.scales, ")
     assert str(error) in line

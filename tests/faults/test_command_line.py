@@ -126,8 +126,11 @@ def test_f54_a_torchvision_for_another_torch_is_said_with_the_command(tmp_path: 
     (tmp_path / "torchvision").mkdir()
     text = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
     (tmp_path / "torchvision" / "__init__.py").write_text(text)
+    for name in ("train", "val"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    words = ["--pretrain.root", tmp_path / "images", "--out", tmp_path / "run"]
     done = subprocess.run(
-        [sys.executable, "-m", "detection", "pretrain", "--out", tmp_path / "run"],
+        [sys.executable, "-m", "detection", "pretrain", *words],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         cwd=ROOT,
         capture_output=True,

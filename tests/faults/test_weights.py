@@ -22,7 +22,8 @@ from detection.errors import CheckpointError, DataError, ImageError
 from detection.io import files
 from detection.io.files import write_bytes_atomic
 from detection.io.tensors import _digest, load_tensors, save_tensors
-from detection.model_io import MODEL_NAME, load_detector
+from detection.model_io import load_detector
+from detection.runs.folder import MODEL_NAME
 from tests.faults.conftest import Trained
 from tests.faults.small import FINE_TUNING, SETTINGS, fail, run
 

@@ -13,8 +13,7 @@ import pytest
 from detection.cli.main import main
 from detection.data.transfer import Patience
 from detection.errors import DataError
-from detection.inference.inputs import file_name, open_inputs
-from detection.inference.video import Camera
+from detection.inference.inputs import Camera, file_name, open_inputs
 from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 from detection.tiny import tiny_detector

@@ -12,7 +12,8 @@ import pytest
 from detection.cli.main import main
 from detection.errors import DataError
 from detection.inference import video
-from detection.inference.video import detect_video, is_video
+from detection.inference.inputs import is_video
+from detection.inference.video import detect_video
 from detection.model_io import save_detector
 from detection.runs.config_io import write_config
 from detection.tiny import tiny_detector

@@ -23,6 +23,7 @@ from detection.io.files import (
     remove_leftovers,
     sha256_of_bytes,
     sha256_of_file,
+    slug,
     to_plain,
     whole_folder,
     write_bytes_atomic,
@@ -274,3 +275,21 @@ def test_of_six_processes_at_the_same_moment_one_gets_the_lock(tmp_path: Path) -
         process.communicate("end\n", timeout=30)
     assert answers[-1] == "mine\n"
     assert all("locked by pid" in answer for answer in answers[:-1])
+
+
+@pytest.mark.parametrize("name", ["cat", "tvmonitor", "potted-plant", "a.b", "x" * 60])
+def test_safe_names_are_their_own_file_names(name: str) -> None:
+    assert slug(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<script>alert(1)</script>", "a/b", "../x", "a\nb", "猫", "x" * 300, "", ".hidden", "a b"],
+)
+def test_unsafe_names_become_safe_file_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{slug(name)}.txt"
+    path.write_text("")
+    assert path.parent == tmp_path
+    assert path.is_file()
+    assert slug(name).isascii()
+    assert "/" not in slug(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from detection.cli.command import (
     RESTART,
@@ -21,6 +22,8 @@ from detection.config import Config
 
 def pretrain(options: argparse.Namespace, config: Config) -> None:
     """Train a classifier with a pyramid on top, whose trunk a detector can start from."""
+    if not options.resume:  # what is trained already needs no images
+        _require_images(config, "train", "test")
     from detection.classification.pretrain import pretrain as run
     from detection.runs.interruption import says_how_to_resume
 
@@ -29,11 +32,28 @@ def pretrain(options: argparse.Namespace, config: Config) -> None:
     print(f"{options.out}: trained; next: detection classify-views {options.out}")
 
 
+def _require_images(config: Config, *splits: Literal["train", "test"]) -> None:
+    """Raise DataError if the folders of labelled images are not there."""
+    from detection.data.roots import require_class_folders, require_roots
+
+    settings = config.pretrain
+    if settings.source != "folder":
+        require_roots(config.data, *splits)
+        return
+    for split in splits:
+        folder = settings.train_folder if split == "train" else settings.test_folder
+        require_class_folders(Path(settings.root) / folder)
+
+
 def classify_views(options: argparse.Namespace, config: Config) -> None:
     """Test a trained classifier with one view of each image, or many.
 
     Settings start from those of the run.
     """
+    from detection.runs.folder import model_file
+
+    model_file(options.run, "classifier")
+    _require_images(config, "test")
     from detection.classification.evaluate import classify_views as run
 
     run(options.run, config, options.out)
@@ -41,6 +61,9 @@ def classify_views(options: argparse.Namespace, config: Config) -> None:
 
 def classify_eval(options: argparse.Namespace, config: Config) -> None:
     """Train and test linear SVMs on features of whole images (SPP §3.2)."""
+    from detection.data.roots import require_roots
+
+    require_roots(config.data, "train", "test")
     from detection.classification.evaluate import classify_eval as run
 
     run(config, options.out, overwrite=options.overwrite)

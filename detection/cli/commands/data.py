@@ -105,6 +105,9 @@ def of_folders(options: argparse.Namespace) -> Config:
 
 def browse(options: argparse.Namespace, config: Config) -> None:
     """Show a data set and its annotations on one HTML page."""
+    from detection.data.roots import require_roots
+
+    require_roots(config.data, options.split)
     from detection.data.dataset import read_dataset
     from detection.report.browse import browse as write
 
@@ -119,6 +122,9 @@ def propose(options: argparse.Namespace, config: Config) -> None:
     The boxes are stored below proposals.folder, where training and evaluation find them, with a
     list of what was left out, skipped.csv.
     """
+    from detection.data.roots import require_roots
+
+    require_roots(config.data, *options.splits)
     from detection.io.shards import Parallel, connected
 
     parallel = parallel_of(options)

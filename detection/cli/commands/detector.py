@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detection.cli.command import (
     PARALLEL,
@@ -25,6 +26,9 @@ from detection.cli.command import (
 from detection.cli.parser import whole_number
 from detection.config import Config
 
+if TYPE_CHECKING:
+    from detection.inference.inputs import Inputs
+
 RUN = option("run", "the folder of a trained detector", type=Path)
 DEVICE = option("--device", "auto, cpu, cuda or cuda:<number>", default="auto")
 
@@ -34,6 +38,10 @@ def train(options: argparse.Namespace, config: Config) -> None:
 
     Without --config, --backbone.name and --features.method, settings start from the preset 'own'.
     """
+    from detection.data.roots import require_roots
+
+    if not options.resume:  # what is trained already needs no images
+        require_roots(config.data, "train")
     from detection.runs.interruption import says_how_to_resume
     from detection.training.pipeline import train as run
 
@@ -65,6 +73,12 @@ def evaluate(options: argparse.Namespace, config: Config) -> None:
     Settings start from those of the run; the result is metrics.json and the detections. Of several
     runs, the union of their scored windows is suppressed.
     """
+    from detection.data.roots import require_roots
+    from detection.runs.folder import model_file
+
+    for path in (options.run, *options.others):
+        model_file(path)
+    require_roots(config.data, "test")
     from detection.inference.dataset import evaluate as run
 
     config = _on_device(config, options.device)
@@ -85,9 +99,21 @@ def detect(options: argparse.Namespace, config: Config) -> int:
     A video or a camera becomes a drawn video, and a file with a line of JSON a frame; Ctrl-C ends a
     camera. Settings start from those of the run. The exit code is 1 if an image could not be read.
     """
+    from detection.data.folder import list_images
+    from detection.inference.inputs import open_inputs
+    from detection.runs.folder import model_file
+
+    model_file(options.run)
+    with open_inputs(options.inputs) as inputs:
+        if inputs.images:
+            list_images(inputs.images)
+        return _detect(options, config, inputs)
+
+
+def _detect(options: argparse.Namespace, config: Config, inputs: Inputs) -> int:
+    """Find objects in what is there."""
     from detection.ensemble import combine
     from detection.inference.images import detect as run
-    from detection.inference.inputs import open_inputs
     from detection.inference.shards import Sharding
     from detection.inference.video import detect_video
     from detection.model_io import load_detector
@@ -98,22 +124,20 @@ def detect(options: argparse.Namespace, config: Config) -> int:
         [load_detector(options.run, device=options.device)], _on_device(config, options.device)
     )
     shown = {"threshold": options.threshold, "draw": not options.no_drawings}
-    with open_inputs(options.inputs) as inputs:
-        for path in inputs.videos:
-            found = detect_video(detector, path, options.out, max_frames=options.frames, **shown)
-            print(found.format())
-        if not inputs.images:
-            return 0
-        called = inputs.called
-        summary = run(
-            detector,
-            inputs.images,
-            options.out,
-            coco=options.coco,
-            called=called,
-            sharding=sharding,
-            **shown,
-        )
+    for path in inputs.videos:
+        found = detect_video(detector, path, options.out, max_frames=options.frames, **shown)
+        print(found.format())
+    if not inputs.images:
+        return 0
+    summary = run(
+        detector,
+        inputs.images,
+        options.out,
+        coco=options.coco,
+        called=inputs.called,
+        sharding=sharding,
+        **shown,
+    )
     for reason in summary.failed.values():
         print(f"error: {reason}", file=sys.stderr)
     print(f"{options.out}: {replace(summary, failed={}).format()}")
@@ -122,6 +146,9 @@ def detect(options: argparse.Namespace, config: Config) -> int:
 
 def benchmark(options: argparse.Namespace, config: Config) -> None:
     """Time R-CNN and SPPnet, stage by stage, on the same images and boxes."""
+    from detection.data.folder import list_images
+
+    list_images([options.images])
     from detection.benchmark.speed import BenchmarkPlan, format_benchmark
     from detection.benchmark.speed import benchmark as run
 
@@ -131,6 +158,10 @@ def benchmark(options: argparse.Namespace, config: Config) -> None:
 
 def report(options: argparse.Namespace, config: Config) -> None:
     """Compare runs on one HTML page and in a table: accuracy, speed, mistakes, images."""
+    from detection.runs.folder import require_results
+
+    for path in options.runs:
+        require_results(path)
     from detection.report.html import report_run
 
     report_run(options.runs, options.out)

@@ -21,6 +21,11 @@ def explore(options: argparse.Namespace, config: Config) -> None:
     most, after suppression in each image. Without --channels the units are the most selective ones,
     whose regions show one class most often.
     """
+    from detection.data.roots import require_roots
+    from detection.runs.folder import model_file
+
+    model_file(options.run)
+    require_roots(config.data, options.split)
     from detection.inference.explore import show_units
 
     show_units(

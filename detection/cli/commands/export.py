@@ -16,6 +16,9 @@ def export(options: argparse.Namespace, config: Config) -> None:
     SPPnet takes a resized image and boxes, R-CNN warped crops; docs/export.md describes both. ONNX
     needs the extra 'onnx'.
     """
+    from detection.runs.folder import model_file
+
+    model_file(options.run)
     from detection.export.write import export_run
 
     notes = export_run(options.run, options.format, options.out)

@@ -19,15 +19,20 @@ def features(options: argparse.Namespace, config: Config) -> int:
     holds boxes, the distinct vectors and the row of each box; features.json says whose it is.
     Again, only what is missing is done. The exit code is 1 if an image could not be read.
     """
-    from detection.inference.features import extract_features
+    from detection.data.folder import list_images
     from detection.inference.inputs import open_inputs
+    from detection.runs.folder import model_file
 
     if options.run is not None:
+        model_file(options.run)
         _require_network_of_run(options, config)
     with open_inputs(options.inputs) as inputs:
         if inputs.videos:
             message = f"inputs: expected images, got {inputs.videos[0]}; detect takes videos"
             raise ConfigError(message)
+        list_images(inputs.images)
+        from detection.inference.features import extract_features
+
         summary = extract_features(
             config,
             inputs.images,

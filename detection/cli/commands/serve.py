@@ -23,6 +23,13 @@ def serve(options: argparse.Namespace, config: Config) -> None:
     data.max_pixels, here 24 million at most, and its search may take proposals.time_limit, here 60
     seconds unless the run says otherwise. Needs the extra 'serve'.
     """
+    from detection.data.folder import list_images
+    from detection.runs.folder import model_file
+
+    for path in (options.run, *options.others):
+        model_file(path)
+    if options.examples is not None:
+        list_images([options.examples])
     from detection.serving.server import Options
     from detection.serving.server import serve as run
 

@@ -41,15 +41,16 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from detection.backbones.weight_import import import_weights, save_imported
-
     require(options.file is not None, "weights import", "a file to read", options.file)
+    require(options.file.exists(), str(options.file), "a file to read", "no such file")
     require(bool(options.backbone), "--backbone", "the name of a network", options.backbone)
     require(options.out is not None, "--out", "a file to write", options.out)
     suffix = options.out.suffix
     require(suffix == ".safetensors", "--out", "a name that ends in .safetensors", str(options.out))
     same = options.out.exists() and options.file.exists() and options.out.samefile(options.file)
     require(not same, "--out", "another file than the one to read", str(options.out))
+    from detection.backbones.weight_import import import_weights, save_imported
+
     imported = import_weights(
         options.file,
         options.backbone,

@@ -34,7 +34,9 @@ def test_pretrain_hands_on_folder_flags_and_settings(tmp_path, called, capsys):
 
 
 def test_views_start_from_the_settings_of_the_run(tmp_path, called):
-    (tmp_path / "config.yaml").write_text("pretrain: {epochs: 3}\n")
+    (tmp_path / "config.yaml").write_text(f"pretrain: {{epochs: 3, root: {tmp_path}}}\n")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "val").mkdir()
     options = ["--classify.views", "full", "--out", str(tmp_path / "out")]
     assert main(["classify-views", str(tmp_path), *options]) == 0
     ((name, (run, config, out), _),) = called
@@ -43,7 +45,8 @@ def test_views_start_from_the_settings_of_the_run(tmp_path, called):
 
 
 def test_classify_eval_may_overwrite(tmp_path, called):
-    assert main(["classify-eval", "--out", str(tmp_path / "a"), "--overwrite"]) == 0
+    words = ["--data.root", str(tmp_path), "--out", str(tmp_path / "a"), "--overwrite"]
+    assert main(["classify-eval", *words]) == 0
     ((name, (_, out), flags),) = called
     assert (name, out, flags) == ("classify_eval", tmp_path / "a", {"overwrite": True})
 

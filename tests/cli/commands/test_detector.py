@@ -26,7 +26,9 @@ def test_training_into_a_folder_that_is_locked_or_full_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    command = ("train", "--config", "synthetic_sppnet", "--out", out)
+    root = tmp_path / "data"
+    root.mkdir()
+    command = ("train", "--config", "synthetic_sppnet", "--data.root", root, "--out", out)
     with FolderLock(out):
         assert f"{out}: locked by pid {os.getpid()}" in fail(capsys, *command)
     (out / "thesis.tex").write_text("x")

@@ -20,6 +20,7 @@ def run(tmp_path: Path) -> Path:
     detector = tiny_detector()
     save_detector(tmp_path / "model.safetensors", detector)
     (tmp_path / "config.yaml").write_text(write_config(detector.config))
+    (tmp_path / "data").mkdir()
     return tmp_path
 
 
@@ -29,7 +30,7 @@ def test_options_reach_the_search(
     seen: list[dict[str, object]] = []
     monkeypatch.setattr(explore, "show_units", lambda *_, **options: seen.append(options))
     out = run / "page.html"
-    words = ["explore", "pool5", str(run), "--out", str(out)]
+    words = ["explore", "pool5", str(run), "--out", str(out), "--data.root", str(run / "data")]
     assert main(words) == 0
     assert main([*words, "--bin", "6", "2", "3", "--channels", "4", "5", "--top", "9"]) == 0
     assert [options["where"] for options in seen] == [None, Bin(level=6, row=2, column=3)]
