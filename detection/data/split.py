@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
 
 from detection.errors import DataError, shown
@@ -16,6 +16,9 @@ _LOG = logging.getLogger(__name__)
 
 Parts = Mapping[str, tuple[str, ...]]
 """Name of a list -> identifiers, in order."""
+
+Objects = Mapping[str, Collection[tuple[str, bool]]]
+"""Identifier of an image -> class of each object, and whether it is difficult."""
 
 LISTS = "split.json"
 """The file in a run folder that keeps the lists which were drawn for it."""
@@ -55,21 +58,21 @@ def sole_list(names: Iterable[str]) -> str | None:
     return own.pop() if len(own) == 1 and not own & usual else None
 
 
-def parts_of(lists: str, root: Path, classes: Mapping[str, Set[str]]) -> tuple[Parts, str]:
+def parts_of(lists: str, root: Path, objects: Objects) -> tuple[Parts, str]:
     """Return the lists of a folder that brings none, and how they came about in words.
 
     Args:
         lists: the file of lists that were drawn before; empty draws.
         root: the folder.
-        classes: identifier -> the classes of its objects.
+        objects: of every image.
 
     Raises:
         DataError: if the file cannot be read, or an image that it names is gone.
     """
-    stored = stored_parts(Path(lists), root, classes) if lists else None
+    stored = stored_parts(Path(lists), root, objects) if lists else None
     if stored is not None:
         return stored, f"divided as {lists} says"
-    return seeded_parts(classes), "a fifth drawn to test on (seed 0)"
+    return seeded_parts(counted_classes(objects)), "a fifth drawn to test on (seed 0)"
 
 
 def stored_parts(path: Path, root: Path, names: Mapping[str, object]) -> Parts | None:
@@ -171,6 +174,22 @@ def named_parts(paths: Mapping[str, str]) -> dict[str, tuple[str, ...]] | None:
     learned = found["train"] + (found["val"] if found["test"] else [])
     parts = {**found, "trainval": learned, "test": tested}
     return {name: tuple(sorted(keys)) for name, keys in parts.items() if keys}
+
+
+def counted_classes(objects: Objects) -> dict[str, set[str]]:
+    """Return the classes that each image counts for when a data set is divided.
+
+    Difficult objects make no image one of their class, as in VOC's lists of single classes: nobody
+    is scored by them. Where a class has no others, they do, so that it is in the training list.
+
+    Args:
+        objects: of every image.
+    """
+    easy = {name for found in objects.values() for name, difficult in found if not difficult}
+    return {
+        key: {name for name, difficult in found if not difficult or name not in easy}
+        for key, found in objects.items()
+    }
 
 
 def seeded_parts(

@@ -120,11 +120,13 @@ def divide(tables: CocoFile, root: Path, lists: str) -> tuple[Parts, str]:
     parts = named_parts(_names(tables))
     if parts is not None:
         return parts, "divided by its folders"
-    classes = {
-        image.file_name: {item.class_name for item in tables.objects.get(image.image_id, ())}
+    objects = {
+        image.file_name: {
+            (item.class_name, item.difficult) for item in tables.objects.get(image.image_id, ())
+        }
         for image in tables.images
     }
-    return parts_of(lists, root, classes)
+    return parts_of(lists, root, objects)
 
 
 def _names(tables: CocoFile) -> dict[str, str]:

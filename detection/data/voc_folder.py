@@ -199,8 +199,8 @@ def _loose_folder(root: Path, lists: str) -> VocFolder | None:
     parts: Parts | None = named_parts(images)
     drawn, how = parts is None, "divided by its folders"
     if parts is None:
-        classes = {key: classes_in(root / annotation) for key, annotation in annotations.items()}
-        parts, how = parts_of(lists, root, classes)
+        objects = {key: objects_in(root / annotation) for key, annotation in annotations.items()}
+        parts, how = parts_of(lists, root, objects)
     left_out = len(groups) - len(pairs)
     what = f"{counted(len(pairs), 'image')} with an XML file each"
     describe(root, what, how, parts, left_out=left_out)
@@ -259,13 +259,16 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def classes_in(path: Path) -> frozenset[str]:
-    """Return the classes in an annotation; none where it cannot be read, which is said later."""
+def objects_in(path: Path) -> frozenset[tuple[str, bool]]:
+    """Return the classes in an annotation, and whether one is of a difficult object.
+
+    There are none where it cannot be read, which is said later.
+    """
     try:
         annotation = parse_annotation(read_file(path), str(path))
     except DataError:
         return frozenset()
-    return frozenset(item.class_name for item in annotation.objects)
+    return frozenset((item.class_name, item.difficult) for item in annotation.objects)
 
 
 def describe(root: Path, what: str, how: str, parts: Parts, *, left_out: int = 0) -> None:

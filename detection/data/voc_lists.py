@@ -10,7 +10,7 @@ from pathlib import Path
 from detection.data.image_files import EXTENSIONS, read_file
 from detection.data.issues import AnnotationIssue, composed
 from detection.data.split import parts_of, sole_list
-from detection.data.voc_folder import VocFolder, classes_in, describe, open_voc_folder
+from detection.data.voc_folder import VocFolder, describe, objects_in, open_voc_folder
 from detection.errors import DataError
 
 MAX_NAME = 200
@@ -49,8 +49,8 @@ def open_voc(root: Path, year: int = 0, lists: str = "") -> VocFolder:
     listed = read_split(folder, name)
     if any(issue.action == "stop" for issue in listed.issues):
         return folder
-    classes = {key: classes_in(folder.annotation_path(key)) for key in listed.image_ids}
-    parts, how = parts_of(lists, root, classes)
+    objects = {key: objects_in(folder.annotation_path(key)) for key in listed.image_ids}
+    parts, how = parts_of(lists, root, objects)
     describe(root, f"the list {name!r}", how, parts)
     whole = {name: listed.image_ids}
     return replace(folder, splits={**parts, **whole}, drawn=True)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.data.split import named_parts, seeded_parts
+from detection.data.split import counted_classes, named_parts, seeded_parts
 
 CLASSES = st.dictionaries(
     st.text(min_size=1, max_size=5), st.frozensets(st.sampled_from("abc")), max_size=60
@@ -46,3 +46,27 @@ def test_about_a_fifth_is_tested_on_and_seeds_differ():
     classes = {str(number): frozenset("a" if number % 3 else "b") for number in range(100)}
     assert len(seeded_parts(classes)["test"]) == 20
     assert seeded_parts(classes) != seeded_parts(classes, seed=1)
+
+
+def test_an_image_with_difficult_objects_alone_does_not_count_for_their_class():
+    objects = {
+        "a": [("cat", False), ("dog", True)],
+        "b": [("cat", True)],
+        "c": [("dog", False), ("dog", True)],
+        "d": [],
+    }
+    assert counted_classes(objects) == {"a": {"cat"}, "b": set(), "c": {"dog"}, "d": set()}
+
+
+def test_a_class_of_difficult_objects_alone_is_still_learned():
+    objects = {str(number): [("cat", number == 3), ("fog", True)] for number in range(5)}
+    assert counted_classes(objects)["3"] == {"fog"}
+    assert counted_classes(objects)["0"] == {"cat", "fog"}
+
+
+def test_both_lists_have_an_object_of_a_class_that_counts():
+    for number in range(40):
+        found = {f"{number}-{image}": [("cat", image > 1)] for image in range(6)}
+        parts = seeded_parts(counted_classes(found))
+        easy = {f"{number}-0", f"{number}-1"}
+        assert all(easy & set(part) for part in parts.values())
