@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from detection.structures import Size
 
 _LOG = logging.getLogger(__name__)
 _STAMP = "synthetic.json"
+_FOLDERS = ("JPEGImages", "Annotations", "ImageSets/Main", "ImageSets")
 _VERSION = 1
 _EMPTY = 0.03
 _WHOLE = 0.95
@@ -36,6 +37,7 @@ def synthesize(
     min_size: Size = (240, 320),
     max_size: Size = (375, 500),
     max_objects: int = 5,
+    overwrite: bool = False,
 ) -> None:
     """Write ``JPEGImages``, ``Annotations`` and the lists train, val, trainval and test.
 
@@ -50,6 +52,8 @@ def synthesize(
         min_size: the smallest (height, width).
         max_size: the largest (height, width); may be exchanged for a portrait.
         max_objects: objects in an image; a few images have none.
+        overwrite: draw anew in a folder that holds such a data set of other settings, as long as
+            nothing was added to it or changed in it since.
 
     Raises:
         DataError: if the folder holds something else.
@@ -67,6 +71,7 @@ def synthesize(
     if _is_done(root, settings):
         _LOG.info("%s: holds this data set already", root)
         return
+    drawn = _drawn_before(root, overwrite=overwrite)
     with whole_folder(root) as partial:
         for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (partial / folder).mkdir(parents=True)
@@ -78,24 +83,73 @@ def synthesize(
             _write_image(partial, f"{number:06d}", draw_scene(rng, size, num_objects=num_objects))
         _write_splits(partial, train_images, test_images)
         write_json_atomic(partial / _STAMP, settings)
+        _remove(root, drawn)
 
 
 def _is_done(root: Path, settings: Mapping[str, Any]) -> bool:
-    """Return whether the folder already holds the data set.
+    """Return whether the folder already holds the data set."""
+    try:
+        return bool(json.loads(read_plain(root / _STAMP, "JSON")) == settings)
+    except (OSError, DataError, ValueError):
+        return False
+
+
+def _drawn_before(root: Path, *, overwrite: bool) -> list[Path]:
+    """Return the files of a data set that was drawn with other settings; none of an empty folder.
 
     Raises:
-        DataError: if it holds something else.
+        DataError: if they are not to be replaced, or the folder holds something else.
     """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    try:
-        done = json.loads(read_plain(root / _STAMP, "JSON")) == settings
-    except (OSError, DataError, ValueError):
-        done = False
-    if not done:
+        return []
+    files = _untouched(root)
+    if files is None:
         message = f"{root}: expected a new folder, got one that holds other data; choose another"
         raise DataError(message)
-    return True
+    if not overwrite:
+        message = (
+            f"{root}: expected a new folder, got a data set that was drawn with other settings; "
+            "replace it with --overwrite, or choose another folder"
+        )
+        raise DataError(message)
+    return files
+
+
+def _untouched(root: Path) -> list[Path] | None:
+    """Return the files of a drawn data set; None where some are not as they were drawn.
+
+    What was written after the list of settings, which is the last file, is somebody else's.
+    """
+    try:
+        stamp = json.loads(read_plain(root / _STAMP, "JSON"))
+        trained, total = stamp["train_images"], stamp["train_images"] + stamp["test_images"]
+        drawn_at = (root / _STAMP).stat().st_mtime_ns
+        found = [path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()]
+        changed = any(p.is_symlink() or p.stat().st_mtime_ns > drawn_at for p in found)
+        names = set(_file_names(trained, total)) if total < len(found) else set()
+    except (OSError, DataError, ValueError, TypeError, KeyError):
+        return None
+    folders = {*root.rglob("*")} - {*found}
+    as_drawn = {*found} == {root / n for n in names} and folders == {root / f for f in _FOLDERS}
+    return sorted(found) if as_drawn and not changed and not root.is_symlink() else None
+
+
+def _file_names(train_images: int, total: int) -> Iterator[str]:
+    """Yield the name of every file of a data set."""
+    yield _STAMP
+    for split in _splits(train_images, total - train_images):
+        yield f"ImageSets/Main/{split}.txt"
+    for number in range(1, total + 1):
+        yield f"JPEGImages/{number:06d}.jpg"
+        yield f"Annotations/{number:06d}.xml"
+
+
+def _remove(root: Path, files: Sequence[Path]) -> None:
+    """Remove these files and the folders that they leave empty, and nothing else."""
+    for path in files:
+        path.unlink()
+    for folder in _FOLDERS if files else ():
+        (root / folder).rmdir()
 
 
 def _draw_size(rng: np.random.Generator, min_size: Size, max_size: Size) -> Size:
@@ -128,15 +182,17 @@ def _write_image(folder: Path, image_id: str, scene: Scene) -> None:
 
 
 def _write_splits(folder: Path, train_images: int, test_images: int) -> None:
-    trainval = [f"{number:06d}" for number in range(1, train_images + 1)]
-    splits = {
-        "trainval": trainval,
-        "train": [image_id for index, image_id in enumerate(trainval) if index % 5 != 4],
-        "val": trainval[4::5],
-        "test": [
-            f"{number:06d}" for number in range(train_images + 1, train_images + test_images + 1)
-        ],
-    }
-    for split, image_ids in splits.items():
+    for split, numbers in _splits(train_images, test_images).items():
         path = folder / "ImageSets" / "Main" / f"{split}.txt"
-        path.write_text("".join(f"{image_id}\n" for image_id in image_ids), encoding="ascii")
+        path.write_text("".join(f"{number:06d}\n" for number in numbers), encoding="ascii")
+
+
+def _splits(train_images: int, test_images: int) -> dict[str, Sequence[int]]:
+    """Return the lists: name -> numbers of the images."""
+    trainval = range(1, train_images + 1)
+    return {
+        "trainval": trainval,
+        "train": [number for number in trainval if number % 5],
+        "val": trainval[4::5],
+        "test": range(train_images + 1, train_images + test_images + 1),
+    }

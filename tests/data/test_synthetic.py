@@ -1,6 +1,7 @@
 """The synthetic data set: sound, repeatable, varied."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_an_image_depends_on_its_number_and_the_seed_only(folder, tmp_path):
 def test_a_finished_folder_is_left_as_it_is_and_another_is_refused(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     synthesize(folder, **SMALL)
-    with pytest.raises(DataError, match="expected a new folder, got one that holds other data"):
+    with pytest.raises(DataError, match="got a data set that was drawn with other settings"):
         synthesize(folder, **SMALL, seed=1)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
@@ -101,3 +102,38 @@ def test_most_objects_are_proposed(folder):
     proposals = [propose(read_image(record.path, record.image_id), config) for record in records]
     table = proposal_recall([record.truth for record in records], proposals)
     assert table.overall[0] > 0.8
+
+
+def test_a_set_of_other_settings_is_replaced_where_that_is_asked_for(tmp_path):
+    few = {**SMALL, "train_images": 2, "test_images": 1}
+    synthesize(tmp_path / "set", **SMALL)
+    with pytest.raises(DataError, match=r"drawn with other settings; replace it with --overwrite"):
+        synthesize(tmp_path / "set", **few)
+    synthesize(tmp_path / "set", **few, overwrite=True)
+    synthesize(tmp_path / "new", **few, overwrite=True)
+    assert digests(tmp_path / "set") == digests(tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "set"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "notes.txt").write_text("mine"),
+        lambda root: (root / "JPEGImages/000099.jpg").write_bytes(b"mine"),
+        lambda root: (root / "Annotations/000001.xml").write_text("<annotation/>"),
+        lambda root: (root / "ImageSets/Main/val.txt").unlink(),
+        lambda root: (root / "JPEGImages/x").symlink_to(root),
+        lambda root: (root / "empty").mkdir(),
+        lambda root: (root / "synthetic.json").write_text("{}"),
+        lambda root: (root / "synthetic.json").unlink(),
+    ],
+)
+def test_what_somebody_added_or_changed_is_never_removed(tmp_path, change):
+    synthesize(tmp_path, **{**SMALL, "train_images": 2, "test_images": 1})
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    change(tmp_path)
+    before = digests(tmp_path)
+    with pytest.raises(DataError, match="expected a new folder, got one that holds other data"):
+        synthesize(tmp_path, **SMALL, overwrite=True)
+    assert digests(tmp_path) == before

@@ -17,7 +17,7 @@ from detection.backbones.weight_list import _read_header
 from detection.data.archive import extract_tar
 from detection.data.images import read_file, read_header, read_image
 from detection.data.label_tables import read_text
-from detection.data.synthetic import _is_done
+from detection.data.synthetic import _drawn_before
 from detection.errors import ConfigError, DataError, DetectionError
 from detection.evaluation.results import read_coco_json
 from detection.io.files import sha256_of_file
@@ -73,7 +73,7 @@ def test_files_that_are_looked_for_are_passed_over_where_they_have_no_end(tmp_pa
     os.mkfifo(tmp_path / "a.safetensors")
     assert _read_header(tmp_path / "a.safetensors") == {}
     with pytest.raises(DataError, match="expected a new folder"):
-        _is_done(tmp_path, {})
+        _drawn_before(tmp_path, overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["model", "weights", "image", "list or table", "detections"])

@@ -39,6 +39,7 @@ def synthesize(options: argparse.Namespace, config: Config) -> None:
         test_images=options.test_images,
         seed=options.seed,
         max_objects=options.max_objects,
+        overwrite=options.overwrite,
     )
     print(f"{options.out}: {options.train_images} + {options.test_images} images")
 
@@ -168,6 +169,9 @@ DATA_COMMANDS = {
             option("--test_images", "how many to test on", type=whole_number, default=100),
             option("--max_objects", "in an image, at most", type=whole_number, default=5),
             option("--seed", "another seed, other images", type=int, default=0),
+            flag(
+                "--overwrite", "replace a data set drawn with other settings, if nobody changed it"
+            ),
         ),
     ),
     "download": Command(
