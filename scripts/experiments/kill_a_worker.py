@@ -101,7 +101,8 @@ def count_images(out: Path, verb: str) -> int:
     """Return how many images a result has."""
     if verb == "features":
         return len(json.loads((out / INDEX).read_text()))
-    return sum(json.loads(path.open().readline())["rows"] for path in out.glob(SHARDS))
+    heads = (path.read_text().partition("\n")[0] for path in out.glob(SHARDS))
+    return sum(json.loads(head)["rows"] for head in heads)
 
 
 def main() -> None:
