@@ -14,13 +14,12 @@ import torch
 from detection.backbones.own import sha256_of_weights
 from detection.backbones.weights import load_backbone
 from detection.config import Config
-from detection.data.folder import list_images, name_images
 from detection.errors import CheckpointError, DataError, ImageError
 from detection.features.extractor import FeatureExtractor
 from detection.features.factory import make_extractor
 from detection.features.memory import extract_within_memory
 from detection.heads.layer import identity
-from detection.inference.images import Summary, peak_memory_gib, unique_names
+from detection.inference.images import Summary, Target, absolute, peak_memory_gib, targets_of
 from detection.inference.proposal_prefetch import search_ahead
 from detection.inference.shards import ByFingerprint, Recipe, alone, make_recipe
 from detection.io.files import remove_leftovers, sha256_of_file, write_json_atomic
@@ -61,23 +60,6 @@ class Network:
             return pool5.map(self.layer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """An image whose features are wanted.
-
-    Attributes:
-        path: of the image.
-        called: what stands for it in ``features.json``.
-        image_id: its identifier.
-        file: the name of its features.
-    """
-
-    path: Path
-    called: str
-    image_id: str
-    file: str
-
-
 def extract_features(
     config: Config,
     inputs: Sequence[Path],
@@ -110,7 +92,7 @@ def extract_features(
     """
     start = time.perf_counter()
     parallel = parallel or Parallel()
-    targets = _targets(inputs, called or {})
+    targets = targets_of(inputs, called or {}, ".safetensors")
     remove_leftovers(out)
     recipe = _recipe(config, run, parallel)
     load_network(recipe)  # what is wrong with it is said once, and here
@@ -130,20 +112,6 @@ def extract_features(
         peak_gib=peak_memory_gib(),
         kept=kept,
     )
-
-
-def _targets(inputs: Sequence[Path], called: Mapping[Path, str]) -> list[Target]:
-    paths = list_images(inputs)
-    names, image_ids = unique_names(paths), name_images(inputs, paths)
-    return [
-        Target(
-            path=path.absolute(),
-            called=called.get(path, str(path)),
-            image_id=image_ids[path],
-            file=f"{names[path]}.safetensors",
-        )
-        for path in paths
-    ]
 
 
 def _recipe(config: Config, run: Path | None, parallel: Parallel) -> Recipe:
@@ -190,7 +158,7 @@ def _extract(
         failed, files = _gathered(track(rows, len(targets), _WORK))
         return failed, len(files)
     there = {path.name for path in out.glob("*.safetensors")}
-    size = parallel.images
+    targets, size = absolute(targets), parallel.images
     shards = [targets[start : start + size] for start in range(0, len(targets), size)]
     outcomes = parallel_map(
         functools.partial(extract_shard, recipe, out.absolute()),

@@ -66,19 +66,19 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An image to detect on.
+    """An image of which something is wanted.
 
     Attributes:
-        path: of the file.
-        called: what stands for it in ``detections.json``.
+        path: of the image.
+        called: what stands for it in the results.
         image_id: its identifier.
-        drawing: the name of its PNG; "" for none.
+        file: the name of what is written of it, its drawing or its features; "" for none.
     """
 
     path: Path
     called: str
     image_id: str
-    drawing: str
+    file: str
 
 
 def detect(
@@ -113,7 +113,7 @@ def detect(
     Raises:
         DataError: if no image is found, none can be read, or ``out`` cannot be written.
     """
-    targets = _targets(inputs, draw, called or {})
+    targets = targets_of(inputs, called or {}, ".png" if draw else "")
     remove_leftovers(out)
     lowest = detector.decision_threshold if threshold is None else threshold
     kept: set[str] = set()
@@ -148,19 +148,34 @@ def detect(
     )
 
 
-def _targets(inputs: Sequence[Path], draw: bool, called: Mapping[Path, str]) -> list[Target]:
+def targets_of(inputs: Sequence[Path], called: Mapping[Path, str], ending: str) -> list[Target]:
+    """Return what files and folders hold, in order.
+
+    Args:
+        inputs: files and folders.
+        called: what stands for files that were fetched.
+        ending: of the files to write; "" for none.
+
+    Raises:
+        DataError: for a path that is not there, and if there is no image.
+    """
     paths = list_images(inputs)
-    names = unique_names(paths) if draw else {}
+    names = unique_names(paths) if ending else {}
     image_ids = name_images(inputs, paths)
     return [
         Target(
             path=path,
             called=called.get(path, str(path)),
             image_id=image_ids[path],
-            drawing=f"{names[path]}.png" if draw else "",
+            file=f"{names[path]}{ending}" if ending else "",
         )
         for path in paths
     ]
+
+
+def absolute(targets: Sequence[Target]) -> list[Target]:
+    """Return the same images for workers, which may have other folders of their own."""
+    return [replace(target, path=target.path.absolute()) for target in targets]
 
 
 def _rows(
@@ -174,10 +189,10 @@ def _rows(
         target = by_path[path]
         row = detections_to_json(detections, image, detector.class_names, lowest)
         entry = {"image_id": target.image_id, **row}
-        if target.drawing:
-            entry["drawing"] = target.drawing
+        if target.file:
+            entry["drawing"] = target.file
             picture = draw_detections(image, detections, detector.class_names, threshold=lowest)
-            write_png(out / target.drawing, picture)
+            write_png(out / target.file, picture)
         yield {"called": target.called, "entry": entry}
     for target in targets:
         if reason := failed.get(str(target.path)):
@@ -193,13 +208,13 @@ def _rows_of_shards(
     sharding: Sharding,
     kept: set[str],
 ) -> Iterator[Row]:
-    """Yield the same rows from workers, which may have other folders of their own.
+    """Yield the same rows from workers.
 
     What an earlier call has done is added to ``kept``.
     """
     recipe = make_recipe(sharding.runs, detector.config, work="detect", lowest=lowest)
-    items = [replace(target, path=target.path.absolute()) for target in targets]
-    keys = [file_key(item.path, item.called, item.image_id, item.drawing) for item in items]
+    items = absolute(targets)
+    keys = [file_key(item.path, item.called, item.image_id, item.file) for item in items]
     work = functools.partial(detect_shard, recipe, out.absolute(), lowest)
 
     def reuse(its: Sequence[Target], rows: Iterable[Row]) -> bool:
@@ -321,7 +336,7 @@ def entry_to_detections(entry: Mapping[str, Any], class_names: Sequence[str]) ->
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return a name for each file's drawing: the stem, numbered where two are alike."""
+    """Return a name for each image's own file: the stem, numbered where two are alike."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:

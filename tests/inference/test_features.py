@@ -115,7 +115,7 @@ def test_what_is_there_needs_no_network(run, config, images, tmp_path, monkeypat
     extract_features(config, [images], out, run=run)
     recipe = module._recipe(config, run, Parallel())
     monkeypatch.setattr(module, "load_network", None)
-    targets = module._targets([images], {})
+    targets = module.targets_of([images], {}, ".safetensors")
     rows = list(module.extract_each(recipe, out, targets))
     assert rows == [(target, "", True) for target in targets]
     assert len(rows) == 5
@@ -167,7 +167,7 @@ def test_a_killed_worker_changes_nothing(run, config, images, tmp_path, monkeypa
     extract_features(config, [images], tmp_path / "one", run=run)
     parallel = Parallel(kind="processes", workers=2, images=2)
     recipe = module._recipe(config, run, parallel)
-    targets = module._targets([images], {})
+    targets = module.targets_of([images], {}, ".safetensors")
     monkeypatch.setattr(module, "extract_shard", die_once)
     failed, kept = module._extract(recipe, config, targets, tmp_path / "two", parallel)
     assert (tmp_path / "died").exists()
