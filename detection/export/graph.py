@@ -20,7 +20,7 @@ from detection.features.batch_norm import fold_batch_norm
 from detection.features.power import power_normalize
 from detection.features.projection import shrink_of, windows_of_pixels
 from detection.features.rcnn import RcnnExtractor
-from detection.features.roi_align import align_pixels, align_pool
+from detection.features.roi_align import align_pixels, sample_with_torchvision
 from detection.features.scale import MAX_ASPECT
 from detection.features.sppnet import SppExtractor
 from detection.features.trunk import map_layout, taps, trunk_modules
@@ -173,7 +173,8 @@ class SppGraph(nn.Module):
             map_size = (values.shape[2], values.shape[3])
             if self.pooling == "align":
                 rois = align_pixels(boxes, geometry, map_size)
-                pooled = align_pool(values[0], rois, self.levels)
+                grids = [sample_with_torchvision(values[0], rois.float(), n) for n in self.levels]
+                pooled = torch.cat([grid.flatten(1) for grid in grids], dim=1)
             else:
                 shrink = shrink_of(self.projection, geometry)
                 windows = windows_of_pixels(first, last, geometry, map_size, shrink)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from detection.io.device import is_host
+from detection.kernels.bilinear import BLOCK, SAMPLES, sample_bins, spread_bins
+from detection.kernels.jit import NUMBA_AVAILABLE
+from detection.kernels.threads import in_threads
 from detection.lazy import lazy
 from detection.structures import ConvGeometry, Size
 
 ops = lazy("torchvision.ops")
 
-SAMPLES = 2
-"""Along each side of a bin: the paper takes four regular places in it."""
 _CHUNK = 64
 """Boxes whose gradients are spread together: their rows of cells have to fit the memory."""
 
@@ -74,9 +76,10 @@ def align_pool(
     its sides, each interpolated between the four nearest cell centres. A level's bins are at most
     two samples a side, however large: it is fine levels, such as 7, that see all of a box.
 
-    Gradients flow back to ``values``, not to the boxes. torchvision pools. On the CPU the gradient
-    is the transpose of that map, written as products of matrices: a third of the time, and the
-    same to the bit in every run.
+    Gradients flow back to ``values``, not to the boxes. On the CPU compiled loops over all channels
+    pool and spread the gradients, the same to the bit in every run and with any number of threads;
+    elsewhere torchvision does. Without numba torchvision pools on the CPU too, and its gradient is
+    written as products of matrices.
 
     Args:
         values: a feature map.
@@ -86,6 +89,9 @@ def align_pool(
     Returns:
         For each box the levels one after the other, each in the order channel, row, column;
         float32.
+
+    Raises:
+        ValueError: on the CPU, for a box outside the map.
 
     Source:
         He et al. 2017 (arXiv 1703.06870), §3, with the average.
@@ -98,13 +104,44 @@ def align_pool(
 def _align_level(
     values: Float[Tensor, "c h w"], rois: Float[Tensor, "r 4"], level: int
 ) -> Float[Tensor, "r c n n"]:
-    if is_host(values.device) and values.requires_grad and torch.is_grad_enabled():
+    if not is_host(values.device):
+        return sample_with_torchvision(values, rois, level)
+    if values.requires_grad and torch.is_grad_enabled():
         pooled: Tensor = _Align.apply(values, rois, level)
         return pooled
-    return _sample(values, rois, level)
+    return _sample_on_host(values, rois, level)
 
 
-def _sample(
+def _check_boxes(values: Float[Tensor, "c h w"], rois: Float[Tensor, "r 4"]) -> None:
+    """Refuse boxes that would be read outside the map: neither loop looks where it is sent."""
+    height, width = values.shape[1:]
+    inside = ((rois >= 0) & (rois <= rois.new_tensor([width, height]).repeat(2))).all(dim=1)
+    if not bool(inside.all()):
+        worst = rois[~inside][0].tolist()
+        message = f"rois: expected boxes inside {width} x {height} cells, got {worst}"
+        raise ValueError(message)
+
+
+def _sample_on_host(
+    values: Float[Tensor, "c h w"], rois: Float[Tensor, "r 4"], level: int
+) -> Float[Tensor, "r c n n"]:
+    _check_boxes(values, rois)
+    if not NUMBA_AVAILABLE:
+        return sample_with_torchvision(values, rois, level)
+    cells, boxes = _channels_last(values.detach()), rois.detach().numpy()
+    out = np.empty((len(rois), values.shape[0], level * level), np.float32)
+    in_threads(
+        lambda begin, end: sample_bins(cells, boxes, level, begin, end, out), len(rois), _CHUNK
+    )
+    return torch.from_numpy(out).view(*out.shape[:2], level, level)
+
+
+def _channels_last(values: Float[Tensor, "c h w"]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return a map as the compiled loops read it, (h, w, c)."""
+    return values.permute(1, 2, 0).contiguous().numpy()
+
+
+def sample_with_torchvision(
     values: Float[Tensor, "c h w"], rois: Float[Tensor, "r 4"], level: int
 ) -> Float[Tensor, "r c n n"]:
     """Pool with torchvision, whose cells are points as soon as boxes are ``aligned``."""
@@ -114,30 +151,51 @@ def _sample(
 
 
 class _Align(torch.autograd.Function):
-    """torchvision's pooling with another way to its gradient."""
+    """Pooling on the CPU with a gradient of its own."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, rois: Tensor, level: int) -> Tensor:
         """Pool."""
         ctx.save_for_backward(rois)
         ctx.map_size = values.shape[1:]
-        return _sample(values, rois, level)
+        return _sample_on_host(values, rois, level)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Spread the gradient over the map."""
         (rois,) = ctx.saved_tensors
-        height, width = ctx.map_size
-        spread = gradient.new_zeros(height, width * gradient.shape[1])
-        chunks = torch.split(gradient, _CHUNK), torch.split(rois, _CHUNK)
-        for part, boxes in zip(*chunks, strict=True):
-            level = part.shape[2]
-            columns = _weights(boxes[:, 0], boxes[:, 2], level, width)
-            rows = _weights(boxes[:, 1], boxes[:, 3], level, height)
-            along = columns.mT[:, None] @ part.permute(0, 2, 3, 1)  # box, row of bins, column, c
-            spread += rows.flatten(0, 1).T @ along.flatten(2).flatten(0, 1)
-        return spread.view(height, width, -1).permute(2, 0, 1), None, None
+        spread = _spread if NUMBA_AVAILABLE else spread_with_torch
+        return spread(gradient, rois, ctx.map_size), None, None
+
+
+def _spread(
+    gradient: Float[Tensor, "r c n n"], rois: Float[Tensor, "r 4"], map_size: Size
+) -> Float[Tensor, "c h w"]:
+    """Spread with the compiled loop, some channels on each thread."""
+    channels, level = gradient.shape[1:3]
+    bins, boxes = gradient.flatten(2).contiguous().numpy(), rois.detach().numpy()
+    cells = np.zeros((*map_size, channels), np.float32)
+    in_threads(
+        lambda begin, end: spread_bins(bins, boxes, level, begin, end, cells), channels, BLOCK
+    )
+    return torch.from_numpy(cells).permute(2, 0, 1)
+
+
+def spread_with_torch(
+    gradient: Float[Tensor, "r c n n"], rois: Float[Tensor, "r 4"], map_size: Size
+) -> Float[Tensor, "c h w"]:
+    """Spread with products of matrices: interpolation is one along each axis."""
+    height, width = map_size
+    spread = gradient.new_zeros(height, width * gradient.shape[1])
+    chunks = torch.split(gradient, _CHUNK), torch.split(rois, _CHUNK)
+    for part, boxes in zip(*chunks, strict=True):
+        level = part.shape[2]
+        columns = _weights(boxes[:, 0], boxes[:, 2], level, width)
+        rows = _weights(boxes[:, 1], boxes[:, 3], level, height)
+        along = columns.mT[:, None] @ part.permute(0, 2, 3, 1)  # box, row of bins, column, c
+        spread += rows.flatten(0, 1).T @ along.flatten(2).flatten(0, 1)
+    return spread.view(height, width, -1).permute(2, 0, 1)
 
 
 def _weights(

@@ -28,9 +28,19 @@ def random_rois(count, rows, columns, seed=0):
     corners = corners * torch.tensor([columns, rows])
     boxes = torch.cat((corners.amin(dim=1), corners.amax(dim=1)), dim=1)
     edges = [[0, 0, columns, rows], [0, 0, 0, 0], [columns, rows, columns, rows], [1, 1, 1.5, 1]]
-    return torch.cat((boxes, torch.tensor(edges, dtype=torch.float64)))
+    limits = torch.tensor([columns, rows] * 2, dtype=torch.float64)
+    return torch.cat((boxes, torch.tensor(edges, dtype=torch.float64).minimum(limits)))
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def each_way(request, monkeypatch):
+    """With the compiled loops, and as without numba."""
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    monkeypatch.setattr(module, "NUMBA_AVAILABLE", request.param == "compiled")
+
+
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("levels", [(1,), (7,), (1, 2, 3)])
 def test_bins_are_those_of_the_reference(levels):
     values, rois = random_map(3, 9, 12, negative=True), random_rois(20, 9, 12)
@@ -39,11 +49,13 @@ def test_bins_are_those_of_the_reference(levels):
     torch.testing.assert_close(actual, expected.float(), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_map_of_one_cell_has_its_value_everywhere():
     rois = random_rois(5, 1, 1)
     assert align_pool(torch.full((2, 1, 1), 3.0), rois, (2,)).tolist() == [[3.0] * 8] * len(rois)
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_gradient_is_that_of_the_reference(dtype):
     values = random_map(3, 9, 12, dtype, negative=True).requires_grad_()
@@ -58,20 +70,45 @@ def test_the_gradient_is_that_of_the_reference(dtype):
     torch.testing.assert_close(values.grad, exact.grad.to(dtype), atol=close, rtol=close)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_the_gradient_is_that_of_torchvision():
     values, rois = random_map(4, 10, 7, negative=True).requires_grad_(), random_rois(30, 10, 7)
     align_pool(values, rois, (7,)).square().sum().backward()
     ours, values.grad = values.grad, None
-    module._sample(values, rois.float(), 7).square().sum().backward()
+    module.sample_with_torchvision(values, rois.float(), 7).square().sum().backward()
     torch.testing.assert_close(ours, values.grad, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_no_boxes_have_rows_of_the_length_and_no_gradient():
     values = random_map(3, 5, 6).requires_grad_()
     pooled = align_pool(values, torch.zeros(0, 4).double(), (1, 2))
     assert pooled.shape == (0, 15)
     pooled.sum().backward()
     assert not values.grad.any()
+
+
+def test_threads_share_the_work_and_change_no_bit():
+    values, rois = random_map(150, 9, 12, negative=True).requires_grad_(), random_rois(200, 9, 12)
+    found, threads = [], torch.get_num_threads()
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        try:
+            pooled = align_pool(values, rois, (3,))
+            (gradient,) = torch.autograd.grad(pooled.square().sum(), values)
+        finally:
+            torch.set_num_threads(threads)
+        found.append((pooled, gradient))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("box", [[-1.0, 0, 3, 3], [0, 0, 13, 3], [float("nan"), 0, 3, 3]])
+def test_what_lies_outside_is_never_read(box):
+    """Boxes of `align_boxes` lie inside."""
+    rois = torch.tensor([[0, 0, 3, 3], box]).double()
+    with pytest.raises(ValueError, match="expected boxes inside 12 x 9 cells, got"):
+        align_pool(random_map(2, 9, 12), rois, (2,))
 
 
 def test_of_a_map_that_is_affine_a_bin_holds_the_value_at_its_centre():
