@@ -162,18 +162,31 @@ class ClassifyConfig:
         scales: short sides of ``all_maps``: 224, 256, 300, 360, 448 and 560 (SPP §3.1.5). At the
             crop's own side there are 6 views, at the others 18.
         full_short_side: of the whole image; 0 takes ``pretrain.short_side``, 256 (SPP §3.1.4).
+        svm_source: SVMs: ``images`` are the ``data`` section's, each with all classes that it
+            shows, scored by mAP (SPP §3.2); ``folder`` is one folder per class, scored by the
+            accuracy over random splits (SPP §3.3).
+        svm_root: SVMs: folder: holds the class folders.
+        svm_train_images: SVMs: folder: of each class, to train on; 30 (SPP §3.3).
+        svm_test_images: SVMs: folder: of each class, to test at most; 50 (SPP §3.3).
+        svm_splits: SVMs: folder: how many random splits; 10 (SPP §3.3).
         svm_view: SVMs: ``full`` is the whole image with shorter side ``features.scales``, ``crop``
-            its central square (SPP §3.2, Table 6).
+            its central square (SPP §3.2, Table 6), ``warp`` the whole image stretched to a square
+            of that side (SPP §3.3).
         svm_pool: SVMs: how the conv map becomes a vector. ``pyramid``: by ``features.levels``.
-            ``last_pool``: by the network's own last pool, for the crop alone ("no SPP", Table 6).
+            ``last_pool``: by the network's own last pool, for squares alone ("no SPP", Table 6).
         svm_c: SVMs: the weight of the loss (ours; not in the paper).
-        seed: SVMs: of the solver.
+        seed: SVMs: folder: of the first split; each other one has the next.
     """
 
     views: tuple[str, ...] = ("centre", "full")
     scales: tuple[int, ...] = (224, 256, 300, 360, 448, 560)
     full_short_side: int = 0
-    svm_view: Literal["full", "crop"] = "full"
+    svm_source: Literal["images", "folder"] = "images"
+    svm_root: str = "data/caltech101"
+    svm_train_images: int = 30
+    svm_test_images: int = 50
+    svm_splits: int = 10
+    svm_view: Literal["full", "crop", "warp"] = "full"
     svm_pool: Literal["pyramid", "last_pool"] = "pyramid"
     svm_c: float = 1.0
     seed: int = 0
@@ -190,5 +203,7 @@ class ClassifyConfig:
             "a number >= 0",
             self.full_short_side,
         )
-        require(self.svm_c > 0, "classify.svm_c", "a positive number", self.svm_c)
+        for name in ("svm_train_images", "svm_test_images", "svm_splits", "svm_c"):
+            value = getattr(self, name)
+            require(value > 0, f"classify.{name}", "a positive number", value)
         require(self.seed >= 0, "classify.seed", "a number >= 0", self.seed)

@@ -12,33 +12,36 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from detection.backbones.backbone import Backbone
 from detection.backbones.weights import load_backbone
-from detection.classification.augment import resize_short_side
 from detection.classification.batches import read_labelled_images, with_lists_of
-from detection.classification.dataset import ClassificationSet, image_level_labels, read_examples
+from detection.classification.dataset import (
+    ClassificationSet,
+    image_level_labels,
+    read_examples,
+    read_image_folder,
+)
 from detection.classification.model_io import TrainedClassifier, load_classifier
+from detection.classification.splits import draw_splits, score_splits
 from detection.classification.training import count_right
 from detection.classification.view_scores import view_probabilities
-from detection.classification.views import centre_place, cut_out, whole_window
+from detection.classification.whole_image import (
+    example_features,
+    image_features,
+    make_whole_image_extractor,
+)
 from detection.config import Config, SvmConfig
 from detection.data.dataset import read_dataset
-from detection.data.image_prefetch import read_ahead
 from detection.errors import ConfigError, require
 from detection.evaluation.bootstrap import bootstrap_map
 from detection.evaluation.matching import ClassMatches
 from detection.evaluation.voc_ap import RULES, Rule, VocResult, score_matches
 from detection.features.factory import EXTRACTORS
-from detection.features.pyramid import pyramid_pool
-from detection.features.rcnn import RcnnExtractor
 from detection.features.sppnet import SppExtractor
 from detection.heads.svm import fit_linear_svms
 from detection.io.device import resolve_device
 from detection.io.files import write_json_atomic
 from detection.io.progress import track
 from detection.runs.folder import open_run, reopen_run
-from detection.structures import Dataset, Image
-from detection.training.pipeline import layer_of
 from detection.words import counted
 
 _LOG = logging.getLogger(__name__)
@@ -111,8 +114,10 @@ def _accuracies(right: Sequence[float], count: int) -> dict[str, float]:
 def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict[str, Any]:
     """Train linear SVMs on features of whole images, and score them; return metrics.json.
 
-    The SVMs read ``features.layer``, scaled to length 1; an image is positive for the classes it
-    shows, and neither for a class of which it shows difficult objects only (SPP §3.2).
+    The SVMs read ``features.layer``, scaled to length 1. With ``classify.svm_source`` ``images`` an
+    image is positive for the classes it shows, and neither for a class of which it shows difficult
+    objects only (SPP §3.2). With ``folder`` each image has one class, and the accuracy is the mean
+    over random splits (SPP §3.3).
 
     Args:
         config: ``data``, ``backbone``, ``features`` (layer, levels, one scale) and
@@ -123,35 +128,70 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
     Raises:
         DetectionError: naming what a user can mend.
     """
-    settings = config.classify
     resolve_device(config.features.device)  # a device that is not there is said before anything
     _refuse_method(config)
+    score = {"images": _score_images, "folder": _score_folder}[config.classify.svm_source]
     with open_run(out, config, overwrite=overwrite) as run:
-        train_set = read_dataset(config.data, "train")
-        test_set = read_dataset(config.data, "test", class_names=train_set.class_names)
-        extractor = make_whole_image_extractor(load_backbone(config.backbone), config)
-        svms = fit_linear_svms(
-            image_features(train_set, extractor, config),
-            image_level_labels(train_set),
-            SvmConfig(solver="sklearn", c=settings.svm_c, positive_weight=1.0, bias_multiplier=1.0),
-            class_names=train_set.class_names,
-        )
-        scores = svms.score(image_features(test_set, extractor, config))
-        matches = match_images(scores, image_level_labels(test_set))
-        values = {
-            "task": "image classification",
-            "split": test_set.name,
-            "num_images": len(test_set.records),
-            **_image_metrics(matches, train_set.class_names, config),
-            "view": settings.svm_view,
+        values = score(config) | {
+            "view": config.classify.svm_view,
             "short_side": config.features.scales[0],
             "layer": config.features.layer,
         }
         write_json_atomic(run.metrics, values)
-        means = ", ".join(f"{rule} {100 * mean:.1f}" for rule, mean in values["map"].items())
-        count = counted(len(test_set.records), "image")
-        _LOG.info("%s: %s, mean average precision %s", test_set.name, count, means)
     return values
+
+
+def _score_images(config: Config) -> dict[str, Any]:
+    """Train on the images of a data set with boxes, and rank those of its test list."""
+    train_set = read_dataset(config.data, "train")
+    test_set = read_dataset(config.data, "test", class_names=train_set.class_names)
+    extractor = make_whole_image_extractor(load_backbone(config.backbone), config)
+    svms = fit_linear_svms(
+        image_features(train_set, extractor, config),
+        image_level_labels(train_set),
+        _svm_config(config),
+        class_names=train_set.class_names,
+    )
+    scores = svms.score(image_features(test_set, extractor, config))
+    matches = match_images(scores, image_level_labels(test_set))
+    values = {
+        "task": "image classification",
+        "split": test_set.name,
+        "num_images": len(test_set.records),
+        "class_names": list(train_set.class_names),
+        **_image_metrics(matches, train_set.class_names, config),
+    }
+    means = ", ".join(f"{rule} {100 * mean:.1f}" for rule, mean in values["map"].items())
+    count = counted(len(test_set.records), "image")
+    _LOG.info("%s: %s, mean average precision %s", test_set.name, count, means)
+    return values
+
+
+def _score_folder(config: Config) -> dict[str, Any]:
+    """Train and test on random splits of a folder of class folders."""
+    images = read_image_folder(Path(config.classify.svm_root))
+    labels = torch.tensor([example.label for example in images.examples])
+    splits = draw_splits(labels, config.classify, images.class_names)
+    extractor = make_whole_image_extractor(load_backbone(config.backbone), config)
+    features = example_features(images, extractor, config)
+    scored = score_splits(features, labels, splits, _svm_config(config), images.class_names)
+    values = {
+        "task": "image classification on random splits",
+        "split": images.name,
+        "num_images": len(images.examples),
+        "class_names": list(images.class_names),
+        **scored,
+    }
+    deviation = scored["deviation"]
+    spread = "" if deviation is None else f", standard deviation {100 * deviation:.1f}"
+    count = counted(len(splits), "split")
+    _LOG.info("%s: %s, accuracy %.1f%s", images.name, count, 100 * scored["accuracy"], spread)
+    return values
+
+
+def _svm_config(config: Config) -> SvmConfig:
+    c = config.classify.svm_c
+    return SvmConfig(solver="sklearn", c=c, positive_weight=1.0, bias_multiplier=1.0)
 
 
 def _image_metrics(
@@ -194,68 +234,6 @@ def _refuse_method(config: Config) -> None:
         raise ConfigError(message)
     pooling = config.features.pooling
     require(pooling == "max", "features.pooling", "max to classify images", pooling)
-
-
-def make_whole_image_extractor(backbone: Backbone, config: Config) -> SppExtractor | RcnnExtractor:
-    """Return what holds the network, and fits fc6 to the vectors of ``classify.svm_pool``."""
-    kinds: dict[str, type[SppExtractor] | type[RcnnExtractor]]
-    kinds = {"pyramid": SppExtractor, "last_pool": RcnnExtractor}
-    return kinds[config.classify.svm_pool](backbone, config.features)
-
-
-def image_features(
-    dataset: Dataset, extractor: SppExtractor | RcnnExtractor, config: Config
-) -> Float[Tensor, "n d"]:
-    """Return one unit-length vector per image.
-
-    Raises:
-        ConfigError: for several scales, for a full image without a pyramid, and for a layer that
-            the weights do not have.
-        DataError: if an image cannot be read.
-    """
-    scales = config.features.scales
-    require(len(scales) == 1, "features.scales", "one short side to classify with", list(scales))
-    fits = config.classify.svm_pool == "pyramid" or config.classify.svm_view == "crop"
-    require(fits, "classify.svm_view", "crop with classify.svm_pool last_pool", "full")
-    layer = layer_of(extractor, config)
-    images = read_ahead(dataset.records, max_pixels=config.data.max_pixels)
-    with torch.inference_mode():
-        rows = [
-            layer(pool_image(image, extractor, config)).cpu()
-            for image in track(images, len(dataset.records), dataset.split)
-        ]
-    return torch.nn.functional.normalize(torch.cat(rows))
-
-
-def pool_image(
-    image: Image, extractor: SppExtractor | RcnnExtractor, config: Config
-) -> Float[Tensor, "1 d"]:
-    """Return pool5 of a whole image or of its central square."""
-    side = config.features.scales[0]
-    network, backbone = extractor.network, extractor.backbone
-    crop = config.classify.svm_view == "crop"
-    pixels = image.pixels.permute(2, 0, 1).contiguous()
-    pixels = resize_short_side(pixels, side, side if crop else backbone.min_size)
-    if crop:
-        place = centre_place((pixels.shape[1], pixels.shape[2]), side)
-        pixels = cut_out(pixels, [place], side, mirrored=False)[0]
-    inputs = network.normalise(pixels.to(network.device).float()[None])
-    maps = network.conv(inputs)
-    if config.classify.svm_pool == "pyramid":
-        factors = config.features.map_scales or (1.0,) * len(maps)
-        parts = [
-            pyramid_pool(values[0], whole_window(values[0]), config.features.levels) * factor
-            for values, factor in zip(maps, factors, strict=True)
-        ]
-        return torch.cat(parts, dim=1)
-    pooled: Tensor = backbone.last_pool(maps[0].float()).flatten(1)
-    if pooled.shape[1] != extractor.feature_dim:
-        message = (
-            f"features.scales: expected a crop that gives {extractor.feature_dim} numbers, "
-            f"{backbone.crop_size} pixels for {backbone.name}, got {side}"
-        )
-        raise ConfigError(message)
-    return pooled
 
 
 def match_images(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n k"]) -> list[ClassMatches]:

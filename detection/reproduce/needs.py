@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from detection.backbones.facts import FACTS
@@ -11,7 +12,7 @@ from detection.backbones.weight_packages import package_file
 from detection.backbones.weights import BACKBONES
 from detection.config import Config
 from detection.errors import DetectionError
-from detection.reproduce.table import Training
+from detection.reproduce.table import Task, Training
 
 
 def impossible(training: Training, config: Config) -> str:
@@ -22,10 +23,12 @@ def impossible(training: Training, config: Config) -> str:
         config: its settings.
     """
     layer, facts = config.features.layer, FACTS.get(config.backbone.name)
-    made = config.finetune.enabled or training.network or Path(config.backbone.weights).is_dir()
+    tuned = training.task == "detection" and (config.finetune.enabled or training.network)
+    made = tuned or Path(config.backbone.weights).is_dir()
     if layer == "pool5" or facts is None or facts.fc or made:
         return ""
-    return f"the weights of {config.backbone.name} have no {layer}, and only fine-tuning makes one"
+    lacks = f"the weights of {config.backbone.name} have no {layer}"
+    return f"{lacks}, and only fine-tuning makes one" if training.task == "detection" else lacks
 
 
 def missing(training: Training, config: Config) -> tuple[str, ...]:
@@ -38,7 +41,7 @@ def missing(training: Training, config: Config) -> tuple[str, ...]:
         config: its settings.
     """
     weights = "" if training.network else _weights(config.backbone.name, config.backbone.weights)
-    data = _images(config) if training.task == "classification" else _voc(config)
+    data = _DATA[training.task](config)
     return tuple(line for line in (*data, weights) if line)
 
 
@@ -62,6 +65,25 @@ def _images(config: Config) -> list[str]:
         for folder in folders
         if not folder.exists()
     ]
+
+
+def _class_folders(config: Config) -> list[str]:
+    root = config.classify.svm_root
+    if Path(root).exists():
+        return []
+    return [
+        f"{root}: no such folder; Caltech101 goes there, one folder a class with "
+        "BACKGROUND_Google among them, or --classify.svm_root names another"
+    ]
+
+
+_DATA: dict[Task, Callable[[Config], list[str]]] = {
+    "detection": _voc,
+    "classification": _images,
+    "images": _voc,
+    "folders": _class_folders,
+}
+"""What says which images are not there."""
 
 
 @functools.cache

@@ -11,6 +11,8 @@ from detection.reproduce.table import VOC_CLASSES, Row, Task
 State = Literal["done", "missing", "impossible", "waiting"]
 
 _VOC07_TEST, _IMAGENET_VAL = 4952, 50_000
+_CALTECH = {"images": 9144, "classes": 102, "splits": 10, "train": 30 * 102}
+"""Caltech101 and its splits as in SPP §3.3."""
 _DEVIATIONS = 1.96
 """Standard errors to both sides of a 95% interval."""
 
@@ -44,6 +46,7 @@ class RowResult:
         value: percent.
         top5: error of a classifier, percent.
         interval: 95%, percent.
+        deviation: standard deviation over random splits, percent.
         classes: class name -> AP, percent.
         num_images: that were tested.
         tested_on: their list or data set.
@@ -61,6 +64,7 @@ class RowResult:
     value: float | None = None
     top5: float | None = None
     interval: tuple[float, float] | None = None
+    deviation: float | None = None
     classes: Mapping[str, float | None] | None = None
     num_images: int = 0
     tested_on: str = ""
@@ -73,7 +77,9 @@ class RowResult:
 
 def scores(values: Mapping[str, Any], row: Row, task: Task) -> dict[str, Any]:
     """Return the fields of a `RowResult` that metrics.json holds."""
-    return _classifier(values, row) if task == "classification" else _detector(values)
+    if task == "classification":
+        return _classifier(values, row)
+    return _splits(values) if task == "folders" else _detector(values)
 
 
 def _detector(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +92,24 @@ def _detector(values: Mapping[str, Any]) -> dict[str, Any]:
         "tested_on": values.get("dataset", values["split"]),
         "official": values["num_images"] == _VOC07_TEST
         and sorted(values["class_names"]) == sorted(VOC_CLASSES),
+    }
+
+
+def _splits(values: Mapping[str, Any]) -> dict[str, Any]:
+    splits = values["splits"]
+    found = {
+        "images": values["num_images"],
+        "classes": len(values["class_names"]),
+        "splits": len(splits),
+        "train": splits[0]["num_train"],
+    }
+    return {
+        "value": 100 * values["accuracy"],
+        "deviation": _percent(values["deviation"]),
+        "classes": {name: 100 * value for name, value in values["per_class"].items()},
+        "num_images": values["num_images"],
+        "tested_on": values["split"],
+        "official": found == _CALTECH,
     }
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from detection.classification.evaluate import classify_views
+from detection.classification.evaluate import classify_eval, classify_views
 from detection.classification.pretrain import pretrain
 from detection.config import Config
 from detection.data.dataset import may_skip, read_dataset
@@ -41,14 +41,21 @@ from detection.reproduce.settings import (
     training_config,
 )
 from detection.reproduce.show import write_table
-from detection.reproduce.table import Row, Table, Training
+from detection.reproduce.table import SVM_TASKS, Row, Table, Task, Training
 from detection.runs.config_io import config_to_dict, difference
 from detection.runs.folder import read_run_config
 from detection.training.pipeline import train
 
 _LOG = logging.getLogger(__name__)
 
-_MODEL = "model.safetensors"
+_MODEL, _METRICS = "model.safetensors", "metrics.json"
+_RESULTS: dict[Task, str] = {
+    "detection": _MODEL,
+    "classification": _MODEL,
+    "images": _METRICS,
+    "folders": _METRICS,
+}
+"""What a training ends with."""
 _TIMED_IMAGES = 10
 
 
@@ -94,7 +101,7 @@ def _result(waiting: RowResult, table: Table, choices: Choices) -> RowResult:
 
 
 def _impossible(row: Row, table: Table, choices: Choices) -> tuple[str, ...]:
-    if table.task != "detection":  # classifiers make the fc layers that they need
+    if table.task == "classification":  # they make the fc layers that they need
         return ()
     lines = (impossible(one, training_config(one, choices)) for one in _trainings(row))
     return tuple(dict.fromkeys(line for line in lines if line))
@@ -103,7 +110,7 @@ def _impossible(row: Row, table: Table, choices: Choices) -> tuple[str, ...]:
 def _missing(row: Row, choices: Choices) -> tuple[str, ...]:
     lines: dict[str, None] = {}
     for training in _trainings(row):
-        if not (choices.run_folder(training.name) / _MODEL).exists():
+        if not _is_done(training, choices):
             lines |= dict.fromkeys(missing(training, training_config(training, choices)))
     return tuple(lines)
 
@@ -119,6 +126,10 @@ def _made(row: Row, table: Table, choices: Choices) -> dict[str, Any]:
         _train(training, choices)
     folders = [choices.run_folder(name) for name in row.trainings]
     config = row_config(row, read_run_config(folders[0]))
+    if table.task in SVM_TASKS:
+        values = json.loads((folders[0] / _METRICS).read_text(encoding="utf-8"))
+        made = scores(values, row, table.task) | {"notes": _notes(config, values)}
+        return made | {"trunk": other_trunk(row, config)}
     out = choices.row_folder(row)
     models = [folder / _MODEL for folder in folders]
     values = _kept(out / "metrics.json", config, models)
@@ -140,13 +151,20 @@ def _made(row: Row, table: Table, choices: Choices) -> dict[str, Any]:
 def _train(training: Training, choices: Choices) -> None:
     """Train, or go on with a training; its time counts without that of the boxes."""
     folder, config = choices.run_folder(training.name), training_config(training, choices)
-    if (folder / _MODEL).exists():
+    if _is_done(training, choices):
+        return
+    if training.task in SVM_TASKS:
+        classify_eval(config, folder, overwrite=True)
         return
     run: Callable[..., Path] = pretrain if training.task == "classification" else train
     if training.task == "detection":
         _propose(config)
     with clock(clock_file(folder)):
         run(config, folder, resume=True)
+
+
+def _is_done(training: Training, choices: Choices) -> bool:
+    return (choices.run_folder(training.name) / _RESULTS[training.task]).exists()
 
 
 def _propose(config: Config) -> None:

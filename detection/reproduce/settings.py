@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from detection.config import Config
 from detection.errors import ConfigError
-from detection.reproduce.table import Row, Table, Training
+from detection.reproduce.table import SVM_TASKS, Row, Table, Task, Training
 from detection.reproduce.tables import TABLES
 from detection.reproduce.trainings import TRAININGS
 from detection.reproduce.trunks import Trunk
@@ -37,11 +37,22 @@ _DATA: dict[DataName, Departures] = {
 """What ``--data`` stands for."""
 
 _CLASSIFIER = ("data", "backbone", "features", "pretrain", "classify")
-_SECTIONS = {
+_SVMS = ("data", "backbone", "features", "classify", "evaluation")
+_SECTIONS: dict[Task, tuple[str, ...]] = {
     "detection": tuple(one.name for one in fields(Config) if one.name not in _CLASSIFIER[3:]),
     "classification": _CLASSIFIER,
+    "images": _SVMS,
+    "folders": _SVMS,
 }
 """What the commands that train take."""
+
+_VERBS: dict[Task, str] = {
+    "detection": "train",
+    "classification": "pretrain",
+    "images": "classify-eval",
+    "folders": "classify-eval",
+}
+"""The commands that train; the last one tests too."""
 
 _SAME_NETWORKS = {"alexnet": ("caffenet",)}
 """Networks of presets -> others that the papers mean by the same name."""
@@ -160,6 +171,8 @@ def commands(table: Table, row: Row, choices: Choices) -> tuple[str, ...]:
     """Return the command lines that make a row one after the other."""
     trainings = dict.fromkeys(one for name in row.trainings for one in chain(name))
     lines = [_train_command(training, choices) for training in trainings]
+    if table.task in SVM_TASKS:
+        return tuple(lines)
     folders = [str(choices.run_folder(name)) for name in row.trainings]
     out = ["--out", str(choices.row_folder(row))]
     if table.task == "classification":
@@ -197,7 +210,8 @@ def _options(training: Training, choices: Choices) -> Departures:
     """Return what a training departs in from its preset and from files."""
     own = merge(_DATA[choices.data], read_options(training.options))
     if choices.trunk:
-        own = merge(own, choices.trunk.fixed(own, choices.given))
+        fixed = choices.trunk.fixed(own, choices.given, scale=training.task not in SVM_TASKS)
+        own = merge(own, fixed)
     elif training.weights and "weights" not in choices.from_files.get("backbone", {}):
         own = merge(own, {"backbone": {"weights": training.weights}})
     departures = merge(own, choices.given)
@@ -208,13 +222,13 @@ def _options(training: Training, choices: Choices) -> Departures:
 
 
 def _train_command(training: Training, choices: Choices) -> str:
-    verb = {"detection": "train", "classification": "pretrain"}[training.task]
     trunk = (choices.trunk.file,) if choices.trunk else ()
     names = (training.preset, *trunk, *choices.files)
     files = [word for name in names for word in ("--config", name)]
-    out = ["--out", str(choices.run_folder(training.name)), "--resume"]
+    out = ["--out", str(choices.run_folder(training.name))]
+    again = [] if training.task in SVM_TASKS else ["--resume"]
     options = option_words(_options(training, choices))
-    return shlex.join(["detection", verb, *files, *options, *out])
+    return shlex.join(["detection", _VERBS[training.task], *files, *options, *out, *again])
 
 
 def _typed(value: Any) -> str:

@@ -9,8 +9,16 @@ from typing import Any
 from detection.io.files import to_plain, write_json_atomic, write_text_atomic
 from detection.report.page import DASH, write_page
 from detection.reproduce.results import Duration, RowResult
-from detection.reproduce.table import VOC_CLASSES, Table
+from detection.reproduce.table import VOC_CLASSES, Table, Task
 from detection.words import counted
+
+_DATA: dict[Task, str] = {
+    "detection": "VOC",
+    "classification": "ImageNet",
+    "images": "VOC",
+    "folders": "Caltech101",
+}
+"""What the papers' numbers are of."""
 
 
 def write_table(table: Table, results: Sequence[RowResult], out: Path) -> tuple[Path, ...]:
@@ -41,8 +49,7 @@ def heading(table: Table, results: Sequence[RowResult]) -> str:
     trunks = ", ".join(dict.fromkeys(one.trunk for one in done if one.trunk))
     doubts = [f"Not the paper's trunk ({trunks})"] if trunks and is_published(table) else []
     if not all(one.official for one in done):
-        name = {"detection": "VOC", "classification": "ImageNet"}[table.task]
-        doubts.append(f"Not {name} numbers")
+        doubts.append(f"Not {_DATA[table.task]} numbers")
     return ": ".join([". ".join(doubts), where]) if doubts else where
 
 
@@ -115,6 +122,8 @@ def _row_values(table: Table, result: RowResult) -> dict[str, Any]:
         "notes": list(result.notes),
         "commands": list(result.commands),
     }
+    if table.task == "folders":
+        values["deviation"] = result.deviation
     if table.task == "classification":
         values |= {"paper_top5": row.paper_top5, "ours_top5": result.top5}
     if row.paper_classes:
@@ -149,7 +158,7 @@ def _page(table: Table, results: Sequence[RowResult]) -> dict[str, Any]:
                 "state": one.state,
                 "commands": one.commands,
                 "value": one.value,
-                "interval": one.interval,
+                "interval": _shade(one),
                 "paper": one.row.paper,
             }
             for one in results
@@ -167,7 +176,7 @@ def is_published(table: Table) -> bool:
 def _columns(table: Table) -> list[str]:
     """Return the headings; a table that is in no paper has no column of a paper's numbers."""
     published = is_published(table)
-    columns = ["row", *(["paper"] if published else []), "ours", "95% interval"]
+    columns = ["row", *(["paper"] if published else []), "ours", table.spread]
     if table.task == "classification":
         columns += ["paper top-5", "top-5"] if published else ["top-5"]
     columns.append("images")
@@ -185,6 +194,7 @@ def _cells(table: Table, result: RowResult) -> list[str]:
         "paper": _number(result.row.paper),
         "ours": _number(result.value),
         "95% interval": interval,
+        "std. dev.": _number(result.deviation),
         "paper top-5": _number(result.row.paper_top5),
         "top-5": _number(result.top5),
         "images": f"{result.num_images:,}" if result.num_images else "",
@@ -195,6 +205,13 @@ def _cells(table: Table, result: RowResult) -> list[str]:
         "paper s/image": _time(result.row.paper_seconds),
     }
     return [cells[name] for name in _columns(table)]
+
+
+def _shade(result: RowResult) -> tuple[float, float] | None:
+    """Return the interval, or one standard deviation to both sides."""
+    if result.deviation is None or result.value is None:
+        return result.interval
+    return result.value - result.deviation, result.value + result.deviation
 
 
 def _remarks(result: RowResult) -> list[str]:

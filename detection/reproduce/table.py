@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["detection", "classification"]
+Task = Literal["detection", "classification", "images", "folders"]
+"""Detectors; classifiers; linear SVMs on whole images that show several classes, or one."""
+
+SVM_TASKS: tuple[Task, ...] = ("images", "folders")
+"""Trained and tested in one go."""
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -26,7 +30,8 @@ class Training:
         network: the training whose fine-tuned network this one starts from, frozen; empty for the
             weights that the preset names.
         weights: other ones than the preset's, unless ``--config`` or an option names some.
-        task: ``classification`` goes through ``detection pretrain``.
+        task: ``classification`` goes through ``detection pretrain``, SVMs on whole images through
+            ``detection classify-eval``.
     """
 
     name: str
@@ -78,7 +83,8 @@ class Table:
         title: what it compares.
         source: which table of which paper.
         rows: in the paper's order.
-        task: of all rows; mean AP of detectors, top-1 error of classifiers.
+        task: of all rows; mean AP of detectors and of images, top-1 error of classifiers, accuracy
+            over random splits of a folder of class folders.
         timed: time the rows too.
         per_class: show the AP of every class.
         note: what to know when reading it.
@@ -98,5 +104,15 @@ class Table:
     @property
     def measure(self) -> str:
         """Return what the numbers are."""
-        names = {"detection": "11-point mAP, %", "classification": "top-1 error, %"}
+        names: dict[Task, str] = {
+            "detection": "11-point mAP, %",
+            "classification": "top-1 error, %",
+            "images": "11-point mAP over images, %",
+            "folders": "mean accuracy of the classes, %",
+        }
         return names[self.task]
+
+    @property
+    def spread(self) -> str:
+        """Return what is said of how far a number could move."""
+        return "std. dev." if self.task == "folders" else "95% interval"

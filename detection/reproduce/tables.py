@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from detection.reproduce.classifiers import SPP_2_TO_4
 from detection.reproduce.table import Row, Table
+from detection.reproduce.whole_images import SPP_6, SPP_7_TO_8
 
 _NO_BB = "--postprocess.regression false"
 
@@ -280,6 +281,8 @@ _LADDER_LITE0 = Table(
 
 _ALL = (
     SPP_2_TO_4,
+    SPP_6,
+    SPP_7_TO_8,
     _SPP_9,
     _SPP_10,
     _SPP_11,

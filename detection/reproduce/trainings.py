@@ -7,6 +7,7 @@ with a smaller budget or another trunk does not change it.
 from __future__ import annotations
 
 from detection.reproduce.table import Training
+from detection.reproduce.whole_images import IMAGE_TRAININGS
 
 _FROZEN = "--finetune.enabled false"
 _TUNED = "--finetune.enabled true"
@@ -136,6 +137,7 @@ _ALL = (
         for network in ("zf5", "convnet5", "overfeat5", "overfeat7")
         for head in ("no_spp", "single", "multi")
     ),
+    *IMAGE_TRAININGS,
 )
 
 TRAININGS = {training.name: training for training in _ALL}

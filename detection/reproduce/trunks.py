@@ -13,7 +13,7 @@ from typing import Any
 
 from detection.config import BackboneConfig
 from detection.errors import ConfigError
-from detection.reproduce.table import Row, Table
+from detection.reproduce.table import SVM_TASKS, Row, Table
 from detection.runs.config_io import Departures, did_you_mean, read_config_file
 from detection.runs.presets import find_preset, preset_names
 
@@ -21,9 +21,9 @@ _FOLDER = "trunks/"
 _PAPERS_SCALE = 688
 """The short side of the papers' one scale, to which the others stand in a ratio (SPP §4.1)."""
 _STEP = 16
-_IN_NAMES = {"zf5": "", "alexnet": "", "vgg16": "as-vgg16-"}
-"""Networks in the names of trainings. ZF-5's and AlexNet's differ in nothing but the network."""
-_IN_ROWS = re.compile(r" \((?:ZF-5|AlexNet|VGG16)\)")
+_IN_NAMES = {"zf5": "", "overfeat7": "", "alexnet": "", "vgg16": "as-vgg16-"}
+"""Networks in the names of trainings. But for VGG16's they differ in nothing but the network."""
+_IN_ROWS = re.compile(r" \((?:ZF-5|Overfeat-7|AlexNet|VGG16)\)")
 _WHOSE = ("name", "weights", "preprocessing", "output_stride")
 
 
@@ -44,7 +44,7 @@ class Trunk:
         """Name of the backbone."""
         return str(self.settings["backbone"]["name"])
 
-    def fixed(self, own: Departures, given: Departures) -> Departures:
+    def fixed(self, own: Departures, given: Departures, *, scale: bool) -> Departures:
         """Return what holds whatever a row or another file says.
 
         Weights, pixel values and pooled maps belong to the network. The scales keep the ratios of
@@ -53,6 +53,8 @@ class Trunk:
         Args:
             own: what makes a row what it is.
             given: options of the command line.
+            scale: whether a row's scales follow the network's own; those of whole images are the
+                sizes that networks are trained on, and stay.
         """
         defaults = BackboneConfig()
         backbone = {name: getattr(defaults, name) for name in _WHOSE} | self.settings["backbone"]
@@ -61,7 +63,7 @@ class Trunk:
         features = self.settings.get("features", {})
         kept = {name: features.get(name, ()) for name in ("maps", "map_scales")}
         scales = own.get("features", {}).get("scales", ())
-        if scales and "scales" in features:
+        if scale and scales and "scales" in features:
             kept["scales"] = scaled(scales, features["scales"][0])
         return {"backbone": backbone, "features": kept}
 
@@ -134,7 +136,7 @@ def on_trunk(table: Table, trunk: Trunk, given: Departures) -> Table:
         table,
         name=trunk.folder_name(table.name),
         title=f"{table.title}, on {trunk.name}",
-        note=_note(trunk),
+        note=_note(table, trunk),
         rows=tuple(rows.values()),
     )
 
@@ -157,11 +159,13 @@ def _is_another(backbone: Mapping[str, Any], weights: str) -> bool:
     return "preprocessing" not in backbone and Path(named).name != Path(weights).name
 
 
-def _note(trunk: Trunk) -> str:
+def _note(table: Table, trunk: Trunk) -> str:
     text = (
         f"Every row is of {trunk.name} with the settings of {trunk.file}; the published numbers "
         "are of other networks, so that rows compare with each other alone."
     )
+    if table.task in SVM_TASKS:
+        return f"{text} {table.note}"
     own = trunk.settings.get("features", {}).get("scales", ())
     if own:
         five = scaled((480, 576, 688, 864, 1200), own[0])

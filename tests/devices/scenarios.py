@@ -13,8 +13,8 @@ import torch
 import detection
 from detection import Detector, read_image
 from detection.backbones.weights import BACKBONES, load_backbone
-from detection.classification.evaluate import image_features
 from detection.classification.model_io import load_classifier
+from detection.classification.whole_image import image_features
 from detection.cli import main
 from detection.config import BackboneConfig, Config, DataConfig, FeatureConfig, SvmConfig
 from detection.data.dataset import read_dataset
