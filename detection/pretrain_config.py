@@ -164,24 +164,26 @@ class ClassifyConfig:
         full_short_side: of the whole image; 0 takes ``pretrain.short_side``, 256 (SPP §3.1.4).
         svm_source: SVMs: ``images`` are the ``data`` section's, each with all classes that it
             shows, scored by mAP (SPP §3.2); ``folder`` is one folder per class, scored by the
-            accuracy over random splits (SPP §3.3).
+            accuracy over random splits (SPP §3.3); ``objects``, scored like it, are the objects of
+            the ``data`` section's training list, each cut out, the largest of its class in its
+            image (ours).
         svm_root: SVMs: folder: holds the class folders.
-        svm_train_images: SVMs: folder: of each class, to train on; 30 (SPP §3.3).
-        svm_test_images: SVMs: folder: of each class, to test at most; 50 (SPP §3.3).
-        svm_splits: SVMs: folder: how many random splits; 10 (SPP §3.3).
+        svm_train_images: SVMs: splits: of each class, to train on; 30 (SPP §3.3).
+        svm_test_images: SVMs: splits: of each class, to test at most; 50 (SPP §3.3).
+        svm_splits: SVMs: splits: how many random ones; 10 (SPP §3.3).
         svm_view: SVMs: ``full`` is the whole image with shorter side ``features.scales``, ``crop``
             its central square (SPP §3.2, Table 6), ``warp`` the whole image stretched to a square
             of that side (SPP §3.3).
         svm_pool: SVMs: how the conv map becomes a vector. ``pyramid``: by ``features.levels``.
             ``last_pool``: by the network's own last pool, for squares alone ("no SPP", Table 6).
         svm_c: SVMs: the weight of the loss (ours; not in the paper).
-        seed: SVMs: folder: of the first split; each other one has the next.
+        seed: SVMs: splits: of the first one; each other one has the next.
     """
 
     views: tuple[str, ...] = ("centre", "full")
     scales: tuple[int, ...] = (224, 256, 300, 360, 448, 560)
     full_short_side: int = 0
-    svm_source: Literal["images", "folder"] = "images"
+    svm_source: Literal["images", "folder", "objects"] = "images"
     svm_root: str = "data/caltech101"
     svm_train_images: int = 30
     svm_test_images: int = 50

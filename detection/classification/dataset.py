@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -144,6 +144,34 @@ def cut_out_objects(
         examples=tuple(examples),
         notes={kind: count for kind, count in notes.items() if count},
     )
+
+
+def keep_largest(images: ClassificationSet) -> ClassificationSet:
+    """Return the largest object of each class in each image, in the order they had.
+
+    No class then has two objects of one image, of which a split could train on one and test the
+    other.
+
+    Args:
+        images: objects, from `cut_out_objects`.
+    """
+    best: dict[tuple[Path, int], Example] = {}
+    for example in images.examples:
+        key = (example.path, example.label)
+        if key not in best or _area(example) > _area(best[key]):
+            best[key] = example
+    kept = {example.example_id for example in best.values()}
+    left_out = len(images.examples) - len(kept)
+    return replace(
+        images,
+        examples=tuple(example for example in images.examples if example.example_id in kept),
+        notes={**images.notes, "smaller": left_out} if left_out else images.notes,
+    )
+
+
+def _area(example: Example) -> int:
+    x1, y1, x2, y2 = example.region or (0, 0, 0, 0)
+    return (x2 - x1) * (y2 - y1)
 
 
 def _with_context(box: Sequence[float], size: Size, context: float) -> Rectangle:

@@ -16,7 +16,9 @@ from detection.backbones.weights import load_backbone
 from detection.classification.batches import read_labelled_images, with_lists_of
 from detection.classification.dataset import (
     ClassificationSet,
+    cut_out_objects,
     image_level_labels,
+    keep_largest,
     read_examples,
     read_image_folder,
 )
@@ -116,8 +118,8 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
 
     The SVMs read ``features.layer``, scaled to length 1. With ``classify.svm_source`` ``images`` an
     image is positive for the classes it shows, and neither for a class of which it shows difficult
-    objects only (SPP §3.2). With ``folder`` each image has one class, and the accuracy is the mean
-    over random splits (SPP §3.3).
+    objects only (SPP §3.2). Otherwise each image has one class, and the accuracy is the mean over
+    random splits (SPP §3.3).
 
     Args:
         config: ``data``, ``backbone``, ``features`` (layer, levels, one scale) and
@@ -130,7 +132,7 @@ def classify_eval(config: Config, out: Path, *, overwrite: bool = False) -> dict
     """
     resolve_device(config.features.device)  # a device that is not there is said before anything
     _refuse_method(config)
-    score = {"images": _score_images, "folder": _score_folder}[config.classify.svm_source]
+    score = _score_images if config.classify.svm_source == "images" else _score_splits
     with open_run(out, config, overwrite=overwrite) as run:
         values = score(config) | {
             "view": config.classify.svm_view,
@@ -167,9 +169,12 @@ def _score_images(config: Config) -> dict[str, Any]:
     return values
 
 
-def _score_folder(config: Config) -> dict[str, Any]:
-    """Train and test on random splits of a folder of class folders."""
-    images = read_image_folder(Path(config.classify.svm_root))
+def _score_splits(config: Config) -> dict[str, Any]:
+    """Train and test on random splits of images that have one class each."""
+    if config.classify.svm_source == "folder":
+        images = read_image_folder(Path(config.classify.svm_root))
+    else:
+        images = keep_largest(cut_out_objects(read_dataset(config.data, "train")))
     labels = torch.tensor([example.label for example in images.examples])
     splits = draw_splits(labels, config.classify, images.class_names)
     extractor = make_whole_image_extractor(load_backbone(config.backbone), config)

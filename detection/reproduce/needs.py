@@ -68,6 +68,8 @@ def _images(config: Config) -> list[str]:
 
 
 def _class_folders(config: Config) -> list[str]:
+    if config.classify.svm_source == "objects":
+        return _voc(config)
     root = config.classify.svm_root
     if Path(root).exists():
         return []

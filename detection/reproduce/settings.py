@@ -36,6 +36,9 @@ _DATA: dict[DataName, Departures] = {
 }
 """What ``--data`` stands for."""
 
+_OBJECTS: Departures = {"classify": {"svm_source": "objects", "svm_train_images": 10}}
+"""What else than ``voc`` stands for where each image has one class: too few objects for 30."""
+
 _CLASSIFIER = ("data", "backbone", "features", "pretrain", "classify")
 _SVMS = ("data", "backbone", "features", "classify", "evaluation")
 _SECTIONS: dict[Task, tuple[str, ...]] = {
@@ -209,6 +212,8 @@ def option_words(departures: Departures) -> list[str]:
 def _options(training: Training, choices: Choices) -> Departures:
     """Return what a training departs in from its preset and from files."""
     own = merge(_DATA[choices.data], read_options(training.options))
+    if training.task == "folders" and choices.data != "voc":
+        own = merge(own, _OBJECTS)
     if choices.trunk:
         fixed = choices.trunk.fixed(own, choices.given, scale=training.task not in SVM_TASKS)
         own = merge(own, fixed)

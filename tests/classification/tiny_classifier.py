@@ -12,8 +12,9 @@ from detection.backbones import weights
 from detection.backbones.backbone import BackboneSpec
 from detection.classification.classifier import build_classifier
 from detection.classification.model_io import TrainedClassifier
-from detection.config import BackboneConfig, Config
+from detection.config import BackboneConfig, Config, DataConfig, FeatureConfig
 from detection.pretrain_config import PretrainConfig
+from tests.data.folders import VocTree, annotation_xml, object_xml
 
 NAMES = ("blue", "green", "red")
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -83,4 +84,35 @@ def trained(tmp_path, **changes) -> TrainedClassifier:
     config = tiny_config(tmp_path, **changes)
     return TrainedClassifier(
         model=build_classifier(config, 3).eval(), class_names=NAMES, config=config
+    )
+
+
+def write_voc(root, images=10):
+    """Images of one colour, with an object of the class of that name."""
+    tree = VocTree(root)
+    ids = {"train": [], "test": []}
+    for label, (name, colour) in enumerate(COLOURS.items()):
+        for number in range(images):
+            split = "train" if number % 2 else "test"
+            image_id = f"{label}{number:03d}"
+            ids[split].append(image_id)
+            noise = np.random.default_rng(number + 100 * label).normal(0, 15, (40, 60, 3))
+            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+            tree.image(image_id, picture=lambda p=pixels: PIL.Image.fromarray(p), quality=95)
+            hard = "<difficult>1</difficult>"
+            other = next(other for other in COLOURS if other != name)
+            objects = [object_xml(name)]
+            if number < 2:
+                objects.append(object_xml(other, difficult=hard))
+            tree.annotation(image_id, annotation_xml(*objects, filename=f"{image_id}.jpg"))
+    for split, names in ids.items():
+        tree.split(split, "\n".join(names) + "\n")
+    return root
+
+
+def voc_config(root, **features) -> Config:
+    return Config(
+        data=DataConfig(root=str(root), train_split="train"),
+        backbone=BackboneConfig(name="tiny"),
+        features=FeatureConfig(layer="pool5", scales=(64,), levels=(1, 2), **features),
     )
