@@ -1,7 +1,7 @@
 import pytest
 
 from detection.errors import ConfigError
-from detection.pretrain_config import PretrainConfig
+from detection.pretrain_config import ClassifyConfig, PretrainConfig
 from tests.classification.tiny_classifier import use_tiny_network
 
 
@@ -25,3 +25,9 @@ def _tiny(monkeypatch) -> None:
 def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         PretrainConfig(**changes)
+
+
+@pytest.mark.parametrize("name", ["svm_train_images", "svm_test_images", "svm_splits", "svm_c"])
+def test_counts_of_splits_are_positive(name):
+    with pytest.raises(ConfigError, match=rf"classify\.{name}: expected a positive number, got 0"):
+        ClassifyConfig(**{name: 0})

@@ -6,6 +6,7 @@ import torch
 from detection.classification.dataset import (
     cut_out_objects,
     image_level_labels,
+    keep_largest,
     read_examples,
     read_image_folder,
 )
@@ -112,6 +113,23 @@ def test_cut_out_pixels_are_those_of_the_image(dataset):
     assert torch.equal(images[0].pixels, whole[10:30, 10:30])
     assert torch.equal(images[1].pixels, whole)
     assert torch.equal(images[2].pixels, whole[4:35, 4:12])
+
+
+def test_the_largest_object_of_each_class_in_an_image_is_kept(dataset):
+    everything = cut_out_objects(dataset, context=0.0, min_side=1, with_difficult=True)
+    kept = keep_largest(everything)
+    chosen = {(example.path, example.label): example for example in kept.examples}
+    assert len(chosen) == len(kept.examples) < len(everything.examples)
+    for example in everything.examples:
+        best = chosen[example.path, example.label]
+        assert area(example) <= area(best)
+    assert kept.notes == {"smaller": len(everything.examples) - len(kept.examples)}
+    assert keep_largest(kept).examples == kept.examples
+
+
+def area(example):
+    x1, y1, x2, y2 = example.region
+    return (x2 - x1) * (y2 - y1)
 
 
 def test_a_file_is_read_once_for_its_neighbouring_objects(dataset, monkeypatch):

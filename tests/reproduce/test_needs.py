@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from detection.config import BackboneConfig, Config, DataConfig, FeatureConfig, FineTuneConfig
-from detection.pretrain_config import PretrainConfig
+from detection.pretrain_config import ClassifyConfig, PretrainConfig
 from detection.reproduce import needs
 from detection.reproduce.needs import impossible, missing
 from detection.reproduce.table import Training
@@ -96,3 +96,23 @@ def test_a_trunk_without_fc_layers_has_none_before_fine_tuning(layer, config, tm
 
 def test_pool5_is_there_on_every_trunk(config):
     assert impossible(TRAINING, on_layer(config, "pool5", "squeezenet")) == ""
+
+
+def test_svms_on_whole_images_have_no_fc_layers_that_fine_tuning_makes(config, tmp_path):
+    images = replace(TRAINING, task="images")
+    line = "the weights of squeezenet have no fc6"
+    assert impossible(images, on_layer(config, "fc6", "squeezenet", tuned=True)) == line
+    of_run = on_layer(config, "fc6", "squeezenet", weights=str(tmp_path))
+    assert impossible(images, of_run) == ""
+    assert impossible(images, on_layer(config, "pool5", "squeezenet")) == ""
+
+
+def test_class_folders_are_named_where_they_are_missing(config, tmp_path):
+    folders = replace(TRAINING, task="folders")
+    gone = replace(config, classify=ClassifyConfig(svm_root=str(tmp_path / "caltech")))
+    (line,) = missing(folders, gone)
+    assert line.startswith(f"{tmp_path / 'caltech'}: no such folder; Caltech101 goes there")
+    there = replace(config, classify=ClassifyConfig(svm_root=str(tmp_path)))
+    assert missing(folders, there) == ()
+    objects = replace(config, classify=ClassifyConfig(svm_source="objects", svm_root="nowhere"))
+    assert missing(folders, objects) == ()

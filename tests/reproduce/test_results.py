@@ -46,3 +46,35 @@ def test_a_classifier_has_its_top_1_error_and_its_standard_error_twice():
     assert made["top5"] == pytest.approx(14)
     assert made["interval"] == pytest.approx((33.04, 36.96))
     assert made["official"]
+
+
+SPLITS = {
+    "accuracy": 0.9,
+    "deviation": 0.01,
+    "splits": [{"num_train": 3060}] * 10,
+    "per_class": {"ant": 0.8, "bee": 1.0},
+    "class_names": [str(label) for label in range(102)],
+    "num_images": 9144,
+    "split": "caltech101",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "official"),
+    [
+        ({}, True),
+        ({"num_images": 9143}, False),
+        ({"splits": [{"num_train": 3060}] * 9}, False),
+        ({"splits": [{"num_train": 1530}] * 10}, False),
+    ],
+)
+def test_random_splits_have_an_accuracy_and_its_deviation(changed, official):
+    made = scores(SPLITS | changed, ROW, "folders")
+    assert (made["value"], made["deviation"]) == (90, 1)
+    assert made["classes"] == {"ant": 80, "bee": 100}
+    assert made["official"] is official
+    assert scores(SPLITS | {"deviation": None}, ROW, "folders")["deviation"] is None
+
+
+def test_ranked_images_are_scored_like_detections():
+    assert scores(METRICS, ROW, "images") == scores(METRICS, ROW, "detection")

@@ -22,3 +22,10 @@ def test_detectors_are_measured_by_precision_and_classifiers_by_error():
     assert table.measure == "11-point mAP, %"
     classifiers = Table(name="t", title="T", source="S", rows=(), task="classification")
     assert classifiers.measure == "top-1 error, %"
+
+
+def test_svms_on_whole_images_are_measured_by_precision_or_accuracy():
+    images = Table(name="t", title="T", source="S", rows=(), task="images")
+    assert (images.measure, images.spread) == ("11-point mAP over images, %", "95% interval")
+    folders = Table(name="t", title="T", source="S", rows=(), task="folders")
+    assert (folders.measure, folders.spread) == ("mean accuracy of the classes, %", "std. dev.")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from detection.reproduce.settings import Choices, training_config
+from detection.reproduce.table import SVM_TASKS
 from detection.reproduce.tables import TABLES
 from detection.reproduce.trainings import TRAININGS
 
@@ -27,6 +28,10 @@ def test_a_training_is_what_its_name_says(training, tmp_path):
         assert config.backbone.name == network
         assert config.pretrain.head == ("no_spp" if head == "no_spp" else "spp")
         assert len(config.pretrain.sizes) == (2 if head == "multi" else 1)
+        return
+    if training.task in SVM_TASKS:
+        assert config.backbone.name == words[1]
+        assert ("no" in words) == (config.classify.svm_pool == "last_pool")
         return
     if words[0] != "ladder":
         assert config.features.method == words[0]
