@@ -225,6 +225,9 @@ def _notes(config: Config, values: dict[str, Any]) -> tuple[str, ...]:
         notes.append("fc layers started from random values")
     if "resampled" in start:
         notes.append("fc6 resampled from another grid's weights")
+    if config.classify.svm_source == "objects":
+        each = config.classify.svm_train_images
+        notes.append(f"objects cut out of images, {each} of each class to train on")
     return tuple(notes)
 
 

@@ -140,7 +140,7 @@ SPP_7_TO_8 = Table(
     title="Caltech101: SVMs on a network's features",
     source="SPP Tables 7 and 8",
     task="folders",
-    note=f"30 training images and up to 50 test images of each class, in 10 random splits with the "
+    note="30 training images and up to 50 test images of each class, in 10 random splits with the "
     "seeds 0 to 9; the mean over the classes, its mean over the splits and their standard "
     f"deviation. {_POOL5_NOTE}The paper's rows of conv4 and conv5, and other authors' methods in "
     "Table 8, are not here.",

@@ -176,6 +176,15 @@ def test_class_folders_have_a_mean_and_a_deviation(choices):
     assert "std. dev." in page
 
 
+def test_objects_in_the_place_of_class_folders_are_noted(choices):
+    table = choose_rows(SPP_7_TO_8, ["warped"])
+    given = choices.given | {"classify": {"svm_train_images": 3}}
+    (result,) = reproduce(table, replace(choices, data="synthetic", given=given))
+    assert result.state == "done"
+    assert result.tested_on.startswith("objects of ")
+    assert result.notes[-1] == "objects cut out of images, 3 of each class to train on"
+
+
 def test_folders_that_are_not_there_are_said_with_what_goes_where(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "spp-tables-7-8", "--rows", "warped"]) == 1

@@ -60,10 +60,16 @@ def classify_views(options: argparse.Namespace, config: Config) -> None:
 
 
 def classify_eval(options: argparse.Namespace, config: Config) -> None:
-    """Train and test linear SVMs on features of whole images (SPP §3.2)."""
-    from detection.data.roots import require_roots
+    """Train and test linear SVMs on features of whole images (SPP §3.2, §3.3)."""
+    from detection.data.roots import require_class_folders, require_roots
 
-    require_roots(config.data, "train", "test")
+    source = config.classify.svm_source
+    if source == "folder":
+        require_class_folders(Path(config.classify.svm_root))
+    elif source == "objects":
+        require_roots(config.data, "train")
+    else:
+        require_roots(config.data, "train", "test")
     from detection.classification.evaluate import classify_eval as run
 
     run(config, options.out, overwrite=options.overwrite)

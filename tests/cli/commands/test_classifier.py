@@ -51,6 +51,18 @@ def test_classify_eval_may_overwrite(tmp_path, called):
     assert (name, out, flags) == ("classify_eval", tmp_path / "a", {"overwrite": True})
 
 
+def test_classify_eval_asks_for_the_folders_that_it_reads(tmp_path, called, capsys):
+    out = ["classify-eval", "--out", str(tmp_path / "a"), "--classify.svm_source"]
+    here, gone = str(tmp_path), str(tmp_path / "gone")
+    assert main([*out, "folder", "--classify.svm_root", gone, "--data.root", here]) == 2
+    assert "gone: expected a folder of class folders" in capsys.readouterr().err
+    assert main([*out, "objects", "--classify.svm_root", here, "--data.root", gone]) == 2
+    assert called == []
+    assert main([*out, "folder", "--classify.svm_root", here, "--data.root", gone]) == 0
+    assert main([*out, "objects", "--classify.svm_root", gone, "--data.root", here]) == 0
+    assert len(called) == 2
+
+
 def test_a_section_that_a_command_does_not_use_is_refused(called, capsys):
     assert main(["pretrain", "--svm.c", "1"]) == 2
     assert capsys.readouterr().err.startswith("error: --svm.c: unknown option")
