@@ -1,9 +1,9 @@
 """What a training step on a CPU takes from its operators, forward and backward, against torch's.
 
 A depthwise convolution of 5 x 5 weights, two cells apart, on 4 maps of 1,152 x 30 x 40 cells, and
-the pyramid 1, 2, 3 of 96 windows on each of 4 maps of 1,392 x 30 x 40 cells. Then the conv part of
-a whole step of EfficientNet-Lite0, its last 5 stages open, 4 images of 480 x 640: every layer on
-all threads, or every image on one.
+the pyramid 1, 2, 3 of 96 windows on each of 4 maps of 1,392 x 30 x 40 cells, and RoIAlign of 7 x 7
+bins on them. Then the conv part of a whole step of EfficientNet-Lite0, its last 5 stages open, 4
+images of 480 x 640: every layer on all threads, or every image on one.
 ``max_difference`` is the largest difference of a gradient over the largest gradient; that of the
 convolution is to float32 gradients of the same numbers, as oneDNN's own in bfloat16 can be wrong.
 """
@@ -11,7 +11,7 @@ convolution is to float32 gradients of the same numbers, as oneDNN's own in bflo
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -24,6 +24,7 @@ from detection.config import BackboneConfig, FeatureConfig
 from detection.features.depthwise import with_fast_depthwise
 from detection.features.factory import make_extractor
 from detection.features.pyramid import Layout, Pool, pool_with_torch, pyramid_pool
+from detection.features.roi_align import align_pool, sample_with_torchvision
 from detection.structures import Image
 from detection.training.image_threads import map_with_gradients
 
@@ -97,6 +98,32 @@ def pooling(images: int, rois: int, repeats: int, dtype: torch.dtype) -> list[Co
     )
 
 
+def aligning(images: int, rois: int, repeats: int) -> list[Comparison]:
+    """Time RoIAlign, in float32."""
+    maps = random_maps(images, 1392, torch.float32)
+    windows = [make_windows(rois, ROWS, COLUMNS, GENERATOR).float() for _ in range(images)]
+    weights = torch.randn(images * rois, 1392 * 49, generator=GENERATOR)
+
+    def step(pool: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
+        pooled = torch.cat([pool(*pair) for pair in zip(maps.unbind(), windows, strict=True)])
+        return torch.autograd.grad(pooled, maps, weights)
+
+    return compare(
+        "RoIAlign of 7 x 7 bins, forward and backward, float32",
+        Candidate(
+            name="torchvision",
+            run=partial(step, lambda v, some: sample_with_torchvision(v, some, 7).flatten(1)),
+        ),
+        [
+            Candidate(
+                name="align_pool", run=partial(step, lambda v, some: align_pool(v, some, (7,)))
+            )
+        ],
+        relative,
+        repeats,
+    )
+
+
 def images_on_threads(images: int, rois: int, repeats: int) -> list[Comparison]:
     """Time conv layers and pooling of a step, with the threads shared in either way."""
     backbone = load_backbone(BackboneConfig(name="efficientnet_lite0"), to_train=True)
@@ -135,6 +162,8 @@ def main() -> None:
         report(results, options, f"{options.images} maps of 1152 x 30 x 40, {dtype}")
         results = pooling(options.images, options.rois, options.repeats, dtype)
         report(results, options, f"{options.images} maps of 1392 x 30 x 40, {dtype}")
+    results = aligning(options.images, options.rois, options.repeats)
+    report(results, options, f"{options.images} maps of 1392 x 30 x 40, float32")
     results = images_on_threads(options.images, options.rois, options.repeats)
     report(results, options, f"{options.images} images of 480 x 640")
 
