@@ -58,20 +58,20 @@ def test_voc_is_ranked_and_caltech_is_split_as_in_the_paper(tmp_path):
 def test_the_gains_are_those_that_the_text_states():
     """SPP §3.2: the full image is better than its crop; §3.3: the warped image is worse."""
     fc7 = [row.paper for row in SPP_6.rows if row.name.endswith("fc7")]
-    assert fc7 == [None, 76.45, 78.39, 80.10, 82.44]
+    assert fc7 == [None, 76.45, 78.39, 80.10, None]
     pyramid = [row.paper for row in SPP_7_TO_8.rows if row.name.endswith("pyramid")]
     assert pyramid == [None, 91.44, 89.91, 93.42]
 
 
-def test_the_presets_expect_the_best_row_of_their_network():
+def test_the_preset_expects_the_best_row_of_its_network():
     published = {preset.name: preset.published for preset in list_presets()}
-    for name in ("zf5", "overfeat7"):
-        best = max(
-            row.paper
-            for row in SPP_6.rows
-            if row.paper and TRAININGS[row.training].preset == f"images/{name}"
-        )
-        assert published[f"images/{name}"] == f"classification mAP: {best:.2f} on VOC2007 test"
+    best = max(
+        row.paper
+        for row in SPP_6.rows
+        if row.paper and TRAININGS[row.training].preset == "images/zf5"
+    )
+    assert published["images/zf5"] == f"classification mAP: {best:.2f} on VOC2007 test"
+    assert not published["images/overfeat7"]  # at a side that is not certain
 
 
 @pytest.mark.parametrize(("table", "count"), [(SPP_6, 15), (SPP_7_TO_8, 12)])
