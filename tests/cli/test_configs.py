@@ -10,7 +10,9 @@ from detection.runs.config_io import apply, config_to_dict, read_config_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ALL_FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
-FILES = [name for name in ALL_FILES if not name.startswith(("classification/", "trunks/"))]
+OTHERS = ("classification/", "images/", "trunks/")
+"""Folders of files that train no detector."""
+FILES = [name for name in ALL_FILES if not name.startswith(OTHERS)]
 OF_PAPERS = [name for name in FILES if name.startswith(("paper/", "released_code/"))]
 
 
