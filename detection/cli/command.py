@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -14,6 +15,7 @@ from detection.config import Config
 from detection.errors import DataError
 
 if TYPE_CHECKING:
+    from detection.inference.images import Summary
     from detection.io.shards import Parallel
 
 SECTIONS = tuple(field.name for field in fields(Config))
@@ -171,6 +173,19 @@ class Restart(TypedDict):
     resume: bool
     override: bool
     overwrite: bool
+
+
+def report_images(out: Path, summary: Summary) -> int:
+    """Print which images could not be read and what became of the others; return the exit code.
+
+    Args:
+        out: where the results are.
+        summary: of the images.
+    """
+    for reason in summary.failed.values():
+        print(f"error: {reason}", file=sys.stderr)
+    print(f"{out}: {replace(summary, failed={}).format()}")
+    return 1 if summary.failed else 0
 
 
 def restart(options: argparse.Namespace) -> Restart:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from detection.cli.command import (
     of_run,
     option,
     parallel_of,
+    report_images,
     restart,
 )
 from detection.cli.parser import whole_number
@@ -138,10 +138,7 @@ def _detect(options: argparse.Namespace, config: Config, inputs: Inputs) -> int:
         sharding=sharding,
         **shown,
     )
-    for reason in summary.failed.values():
-        print(f"error: {reason}", file=sys.stderr)
-    print(f"{options.out}: {replace(summary, failed={}).format()}")
-    return 1 if summary.failed else 0
+    return report_images(options.out, summary)
 
 
 def benchmark(options: argparse.Namespace, config: Config) -> None:

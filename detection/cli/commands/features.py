@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-from detection.cli.command import PARALLEL, Command, folder, option, parallel_of
+from detection.cli.command import PARALLEL, Command, folder, option, parallel_of, report_images
 from detection.config import Config
 from detection.errors import ConfigError
 
@@ -41,10 +40,7 @@ def features(options: argparse.Namespace, config: Config) -> int:
             called=inputs.called,
             parallel=parallel_of(options),
         )
-    for reason in summary.failed.values():
-        print(f"error: {reason}", file=sys.stderr)
-    print(f"{options.out}: {replace(summary, failed={}).format()}")
-    return 1 if summary.failed else 0
+    return report_images(options.out, summary)
 
 
 def _of_run_or_defaults(options: argparse.Namespace) -> Config:
